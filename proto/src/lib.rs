@@ -1,0 +1,12 @@
+//! Every byte that crosses a NewIM wire, and the contract that its nodes share: schema, WebSocket
+//! codec, link frames, znode payloads, ids, slots, routes, store commands. Layer 0: pure (no I/O, no
+//! clock, no randomness, no unsafe); every other crate stands on it and it stands on none of ours.
+#![forbid(unsafe_code)]
+
+pub mod ids;
+pub mod limits;
+pub mod link;
+pub mod log;
+pub mod routes;
+pub mod sendbuf;
+pub mod time;
