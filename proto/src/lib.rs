@@ -3,10 +3,14 @@
 //! clock, no randomness, no unsafe); every other crate stands on it and it stands on none of ours.
 #![forbid(unsafe_code)]
 
+pub mod chat;
 pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod log;
+pub mod protobuf;
 pub mod routes;
+pub mod schema;
 pub mod sendbuf;
 pub mod time;
+pub mod ws;

@@ -8,6 +8,9 @@ pub const BOXID_BYTES_MAX: usize = 256;
 /// A longer client_id is answered with BAD_CLIENT_ID.
 pub const CLIENT_ID_BYTES_MAX: usize = 128;
 
+/// The text of an error reply; the rest is cut off.
+pub const ERROR_TEXT_BYTES_MAX: usize = 512;
+
 /// Request line and headers of an upgrade together; more is HTTP 431.
 pub const UPGRADE_BYTES_MAX: usize = 8 * 1024;
 /// Header fields of an upgrade; more is HTTP 431.

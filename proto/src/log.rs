@@ -138,7 +138,9 @@ pub struct BoxState {
 pub enum StoreError {
     NotAMember,
     ClientIdReused,
-    BadSeq { head: u64 },
+    BadSeq {
+        head: u64,
+    },
     TooManyBoxes,
     /// Not reached, timed out, or lost before the answer: the command may or may not have been done.
     /// A retry under the same client_id is safe.

@@ -1,0 +1,67 @@
+//! Makes a client's message the server's: its own bytes, then the server's fields appended. A
+//! protobuf scalar that stands twice has its last value, so the usual message costs one copy and no
+//! re-encoding. Called by a gateway core between receiving and storing, and at delivery.
+
+use crate::chat::{ChatView, field};
+use crate::ids::Uuid;
+use crate::protobuf::{Fields, put_bytes, put_uint};
+
+/// What the server knows of a message before the store has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// The session's user.
+    pub sender: &'a str,
+    pub uuid: Uuid,
+    pub ts_ms: u64,
+}
+
+/// Fields that only a server may say (a client that could would forge a position, an error or an
+/// end), and those that a client says to its server alone. `stamp` overrides uuid, sender and ts_ms
+/// by appending them; these it must take out.
+const TAKEN_OUT: u32 = 1 << field::SEQ
+    | 1 << field::EPOCH
+    | 1 << field::HEAD_SEQ
+    | 1 << field::ACK_SEQ
+    | 1 << field::READ_SEQ
+    | 1 << field::LIMIT
+    | 1 << field::DONE
+    | 1 << field::ERROR_CODE
+    | 1 << field::ERROR_TEXT
+    | 1 << field::RETRY_AFTER_MS
+    | 1 << field::STATUS;
+
+/// Appends the message to `out` as the store and its receivers shall have it: with the stamp's
+/// sender, uuid and ts_ms, whatever the client wrote, and no other server field. (epoch, seq) follow
+/// by [`append_position`] once the store has given them.
+pub fn stamp(view: &ChatView<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
+    // Keys and lengths of sender, uuid, ts_ms, and of the epoch and seq to come: at most 80 bytes.
+    out.reserve(view.bytes.len() + stamp.sender.len() + 80);
+    if view.has_any(TAKEN_OUT) {
+        copy_without_taken_out(view, out);
+    } else {
+        out.extend_from_slice(view.bytes);
+    }
+    put_bytes(out, field::SENDER, stamp.sender.as_bytes());
+    put_bytes(out, field::UUID, &stamp.uuid.to_text());
+    put_uint(out, field::TS_MS, stamp.ts_ms);
+}
+
+/// Appends a stored message's position to it.
+pub fn append_position(out: &mut Vec<u8>, epoch: u64, seq: u64) {
+    put_uint(out, field::EPOCH, epoch);
+    put_uint(out, field::SEQ, seq);
+}
+
+#[cold]
+fn copy_without_taken_out(view: &ChatView<'_>, out: &mut Vec<u8>) {
+    let mut fields = Fields::of(view.bytes);
+    let mut start = 0;
+    while let Some((number, _)) = fields.next().expect("a ChatView's bytes were parsed") {
+        let end = fields.position();
+        let taken_out = number <= field::STATUS && TAKEN_OUT & (1 << number) != 0;
+        if !taken_out {
+            out.extend_from_slice(&view.bytes[start..end]);
+        }
+        start = end;
+    }
+}

@@ -1,0 +1,295 @@
+//! One WebSocket frame (RFC 6455, 5.2): its header read and checked, its payload unmasked in place,
+//! and frames written. Called by [`crate::ws::message`] for each frame received and by whoever sends.
+
+use std::fmt;
+
+use crate::limits;
+use crate::ws::CloseCode;
+
+/// Which end of the connection reads: a server demands masked frames, a client refuses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Server,
+    Client,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opcode {
+    Continuation = 0,
+    Text = 1,
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+impl Opcode {
+    fn parse(value: u8) -> Option<Opcode> {
+        Some(match value {
+            0 => Opcode::Continuation,
+            1 => Opcode::Text,
+            2 => Opcode::Binary,
+            8 => Opcode::Close,
+            9 => Opcode::Ping,
+            10 => Opcode::Pong,
+            _ => return None,
+        })
+    }
+
+    pub fn is_control(self) -> bool {
+        matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
+    }
+}
+
+/// A frame's header, checked for all that can be known from it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    pub fin: bool,
+    pub opcode: Opcode,
+    /// Zeros when the frame isn't masked.
+    pub mask: [u8; 4],
+    pub payload_bytes: u64,
+}
+
+/// With the longest length and a mask.
+pub const HEADER_BYTES_MAX: usize = 14;
+
+/// Reads the header that `bytes` start with, and how many bytes it has. None: it needs more bytes
+/// (never with 14 or more). An error is reported as soon as the bytes so far show it.
+#[inline]
+pub fn parse_header(bytes: &[u8], side: Side) -> Result<Option<(FrameHeader, usize)>, FrameError> {
+    let Some(&first) = bytes.first() else {
+        return Ok(None);
+    };
+    let (fin, opcode) = parse_first_byte(first)?;
+    let Some(&second) = bytes.get(1) else {
+        return Ok(None);
+    };
+    let masked = second & 0x80 != 0;
+    match side {
+        Side::Server if !masked => return Err(FrameError::NotMasked),
+        Side::Client if masked => return Err(FrameError::Masked),
+        _ => {}
+    }
+    let short_length = second & 0x7f;
+    if opcode.is_control() && usize::from(short_length) > limits::CONTROL_BYTES_MAX {
+        return Err(FrameError::ControlTooLong);
+    }
+    let (payload_bytes, length_end) = match short_length {
+        126 => match bytes.get(2..4) {
+            Some(length) => (
+                u64::from(u16::from_be_bytes(length.try_into().expect("two bytes"))),
+                4,
+            ),
+            None => return Ok(None),
+        },
+        127 => match bytes.get(2..10) {
+            Some(length) => (
+                u64::from_be_bytes(length.try_into().expect("eight bytes")),
+                10,
+            ),
+            None => return Ok(None),
+        },
+        short => (u64::from(short), 2),
+    };
+    // RFC 6455, 5.2: the minimal number of bytes, and the topmost bit 0.
+    if length_end == 4 && payload_bytes < 126 || length_end == 10 && payload_bytes < 1 << 16 {
+        return Err(FrameError::LengthNotMinimal);
+    }
+    if payload_bytes >> 63 != 0 {
+        return Err(FrameError::LengthOver63Bits);
+    }
+    let header_bytes = length_end + if masked { 4 } else { 0 };
+    let Some(mask) = bytes.get(length_end..header_bytes) else {
+        return Ok(None);
+    };
+    let mask = mask.try_into().unwrap_or_default();
+    Ok(Some((
+        FrameHeader {
+            fin,
+            opcode,
+            mask,
+            payload_bytes,
+        },
+        header_bytes,
+    )))
+}
+
+#[inline]
+fn parse_first_byte(first: u8) -> Result<(bool, Opcode), FrameError> {
+    if first & 0x70 != 0 {
+        return Err(FrameError::ReservedBits);
+    }
+    let opcode = Opcode::parse(first & 0x0f).ok_or(FrameError::ReservedOpcode(first & 0x0f))?;
+    let fin = first & 0x80 != 0;
+    if opcode.is_control() && !fin {
+        return Err(FrameError::ControlFragmented);
+    }
+    Ok((fin, opcode))
+}
+
+/// XORs a payload (or the part of it that starts `offset` bytes in) with its frame's mask; the same
+/// operation masks and unmasks. In blocks of 32 bytes, which the compiler turns into vector code.
+#[inline]
+pub fn apply_mask(payload: &mut [u8], mask: [u8; 4], offset: u64) {
+    let mut mask = mask;
+    mask.rotate_left((offset % 4) as usize);
+    let mut wide = [0u8; 32];
+    for (byte, mask) in wide.iter_mut().zip(mask.iter().cycle()) {
+        *byte = *mask;
+    }
+    let (blocks, tail) = payload.as_chunks_mut::<32>();
+    for block in blocks {
+        for (byte, mask) in block.iter_mut().zip(&wide) {
+            *byte ^= mask;
+        }
+    }
+    for (byte, mask) in tail.iter_mut().zip(&wide) {
+        *byte ^= mask;
+    }
+}
+
+/// Appends a server's frame header: no mask.
+#[inline]
+pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize) {
+    put_header(out, opcode, fin, payload_bytes, 0);
+}
+
+/// Appends a whole server's frame.
+#[inline]
+pub fn frame_into(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    write_header(out, opcode, true, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a whole client's frame: masked. The mask must not be guessable from outside where
+/// intermediaries can be attacked (RFC 6455, 10.3).
+pub fn masked_frame_into(
+    out: &mut Vec<u8>,
+    opcode: Opcode,
+    fin: bool,
+    mask: [u8; 4],
+    payload: &[u8],
+) {
+    put_header(out, opcode, fin, payload.len(), 0x80);
+    out.extend_from_slice(&mask);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    apply_mask(&mut out[start..], mask, 0);
+}
+
+#[inline]
+fn put_header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize, mask_bit: u8) {
+    out.push(u8::from(fin) << 7 | opcode as u8);
+    if payload_bytes < 126 {
+        out.push(mask_bit | payload_bytes as u8);
+    } else if let Ok(length) = u16::try_from(payload_bytes) {
+        out.push(mask_bit | 126);
+        out.extend_from_slice(&length.to_be_bytes());
+    } else {
+        out.push(mask_bit | 127);
+        out.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
+    }
+}
+
+/// What a peer did against RFC 6455. Each says with which code the connection is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    NotMasked,
+    Masked,
+    ReservedBits,
+    ReservedOpcode(u8),
+    ControlFragmented,
+    ControlTooLong,
+    LengthNotMinimal,
+    LengthOver63Bits,
+    /// Of one message, fragments together.
+    TooBig {
+        bytes: u64,
+        bytes_max: u64,
+    },
+    /// A continuation with nothing to continue.
+    NothingToContinue,
+    /// A new message before the fragmented one had its end.
+    MessageInterrupted,
+    TextNotUtf8,
+    /// A close frame with one byte.
+    CloseCutShort,
+    CloseCodeInvalid(u16),
+    CloseReasonNotUtf8,
+}
+
+impl FrameError {
+    pub fn close_code(self) -> CloseCode {
+        match self {
+            FrameError::TooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+            FrameError::TextNotUtf8 | FrameError::CloseReasonNotUtf8 => CloseCode::INVALID_PAYLOAD,
+            _ => CloseCode::PROTOCOL_ERROR,
+        }
+    }
+
+    /// A short name for counters.
+    pub fn label(self) -> &'static str {
+        match self {
+            FrameError::NotMasked => "not_masked",
+            FrameError::Masked => "masked",
+            FrameError::ReservedBits => "reserved_bits",
+            FrameError::ReservedOpcode(_) => "reserved_opcode",
+            FrameError::ControlFragmented => "control_fragmented",
+            FrameError::ControlTooLong => "control_too_long",
+            FrameError::LengthNotMinimal => "length_not_minimal",
+            FrameError::LengthOver63Bits => "length_over_63_bits",
+            FrameError::TooBig { .. } => "too_big",
+            FrameError::NothingToContinue => "nothing_to_continue",
+            FrameError::MessageInterrupted => "message_interrupted",
+            FrameError::TextNotUtf8 => "text_not_utf8",
+            FrameError::CloseCutShort => "close_cut_short",
+            FrameError::CloseCodeInvalid(_) => "close_code_invalid",
+            FrameError::CloseReasonNotUtf8 => "close_reason_not_utf8",
+        }
+    }
+}
+
+/// Fit for a close reason: at most 123 bytes.
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            FrameError::NotMasked => write!(f, "a client's frames must be masked"),
+            FrameError::Masked => write!(f, "a server's frames must not be masked"),
+            FrameError::ReservedBits => {
+                write!(f, "a reserved bit is set and no extension was agreed")
+            }
+            FrameError::ReservedOpcode(opcode) => write!(f, "opcode {opcode} is reserved"),
+            FrameError::ControlFragmented => write!(f, "a control frame must not be fragmented"),
+            FrameError::ControlTooLong => {
+                write!(
+                    f,
+                    "a control frame has at most {} bytes",
+                    limits::CONTROL_BYTES_MAX
+                )
+            }
+            FrameError::LengthNotMinimal => {
+                write!(f, "the frame's length is not in its shortest form")
+            }
+            FrameError::LengthOver63Bits => write!(f, "the frame's length has its topmost bit set"),
+            FrameError::TooBig { bytes, bytes_max } => {
+                write!(
+                    f,
+                    "the message has {bytes} bytes or more, at most {bytes_max} are allowed"
+                )
+            }
+            FrameError::NothingToContinue => {
+                write!(f, "a continuation frame with nothing to continue")
+            }
+            FrameError::MessageInterrupted => {
+                write!(f, "a new message began before the fragmented one ended")
+            }
+            FrameError::TextNotUtf8 => write!(f, "a text message is not UTF-8"),
+            FrameError::CloseCutShort => write!(f, "a close frame with one byte has half a code"),
+            FrameError::CloseCodeInvalid(code) => write!(f, "close code {code} must not be sent"),
+            FrameError::CloseReasonNotUtf8 => write!(f, "the close reason is not UTF-8"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}

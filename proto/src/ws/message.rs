@@ -1,0 +1,388 @@
+//! Whole messages out of a stream of frames: one [`Messages`] per session. What lies whole in the
+//! receive buffer is delivered from there; only a frame or message that a buffer's end cuts is copied,
+//! into memory that grows by what really came and is given back once the message was delivered.
+
+use crate::limits;
+use crate::ws::CloseCode;
+use crate::ws::frame::{
+    FrameError, FrameHeader, HEADER_BYTES_MAX, Opcode, Side, apply_mask, parse_header,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct MessageLimits {
+    pub side: Side,
+    /// Of one message, fragments together; more is [`FrameError::TooBig`] as soon as a header says so.
+    pub message_bytes_max: usize,
+}
+
+/// What a peer sent, in order. Borrowed from the receive buffer or from the session's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WsEvent<'e> {
+    Text(&'e str),
+    Binary(&'e [u8]),
+    /// To be answered by a Pong with the same payload.
+    Ping(&'e [u8]),
+    Pong(&'e [u8]),
+    /// The peer's last word: answer by a Close, then close the connection.
+    Close(Option<(CloseCode, &'e str)>),
+}
+
+/// The reassembly state of one connection: a null pointer while nothing is cut.
+#[derive(Debug, Default)]
+pub struct Messages {
+    pending: Option<Box<Pending>>,
+}
+
+impl Messages {
+    pub fn new() -> Self {
+        Messages::default()
+    }
+
+    /// Takes bytes off the front of `bytes` up to the end of the next event and returns it; None when
+    /// all bytes are taken in and more are needed. Bytes behind an event stay in `bytes` for the next
+    /// call: call until None. Unmasks in place. After an error or a Close, feed nothing more.
+    #[inline]
+    pub fn next<'e, 'a: 'e>(
+        &'e mut self,
+        limits: MessageLimits,
+        bytes: &mut &'a mut [u8],
+    ) -> Result<Option<WsEvent<'e>>, FrameError> {
+        self.forget_delivered();
+        loop {
+            match self.step(limits, bytes)? {
+                Step::FragmentTaken => {}
+                Step::InPlace(opcode, payload) => return event(opcode, payload).map(Some),
+                Step::Assembled => return self.assembled().map(Some),
+                Step::AssembledControl(opcode, payload_bytes) => {
+                    let pending = self.pending.as_ref().expect("the step assembled it there");
+                    return event(opcode, &pending.control[..payload_bytes]).map(Some);
+                }
+                Step::NeedsBytes => {
+                    self.release_idle();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Bytes of memory that this connection holds for what is cut; 0 when nothing is.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| {
+            size_of::<Pending>() + pending.assembly.capacity()
+        })
+    }
+
+    #[inline]
+    fn step<'a>(
+        &mut self,
+        limits: MessageLimits,
+        bytes: &mut &'a mut [u8],
+    ) -> Result<Step<'a>, FrameError> {
+        if bytes.is_empty() {
+            return Ok(Step::NeedsBytes);
+        }
+        let frame_is_cut = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.header_taken > 0);
+        if !frame_is_cut && let Some((header, header_bytes)) = parse_header(bytes, limits.side)? {
+            let assembly = self
+                .pending
+                .as_ref()
+                .and_then(|pending| pending.assembling());
+            check_in_sequence(&header, assembly, limits)?;
+            if header.payload_bytes <= (bytes.len() - header_bytes) as u64 {
+                let (head, rest) = std::mem::take(bytes).split_at_mut(header_bytes);
+                debug_assert_eq!(head.len(), header_bytes);
+                let (payload, rest) = rest.split_at_mut(header.payload_bytes as usize);
+                *bytes = rest;
+                apply_mask(payload, header.mask, 0);
+                if header.opcode.is_control() || header.fin && assembly.is_none() {
+                    return Ok(Step::InPlace(header.opcode, payload));
+                }
+                return self
+                    .pending
+                    .get_or_insert_default()
+                    .take_fragment(&header, payload);
+            }
+        }
+        self.pending.get_or_insert_default().take_cut(limits, bytes)
+    }
+
+    fn assembled(&mut self) -> Result<WsEvent<'_>, FrameError> {
+        let pending = self.pending.as_mut().expect("the step assembled it there");
+        pending.delivered = true;
+        let is_text = pending.message == Some(MessageKind::Text);
+        event(
+            if is_text {
+                Opcode::Text
+            } else {
+                Opcode::Binary
+            },
+            &pending.assembly,
+        )
+    }
+
+    #[inline]
+    fn forget_delivered(&mut self) {
+        if let Some(pending) = &mut self.pending
+            && pending.delivered
+        {
+            pending.delivered = false;
+            pending.message = None;
+            pending.assembly.clear();
+            pending.text_checked = 0;
+        }
+    }
+
+    #[inline]
+    fn release_idle(&mut self) {
+        if self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.is_idle())
+        {
+            self.pending = None;
+        }
+    }
+}
+
+/// What came of looking at the front of the buffer once.
+enum Step<'a> {
+    NeedsBytes,
+    /// A fragment, not the last: on with the next frame.
+    FragmentTaken,
+    /// An unfragmented message or a control frame, whole in the receive buffer.
+    InPlace(Opcode, &'a mut [u8]),
+    /// A message, in `Pending::assembly`.
+    Assembled,
+    /// A control frame of so many bytes, in `Pending::control`.
+    AssembledControl(Opcode, usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MessageKind {
+    Text,
+    Binary,
+}
+
+/// A message whose end hasn't come, and a frame that the buffer's end cut: one, the other or both.
+#[derive(Debug)]
+struct Pending {
+    /// Set from the first fragment (or the cut frame's header) until the message was delivered.
+    message: Option<MessageKind>,
+    /// Unmasked payload of that message so far. Grows by bytes received, never by bytes announced.
+    assembly: Vec<u8>,
+    /// Of a text: so many bytes of `assembly` are whole, valid characters.
+    text_checked: usize,
+    /// `assembly` was lent out as an event.
+    delivered: bool,
+
+    /// The cut frame's header as far as it came; all of it once `header` is set.
+    header_bytes: [u8; HEADER_BYTES_MAX],
+    header_taken: u8,
+    header: Option<FrameHeader>,
+    payload_taken: u64,
+    /// The cut frame's payload when it is a control frame, which may stand between fragments.
+    control: [u8; limits::CONTROL_BYTES_MAX],
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Pending {
+            message: None,
+            assembly: Vec::new(),
+            text_checked: 0,
+            delivered: false,
+            header_bytes: [0; HEADER_BYTES_MAX],
+            header_taken: 0,
+            header: None,
+            payload_taken: 0,
+            control: [0; limits::CONTROL_BYTES_MAX],
+        }
+    }
+}
+
+impl Pending {
+    fn is_idle(&self) -> bool {
+        self.message.is_none() && self.header_taken == 0
+    }
+
+    /// Bytes of the message in the making, if there is one.
+    fn assembling(&self) -> Option<usize> {
+        self.message.map(|_| self.assembly.len())
+    }
+
+    /// A fragment that lies whole in the receive buffer, unmasked.
+    fn take_fragment<'a>(
+        &mut self,
+        header: &FrameHeader,
+        payload: &[u8],
+    ) -> Result<Step<'a>, FrameError> {
+        self.begin(header);
+        self.append(payload)?;
+        self.end(header)
+    }
+
+    /// Takes in what there is of a frame that doesn't lie whole in one buffer.
+    #[cold]
+    fn take_cut<'a>(
+        &mut self,
+        limits: MessageLimits,
+        bytes: &mut &mut [u8],
+    ) -> Result<Step<'a>, FrameError> {
+        let header = match self.header {
+            Some(header) => header,
+            None => {
+                let Some(header) = self.take_header(limits.side, bytes)? else {
+                    return Ok(Step::NeedsBytes);
+                };
+                check_in_sequence(&header, self.assembling(), limits)?;
+                self.begin(&header);
+                self.header = Some(header);
+                header
+            }
+        };
+        self.take_payload(&header, bytes)?;
+        if self.payload_taken < header.payload_bytes {
+            return Ok(Step::NeedsBytes);
+        }
+        self.header = None;
+        self.header_taken = 0;
+        self.payload_taken = 0;
+        self.end(&header)
+    }
+
+    /// Byte by byte, so that not one byte of the payload is taken with it.
+    fn take_header(
+        &mut self,
+        side: Side,
+        bytes: &mut &mut [u8],
+    ) -> Result<Option<FrameHeader>, FrameError> {
+        while let Some((byte, rest)) = std::mem::take(bytes).split_first_mut() {
+            *bytes = rest;
+            self.header_bytes[usize::from(self.header_taken)] = *byte;
+            self.header_taken += 1;
+            let so_far = &self.header_bytes[..usize::from(self.header_taken)];
+            if let Some((header, header_bytes)) = parse_header(so_far, side)? {
+                assert_eq!(
+                    header_bytes,
+                    so_far.len(),
+                    "whole with its last byte, not before"
+                );
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_payload(
+        &mut self,
+        header: &FrameHeader,
+        bytes: &mut &mut [u8],
+    ) -> Result<(), FrameError> {
+        let missing = header.payload_bytes - self.payload_taken;
+        let taken = missing.min(bytes.len() as u64) as usize;
+        let (payload, rest) = std::mem::take(bytes).split_at_mut(taken);
+        *bytes = rest;
+        apply_mask(payload, header.mask, self.payload_taken);
+        let start = self.payload_taken as usize;
+        self.payload_taken += taken as u64;
+        if header.opcode.is_control() {
+            self.control[start..start + taken].copy_from_slice(payload);
+            return Ok(());
+        }
+        self.append(payload)
+    }
+
+    fn begin(&mut self, header: &FrameHeader) {
+        match header.opcode {
+            Opcode::Text => self.message = Some(MessageKind::Text),
+            Opcode::Binary => self.message = Some(MessageKind::Binary),
+            _ => {}
+        }
+    }
+
+    fn append(&mut self, payload: &[u8]) -> Result<(), FrameError> {
+        self.assembly.extend_from_slice(payload);
+        if self.message == Some(MessageKind::Text) {
+            self.check_text()?;
+        }
+        Ok(())
+    }
+
+    /// A character may be cut here, but a wrong byte is known at once (RFC 6455, 8.1).
+    fn check_text(&mut self) -> Result<(), FrameError> {
+        match simdutf8::compat::from_utf8(&self.assembly[self.text_checked..]) {
+            Ok(_) => self.text_checked = self.assembly.len(),
+            Err(error) if error.error_len().is_none() => self.text_checked += error.valid_up_to(),
+            Err(_) => return Err(FrameError::TextNotUtf8),
+        }
+        Ok(())
+    }
+
+    fn end<'a>(&mut self, header: &FrameHeader) -> Result<Step<'a>, FrameError> {
+        if header.opcode.is_control() {
+            return Ok(Step::AssembledControl(
+                header.opcode,
+                header.payload_bytes as usize,
+            ));
+        }
+        Ok(if header.fin {
+            Step::Assembled
+        } else {
+            Step::FragmentTaken
+        })
+    }
+}
+
+/// RFC 6455, 5.4: what may follow what; and the bound of a message, known from the header alone.
+#[inline]
+fn check_in_sequence(
+    header: &FrameHeader,
+    assembling: Option<usize>,
+    limits: MessageLimits,
+) -> Result<(), FrameError> {
+    match header.opcode {
+        Opcode::Continuation if assembling.is_none() => return Err(FrameError::NothingToContinue),
+        Opcode::Text | Opcode::Binary if assembling.is_some() => {
+            return Err(FrameError::MessageInterrupted);
+        }
+        Opcode::Close | Opcode::Ping | Opcode::Pong => return Ok(()),
+        _ => {}
+    }
+    let bytes = assembling.unwrap_or(0) as u64 + header.payload_bytes;
+    let bytes_max = limits.message_bytes_max as u64;
+    if bytes > bytes_max {
+        return Err(FrameError::TooBig { bytes, bytes_max });
+    }
+    Ok(())
+}
+
+#[inline]
+fn event(opcode: Opcode, payload: &[u8]) -> Result<WsEvent<'_>, FrameError> {
+    Ok(match opcode {
+        Opcode::Text => {
+            WsEvent::Text(simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::TextNotUtf8)?)
+        }
+        Opcode::Ping => WsEvent::Ping(payload),
+        Opcode::Pong => WsEvent::Pong(payload),
+        Opcode::Close => WsEvent::Close(close_body(payload)?),
+        Opcode::Binary | Opcode::Continuation => WsEvent::Binary(payload),
+    })
+}
+
+/// RFC 6455, 5.5.1: nothing, or a code that may be sent and a reason in UTF-8.
+fn close_body(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, FrameError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(FrameError::CloseCutShort)
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    let code = CloseCode::parse(code).ok_or(FrameError::CloseCodeInvalid(code))?;
+    let reason = std::str::from_utf8(reason).map_err(|_| FrameError::CloseReasonNotUtf8)?;
+    Ok(Some((code, reason)))
+}

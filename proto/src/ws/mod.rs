@@ -1,0 +1,15 @@
+//! WebSocket (RFC 6455) as pure functions of bytes: the upgrade, frames, whole messages, close codes.
+//! Runs on every core; called by gateway sessions and, in the client's role, by the load generator.
+
+pub mod client;
+pub mod close;
+pub mod frame;
+pub mod handshake;
+pub mod message;
+pub mod refusal;
+
+pub use close::CloseCode;
+pub use frame::{FrameError, Opcode, Side};
+pub use handshake::{Upgrade, UpgradeRequest, parse_upgrade, write_accept};
+pub use message::{MessageLimits, Messages, WsEvent};
+pub use refusal::{Refusal, write_refusal};

@@ -1,0 +1,127 @@
+//! An upgrade that is not to be: the HTTP answer, with a text that the developer of a client
+//! understands. Made by the handshake and by gateway sessions (a bad uid, too many connections).
+
+use std::borrow::Cow;
+
+/// An HTTP answer in the place of an upgrade. The connection is closed behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: Status,
+    /// One line for a person.
+    pub text: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub fn new(status: Status, text: impl Into<Cow<'static, str>>) -> Self {
+        Refusal {
+            status,
+            text: text.into(),
+        }
+    }
+}
+
+/// The statuses we refuse with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    BadRequest,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    UpgradeRequired,
+    HeadersTooLarge,
+    ServiceUnavailable,
+    VersionNotSupported,
+}
+
+impl Status {
+    pub fn code(self) -> u16 {
+        match self {
+            Status::BadRequest => 400,
+            Status::Unauthorized => 401,
+            Status::Forbidden => 403,
+            Status::NotFound => 404,
+            Status::MethodNotAllowed => 405,
+            Status::RequestTimeout => 408,
+            Status::UpgradeRequired => 426,
+            Status::HeadersTooLarge => 431,
+            Status::ServiceUnavailable => 503,
+            Status::VersionNotSupported => 505,
+        }
+    }
+
+    /// Reason phrase (RFC 9110, 15).
+    pub fn reason(self) -> &'static str {
+        match self {
+            Status::BadRequest => "Bad Request",
+            Status::Unauthorized => "Unauthorized",
+            Status::Forbidden => "Forbidden",
+            Status::NotFound => "Not Found",
+            Status::MethodNotAllowed => "Method Not Allowed",
+            Status::RequestTimeout => "Request Timeout",
+            Status::UpgradeRequired => "Upgrade Required",
+            Status::HeadersTooLarge => "Request Header Fields Too Large",
+            Status::ServiceUnavailable => "Service Unavailable",
+            Status::VersionNotSupported => "HTTP Version Not Supported",
+        }
+    }
+
+    /// What the status obliges us to say (RFC 9110, 15.5.6 and 15.5.22; RFC 6455, 4.4).
+    fn header_lines(self) -> &'static str {
+        match self {
+            Status::UpgradeRequired => {
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close\r\n"
+            }
+            Status::MethodNotAllowed => "Allow: GET\r\nConnection: close\r\n",
+            Status::ServiceUnavailable => "Retry-After: 5\r\nConnection: close\r\n",
+            _ => "Connection: close\r\n",
+        }
+    }
+}
+
+/// Appends the whole answer.
+pub fn write_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
+    let (status, text) = (refusal.status, &refusal.text);
+    let head = format!(
+        "HTTP/1.1 {} {}\r\n{}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
+        status.code(),
+        status.reason(),
+        status.header_lines(),
+        text.len() + 1,
+    );
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_a_whole_http_answer_that_closes() {
+        let mut out = Vec::new();
+        write_refusal(&mut out, &Refusal::new(Status::BadRequest, "no key"));
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 7\r\n\r\nno key\n"
+        );
+    }
+
+    #[test]
+    fn upgrade_required_names_the_version_we_speak() {
+        let mut out = Vec::new();
+        write_refusal(&mut out, &Refusal::new(Status::UpgradeRequired, "x"));
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains("\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\r\nConnection: Upgrade, close\r\n"),
+            "{text}"
+        );
+    }
+}
