@@ -12,5 +12,7 @@ pub mod protobuf;
 pub mod routes;
 pub mod schema;
 pub mod sendbuf;
+pub mod slots;
 pub mod time;
 pub mod ws;
+pub mod znode;

@@ -36,6 +36,11 @@ pub const BOXES_PER_USER_MAX: usize = 4096;
 
 /// A node-to-node frame; a longer one closes the link.
 pub const LINK_FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Of a frame, what a delivery's payload may take: a message bound that would exceed it once stamped
+/// (by [`STAMP_BYTES_MAX`]) is refused in the configuration.
+pub const LINK_PAYLOAD_BYTES_MAX: usize = LINK_FRAME_BYTES_MAX - 256;
+/// What the server appends to a client's message at most.
+pub const STAMP_BYTES_MAX: usize = UID_BYTES_MAX + 80;
 /// Topics in one Interest or Withdraw frame; longer lists are split.
 pub const LINK_TOPICS_MAX: usize = 4096;
 /// Bytes queued on one link; beyond it the link is closed, and repaired by SYNC when it is back.

@@ -104,7 +104,7 @@ impl<'a> Fields<'a> {
 
     /// The next field's number and value; None at the end.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, WireError> {
+    pub fn next_field(&mut self) -> Result<Option<(u32, Value<'a>)>, WireError> {
         if self.at == self.bytes.len() {
             return Ok(None);
         }
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     fn first(bytes: &[u8]) -> Result<Option<(u32, Value<'_>)>, WireErrorKind> {
-        Fields::of(bytes).next().map_err(|error| error.kind)
+        Fields::of(bytes).next_field().map_err(|error| error.kind)
     }
 
     #[test]

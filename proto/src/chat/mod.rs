@@ -8,7 +8,7 @@ mod stamp;
 mod view;
 
 pub use error::ChatError;
-pub use stamp::{Stamp, append_position, stamp};
+pub use stamp::{Stamp, append_identity, append_position, stamp};
 pub use view::{ChatView, digest};
 
 /// Field numbers of ChatMessage.

@@ -46,6 +46,12 @@ pub fn stamp(view: &ChatView<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
     put_uint(out, field::TS_MS, stamp.ts_ms);
 }
 
+/// Appends the uuid and time of the stored message that this one is a retry of: they override its own.
+pub fn append_identity(out: &mut Vec<u8>, uuid: Uuid, ts_ms: u64) {
+    put_bytes(out, field::UUID, &uuid.to_text());
+    put_uint(out, field::TS_MS, ts_ms);
+}
+
 /// Appends a stored message's position to it.
 pub fn append_position(out: &mut Vec<u8>, epoch: u64, seq: u64) {
     put_uint(out, field::EPOCH, epoch);
@@ -56,7 +62,7 @@ pub fn append_position(out: &mut Vec<u8>, epoch: u64, seq: u64) {
 fn copy_without_taken_out(view: &ChatView<'_>, out: &mut Vec<u8>) {
     let mut fields = Fields::of(view.bytes);
     let mut start = 0;
-    while let Some((number, _)) = fields.next().expect("a ChatView's bytes were parsed") {
+    while let Some((number, _)) = fields.next_field().expect("a ChatView's bytes were parsed") {
         let end = fields.position();
         let taken_out = number <= field::STATUS && TAKEN_OUT & (1 << number) != 0;
         if !taken_out {

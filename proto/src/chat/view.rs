@@ -44,7 +44,7 @@ impl<'a> ChatView<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<ChatView<'a>, ChatError> {
         let mut view = ChatView::empty(bytes);
         let mut fields = Fields::of(bytes);
-        while let Some((number, value)) = fields.next()? {
+        while let Some((number, value)) = fields.next_field()? {
             if number <= field::STATUS {
                 view.set(number, value)?;
                 view.fields |= 1 << number;
@@ -158,7 +158,7 @@ pub fn digest(view: &ChatView<'_>) -> [u8; 16] {
 /// Optional v2 fields of ChatStatus are varints, but for its two strings.
 fn check_status(bytes: &[u8]) -> Result<(), ChatError> {
     let mut fields = Fields::of_nested(bytes);
-    while let Some((number, value)) = fields.next()? {
+    while let Some((number, value)) = fields.next_field()? {
         let right = match (number, value) {
             (1 | 9, Value::Bytes(bytes)) => simdutf8::basic::from_utf8(bytes).is_ok(),
             (1 | 9, _) => false,

@@ -236,7 +236,7 @@ fn percent_decode(value: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-fn values<'h, 'a>(headers: &'h [Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
+fn values<'a>(headers: &[Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
     headers
         .iter()
         .filter(move |header| header.name.eq_ignore_ascii_case(name))

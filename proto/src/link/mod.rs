@@ -1,9 +1,18 @@
 //! Node-to-node messages: what a gateway and a chat shard say to each other. The codec (4-byte
-//! big-endian length, then an ExchangeMessage) stands in `codec`.
+//! big-endian length, then an ExchangeMessage) stands in `encode` and `decode`, a link's bounded send
+//! queue in `queue`; all run on the core that owns the link.
+
+mod decode;
+mod encode;
+mod queue;
 
 use std::sync::Arc;
 
 use crate::ids::{BootId, Origin, ShardIndex, Topic};
+
+pub use decode::{LinkDecoder, LinkError};
+pub use encode::encode;
+pub use queue::{LinkQueue, QueueFull};
 
 /// Said in Hello; a chat node refuses another.
 pub const LINK_VERSION: u32 = 2;
@@ -86,3 +95,45 @@ pub enum Carries {
     /// A whole ChatMessage `ACK/SYNC` that tells of a head: pull.
     Nudge,
 }
+
+/// `ExchangeMessage.kind`.
+mod kind {
+    pub const HELLO: u64 = 1;
+    pub const WELCOME: u64 = 2;
+    pub const INTEREST: u64 = 3;
+    pub const WITHDRAW: u64 = 4;
+    pub const SETTLED: u64 = 5;
+    pub const PUBLISH: u64 = 6;
+    pub const ACCEPTED: u64 = 7;
+    pub const REFUSED: u64 = 8;
+    pub const DELIVER: u64 = 9;
+    pub const DRAINING: u64 = 10;
+}
+
+/// Field numbers of ExchangeMessage.
+mod field {
+    pub const MESSAGE_ID: u32 = 1;
+    pub const KIND: u32 = 9;
+    pub const LINK_VERSION: u32 = 10;
+    pub const NODE: u32 = 11;
+    pub const BOOT_ID: u32 = 12;
+    pub const SHARD: u32 = 13;
+    pub const SLOT_COUNT: u32 = 14;
+    pub const ROUTES_EPOCH: u32 = 15;
+    pub const TOPICS: u32 = 16;
+    pub const BARRIER: u32 = 17;
+    pub const NUMBER: u32 = 18;
+    pub const TOPIC: u32 = 19;
+    pub const BOX_TOPIC: u32 = 20;
+    pub const EPOCH: u32 = 21;
+    pub const SEQ: u32 = 22;
+    pub const ORIGIN: u32 = 23;
+    pub const CARRIES: u32 = 24;
+    pub const PAYLOAD: u32 = 25;
+    pub const CHAT_BOOT_ID: u32 = 26;
+}
+
+/// `ExchangeMessage.origin`: boot_id, shard, connection index and generation, big-endian.
+const ORIGIN_BYTES: usize = 18;
+/// The length before each frame.
+const LENGTH_BYTES: usize = 4;
