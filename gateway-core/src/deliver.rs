@@ -1,0 +1,218 @@
+//! The last leg: one delivery, framed once on this core, into the outbox of every subscriber. In seq
+//! order; what is missing is followed by word of it.
+
+use std::rc::Rc;
+
+use newim_proto::chat::{ChatView, reply};
+use newim_proto::ids::{BoxId, ConnId, Topic};
+use newim_proto::link::{Carries, Delivery};
+use newim_proto::log::Head;
+use newim_proto::ws::Opcode;
+
+use crate::repair::Missed;
+use crate::shard::GatewayShard;
+use crate::subscriptions::TopicEntry;
+
+/// What a delivery is to a box's stream.
+enum Order {
+    /// Seen already, or of a numbering that is over.
+    Late,
+    Next,
+    /// Some before it never came.
+    Gap,
+}
+
+impl GatewayShard {
+    pub(crate) fn deliver(&mut self, delivery: &Delivery) {
+        let Some(index) = self.subscriptions.find(delivery.topic) else {
+            self.counters.drops_unwanted += 1;
+            return;
+        };
+        let entry = self.subscriptions.entry_mut(index);
+        let before = entry.head;
+        let order = order(entry, delivery);
+        if matches!(order, Order::Late) {
+            self.counters.drops_late += 1;
+            return;
+        }
+        if entry.boxid.is_some() {
+            entry.head = Head { epoch: delivery.epoch, seq: delivery.seq };
+        }
+        let gap = matches!(order, Order::Gap);
+        self.counters.gaps_seen += u64::from(gap);
+        match delivery.carries {
+            Carries::Message => self.fan_out(delivery, gap.then_some(before)),
+            Carries::Gap if gap => self.missed_by_all(delivery.topic, before),
+            Carries::Gap => {}
+            Carries::Nudge => self.nudged(delivery, before),
+        }
+    }
+
+    fn fan_out(&mut self, delivery: &Delivery, gap_after: Option<Head>) {
+        let index = self.subscriptions.find(delivery.topic).expect("the caller found it");
+        let frame = self.frame(Opcode::Binary, &delivery.payload);
+        let nudge = gap_after.map(|_| self.nudge_frame(delivery));
+        let skip = delivery
+            .skip
+            .filter(|o| o.node == self.settings.node && o.shard == self.settings.shard)
+            .map(|o| o.conn);
+        let members = std::mem::take(&mut self.subscriptions.entry_mut(index).members);
+        let boxid = self.subscriptions.entry(index).boxid.clone();
+        for conn_index in &members {
+            self.deliver_to(*conn_index, delivery, &frame, skip, gap_after, nudge.as_ref(), boxid.as_ref());
+        }
+        self.subscriptions.entry_mut(index).members = members;
+    }
+
+    #[allow(clippy::too_many_arguments)] // the loop above is the hottest of the house: all is computed once, outside
+    #[inline]
+    fn deliver_to(
+        &mut self,
+        conn_index: u32,
+        delivery: &Delivery,
+        frame: &Rc<[u8]>,
+        skip: Option<ConnId>,
+        gap_after: Option<Head>,
+        nudge: Option<&Rc<[u8]>>,
+        boxid: Option<&BoxId>,
+    ) {
+        let session = self.sessions.at(conn_index).expect("a topic's members live");
+        let conn = ConnId { index: conn_index, generation: session.generation };
+        if skip == Some(conn) {
+            return;
+        }
+        let lags = session.lag.is_some();
+        let full = session.outbox.bytes() + frame.len() > self.settings.outbox_bytes_max;
+        let replay = gap_after.is_some() && !session.flags.v2;
+        if lags || full || replay {
+            self.deliver_behind(conn, delivery, full, gap_after, boxid);
+            return;
+        }
+        self.counters.messages_out += 1;
+        self.counters.message_bytes_out += frame.len() as u64;
+        self.push(conn, frame.clone());
+        if let Some(nudge) = nudge {
+            self.counters.nudges += 1;
+            self.push(conn, nudge.clone());
+        }
+    }
+
+    /// A session that has no room, or that waits for repair: for a box that it missed something of, it
+    /// misses this as well (the repair brings it); other boxes go on.
+    #[cold]
+    fn deliver_behind(
+        &mut self,
+        conn: ConnId,
+        delivery: &Delivery,
+        full: bool,
+        gap_after: Option<Head>,
+        boxid: Option<&BoxId>,
+    ) {
+        let head = Head { epoch: delivery.epoch, seq: delivery.seq };
+        let Some(session) = self.sessions.get(conn) else { return };
+        if let Some(lag) = &mut session.lag
+            && lag.extend(delivery.box_topic, head)
+        {
+            self.counters.drops_outbox_full += 1;
+            return;
+        }
+        let replay = gap_after.is_some() && !session.flags.v2;
+        if !full && !replay {
+            self.counters.messages_out += 1;
+            let frame = self.frame(Opcode::Binary, &delivery.payload);
+            self.push(conn, frame);
+            if gap_after.is_some() {
+                let nudge = self.nudge_frame(delivery);
+                self.counters.nudges += 1;
+                self.push(conn, nudge);
+            }
+            return;
+        }
+        self.counters.drops_outbox_full += u64::from(full);
+        let after = gap_after.unwrap_or(Head { epoch: head.epoch, seq: head.seq - 1 });
+        let boxid = boxid.cloned().or_else(|| boxid_of(&delivery.payload));
+        if let Some(boxid) = boxid {
+            self.missed_in(conn, Missed { boxid, box_topic: delivery.box_topic, after, head });
+        }
+    }
+
+    fn nudge_frame(&mut self, delivery: &Delivery) -> Rc<[u8]> {
+        let boxid = boxid_of(&delivery.payload);
+        let boxid = boxid.as_ref().map_or("", |b| b.as_str());
+        let mut payload = Vec::new();
+        reply::write_nudge(&mut payload, boxid, Head { epoch: delivery.epoch, seq: delivery.seq });
+        self.frame(Opcode::Binary, &payload)
+    }
+
+    /// Word of a message, in its place.
+    fn nudged(&mut self, delivery: &Delivery, before: Head) {
+        if delivery.topic == delivery.box_topic {
+            self.missed_by_all(delivery.topic, before);
+        } else {
+            self.user_settled(delivery.topic, true);
+        }
+    }
+
+    /// The stream of a box went from `before` to its head past us.
+    pub(crate) fn missed_by_all(&mut self, topic: Topic, before: Head) {
+        let Some(index) = self.subscriptions.find(topic) else { return };
+        let entry = self.subscriptions.entry_mut(index);
+        let head = entry.head;
+        let Some(boxid) = entry.boxid.clone() else { return };
+        let members = std::mem::take(&mut entry.members);
+        for conn_index in &members {
+            let generation = self.sessions.at(*conn_index).expect("a topic's members live").generation;
+            self.missed(ConnId { index: *conn_index, generation }, &boxid, topic, before, head);
+        }
+        self.subscriptions.entry_mut(index).members = members;
+    }
+
+    /// The store's heads of topics whose interest settled.
+    pub(crate) fn heads(&mut self, topics: &[Topic], heads: &[Head]) {
+        for (topic, head) in topics.iter().zip(heads) {
+            let Some(entry) = self.subscriptions.by_topic(*topic) else { continue };
+            let before = entry.head;
+            if (head.epoch, head.seq) > (before.epoch, before.seq) {
+                entry.head = *head;
+                self.missed_by_all(*topic, before);
+            }
+        }
+    }
+
+    /// What is sent to a user reaches us from now on; what was before, its v2 clients list and pull.
+    pub(crate) fn user_settled(&mut self, topic: Topic, uncertain: bool) {
+        let Some(index) = self.subscriptions.find(topic) else { return };
+        let members = self.subscriptions.entry(index).members.clone();
+        let mut nudge = Vec::new();
+        reply::write_nudge(&mut nudge, "", Head::default());
+        let frame = self.frame(Opcode::Binary, &nudge);
+        for conn_index in members {
+            let session = self.sessions.at(conn_index).expect("a topic's members live");
+            let conn = ConnId { index: conn_index, generation: session.generation };
+            let listed_early = std::mem::take(&mut session.flags.listed_early);
+            if session.flags.v2 && (uncertain || listed_early) {
+                self.counters.nudges += 1;
+                self.push(conn, frame.clone());
+            }
+        }
+    }
+}
+
+/// A user's own topic has no order of its own: the chat shard ordered each box, and the client counts.
+fn order(entry: &TopicEntry, delivery: &Delivery) -> Order {
+    if entry.boxid.is_none() {
+        return Order::Next;
+    }
+    let (epoch, seq) = (delivery.epoch, delivery.seq);
+    if epoch < entry.head.epoch || (epoch == entry.head.epoch && seq <= entry.head.seq) {
+        Order::Late
+    } else if seq > entry.head.seq + 1 || delivery.carries == Carries::Nudge {
+        Order::Gap
+    } else {
+        Order::Next
+    }
+}
+
+fn boxid_of(payload: &[u8]) -> Option<BoxId> {
+    BoxId::parse(ChatView::parse(payload).ok()?.boxid).ok()
+}

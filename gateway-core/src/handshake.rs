@@ -1,0 +1,115 @@
+//! From the first bytes of a connection to a session: the WebSocket upgrade, and whose it is.
+
+use newim_proto::ids::{ConnId, Uid};
+use newim_proto::log::Command;
+use newim_proto::ws::handshake::PROTOCOL_V2;
+use newim_proto::ws::refusal::Status;
+use newim_proto::ws::{Refusal, Upgrade, UpgradeRequest, parse_upgrade, write_accept, write_refusal};
+
+use crate::pending::Pending;
+use crate::session::{Listen, Phase};
+use crate::shard::GatewayShard;
+
+/// Who asks, by a request that is all right.
+enum Admitted {
+    User { uid: Uid, v2: bool },
+    Echo,
+}
+
+impl GatewayShard {
+    /// Bytes of a connection that has not upgraded yet.
+    pub(crate) fn upgrade(&mut self, conn: ConnId, bytes: &mut [u8]) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        let Phase::Upgrading(request) = &mut session.phase else { return };
+        if request.is_empty() {
+            return self.upgrade_from(conn, bytes); // the usual case: one read holds it all
+        }
+        let mut request = std::mem::take(request);
+        request.extend_from_slice(bytes);
+        self.upgrade_from(conn, &mut request);
+    }
+
+    /// `bytes`: all that came so far.
+    fn upgrade_from(&mut self, conn: ConnId, bytes: &mut [u8]) {
+        let (admitted, consumed) = match parse_upgrade(bytes) {
+            Upgrade::Partial => {
+                let Some(session) = self.sessions.get(conn) else { return };
+                session.phase = Phase::Upgrading(bytes.to_vec());
+                return;
+            }
+            Upgrade::Refused(refusal) => return self.refuse_upgrade(conn, &refusal),
+            Upgrade::Ready { request, consumed } => match self.admit_upgrade(&request) {
+                Ok(admitted) => {
+                    self.write_accept(conn, &request);
+                    (admitted, consumed)
+                }
+                Err(refusal) => return self.refuse_upgrade(conn, &refusal),
+            },
+        };
+        self.counters.upgrades += 1;
+        self.open(conn, admitted);
+        if consumed < bytes.len() {
+            self.received(conn, &mut bytes[consumed..]); // a client need not wait for our 101
+        }
+    }
+
+    fn admit_upgrade(&self, request: &UpgradeRequest<'_>) -> Result<Admitted, Refusal> {
+        if self.draining {
+            return Err(Refusal::new(Status::ServiceUnavailable, "this gateway is leaving: connect to another"));
+        }
+        if request.path == "/echo" && self.settings.echo_message_bytes_max.is_some() {
+            return Ok(Admitted::Echo);
+        }
+        let Some(sid) = &request.sid else {
+            return Err(Refusal::new(Status::Unauthorized, "no user: send the header `Cookie: sid=<uid>`"));
+        };
+        match Uid::parse(sid) {
+            Ok(uid) => Ok(Admitted::User { uid, v2: request.v2 }),
+            Err(error) => Err(Refusal::new(Status::BadRequest, format!("the user in `Cookie: sid=` {error}"))),
+        }
+    }
+
+    fn write_accept(&mut self, conn: ConnId, request: &UpgradeRequest<'_>) {
+        self.scratch.clear();
+        write_accept(&mut self.scratch, request.key, request.v2.then_some(PROTOCOL_V2));
+        let response = self.scratch.as_slice().into();
+        self.push(conn, response);
+    }
+
+    fn open(&mut self, conn: ConnId, admitted: Admitted) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        match admitted {
+            Admitted::Echo => session.phase = Phase::Echo,
+            Admitted::User { uid, v2 } => {
+                session.phase = Phase::Open(uid.clone());
+                session.flags.v2 = v2;
+                self.subscribe_user(conn, &uid);
+                self.command(Pending::Connect { conn, uid: uid.clone() }, Command::Boxes(uid));
+            }
+        }
+    }
+
+    pub(crate) fn upgrade_timed_out(&mut self, conn: ConnId) {
+        let text = format!("the request took longer than {} ms", self.settings.upgrade_ms_max);
+        self.refuse_upgrade(conn, &Refusal::new(Status::RequestTimeout, text));
+    }
+
+    fn refuse_upgrade(&mut self, conn: ConnId, refusal: &Refusal) {
+        let counter = match refusal.status.code() {
+            400 => &mut self.counters.upgrades_refused_400,
+            401 => &mut self.counters.upgrades_refused_401,
+            404 => &mut self.counters.upgrades_refused_404,
+            405 => &mut self.counters.upgrades_refused_405,
+            408 => &mut self.counters.upgrades_refused_408,
+            426 => &mut self.counters.upgrades_refused_426,
+            431 => &mut self.counters.upgrades_refused_431,
+            _ => &mut self.counters.upgrades_refused_other,
+        };
+        *counter += 1;
+        self.scratch.clear();
+        write_refusal(&mut self.scratch, refusal);
+        let response = self.scratch.as_slice().into();
+        self.enter_closing(conn, Listen::Discard);
+        self.push_last(conn, response);
+    }
+}

@@ -1,0 +1,299 @@
+//! The links that this shard owns, one per chat shard: what each was told of our interest, what was
+//! published over it and not accepted yet, and how both are told again when it comes back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use newim_proto::chat::{ChatView, reply};
+use newim_proto::ids::{ChatShard, ShardIndex, Topic};
+use newim_proto::limits::LINK_TOPICS_MAX;
+use newim_proto::link::{Carries, Delivery, LinkMessage, Publish};
+use newim_proto::log::Head;
+
+use crate::events::Output;
+use crate::interest::Interest;
+use crate::subscriptions::TopicMap;
+
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    by_chat: BTreeMap<ChatShard, Link>,
+    /// Links with announcements to send.
+    announcing: Vec<ChatShard>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    /// In our routes. Mail of a shard that heard of newer routes may come before.
+    wanted: bool,
+    up: bool,
+    pub interest: Interest,
+    /// Announcements to send, in order: true is Interest.
+    pending: Vec<(Topic, bool)>,
+    /// Shards to be told when the announcements so far are in force.
+    settling: Vec<(Topic, ShardIndex)>,
+    /// They were registered while the link was away.
+    uncertain: bool,
+    barriers: VecDeque<Barrier>,
+    next_barrier: u64,
+    next_number: u64,
+    /// Sent or to be sent, not accepted: published again when the link is back.
+    window: VecDeque<Windowed>,
+    /// What the window had no room for shrank to the newest nudge per topic.
+    nudges: TopicMap<Delivery>,
+}
+
+#[derive(Debug)]
+struct Windowed {
+    number: u64,
+    routes_epoch: u64,
+    delivery: Delivery,
+}
+
+#[derive(Debug)]
+struct Barrier {
+    number: u64,
+    uncertain: bool,
+    settling: Vec<(Topic, ShardIndex)>,
+}
+
+/// Topics that are in force now, for the shards that asked.
+pub(crate) struct Settled {
+    pub uncertain: bool,
+    pub topics: Vec<(Topic, ShardIndex)>,
+}
+
+/// A link, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkView {
+    pub chat: ChatShard,
+    pub up: bool,
+    pub interests: usize,
+    pub window: usize,
+}
+
+impl Links {
+    pub fn views(&self) -> impl Iterator<Item = LinkView> {
+        self.by_chat.iter().map(|(chat, link)| LinkView {
+            chat: *chat,
+            up: link.up,
+            interests: link.interest.len(),
+            window: link.window.len(),
+        })
+    }
+
+    pub fn get(&mut self, chat: ChatShard) -> Option<&mut Link> {
+        self.by_chat.get_mut(&chat)
+    }
+
+    pub fn chats(&self) -> impl Iterator<Item = ChatShard> {
+        self.by_chat.keys().copied()
+    }
+
+    /// The routes have it. True: it is to be opened.
+    pub fn open(&mut self, chat: ChatShard) -> bool {
+        !std::mem::replace(&mut self.by_chat.entry(chat).or_default().wanted, true)
+    }
+
+    /// The chat shard left the routes: what it hadn't accepted comes back, to be routed anew.
+    pub fn close(&mut self, chat: ChatShard) -> Vec<Delivery> {
+        let Some(link) = self.by_chat.remove(&chat) else { return Vec::new() };
+        link.window.into_iter().map(|w| w.delivery).chain(link.nudges.into_values()).collect()
+    }
+
+    pub fn interest(&mut self, chat: ChatShard, topic: Topic, shard: ShardIndex) {
+        let link = self.by_chat.entry(chat).or_default();
+        let first = link.interest.add(topic, shard);
+        if !link.up {
+            return; // all is announced when it is
+        }
+        if first {
+            link.pending.push((topic, true));
+        }
+        link.settling.push((topic, shard));
+        mark(&mut self.announcing, chat);
+    }
+
+    pub fn withdraw(&mut self, chat: ChatShard, topic: Topic, shard: ShardIndex) {
+        let Some(link) = self.by_chat.get_mut(&chat) else { return };
+        if link.interest.remove(topic, shard) && link.up {
+            link.pending.push((topic, false));
+            mark(&mut self.announcing, chat);
+        }
+        if !link.wanted && link.interest.len() == 0 && link.window.is_empty() {
+            self.by_chat.remove(&chat); // mail from a shard that hadn't heard yet that it left
+        }
+    }
+
+    /// Welcomed: everything is said anew, interest before publishes, so that ours come back to us too.
+    pub fn up(&mut self, chat: ChatShard, outputs: &mut VecDeque<Output>) {
+        let Some(link) = self.by_chat.get_mut(&chat) else { return };
+        link.up = true;
+        link.uncertain = true;
+        link.barriers.clear();
+        link.pending = link.interest.topics().map(|(topic, _)| (topic, true)).collect();
+        link.pending.sort_unstable(); // one order whatever the table's: a run can be replayed
+        link.settling =
+            link.interest.topics().flat_map(|(topic, shards)| shards.iter().map(move |s| (topic, *s))).collect();
+        link.settling.sort_unstable();
+        link.announce(chat, outputs);
+        link.next_number = 0;
+        for windowed in &mut link.window {
+            link.next_number += 1;
+            windowed.number = link.next_number;
+            outputs.push_back(publish(chat, windowed));
+        }
+        let mut nudges: Vec<Delivery> = std::mem::take(&mut link.nudges).into_values().collect();
+        nudges.sort_unstable_by_key(|n| (n.topic, n.box_topic));
+        for delivery in nudges {
+            link.send(chat, 0, delivery, outputs);
+        }
+    }
+
+    /// Lost. True if it was up.
+    pub fn down(&mut self, chat: ChatShard) -> bool {
+        let Some(link) = self.by_chat.get_mut(&chat) else { return false };
+        link.pending.clear();
+        link.settling.clear();
+        link.barriers.clear();
+        std::mem::replace(&mut link.up, false)
+    }
+
+    /// Hands a delivery to the chat shard, now or when the link is up. False when the window's bound
+    /// made an older one shrink beyond the nudges' bound: it is lost to all but those who sync.
+    pub fn publish(
+        &mut self,
+        chat: ChatShard,
+        routes_epoch: u64,
+        delivery: Delivery,
+        bounds: Bounds,
+        outputs: &mut VecDeque<Output>,
+    ) -> bool {
+        let link = self.by_chat.entry(chat).or_default();
+        if link.up {
+            link.announce(chat, outputs);
+            link.send(chat, routes_epoch, delivery, outputs);
+        } else {
+            link.window.push_back(Windowed { number: 0, routes_epoch, delivery });
+        }
+        link.shrink(bounds)
+    }
+
+    pub fn accepted(&mut self, chat: ChatShard, number: u64) {
+        let Some(link) = self.by_chat.get_mut(&chat) else { return };
+        while link.window.front().is_some_and(|w| w.number <= number) {
+            link.window.pop_front();
+        }
+        if link.window.is_empty() {
+            link.nudges.clear(); // what shrank was published before what is accepted now
+        }
+    }
+
+    /// The chat shard owns its slot no more: the publish comes back.
+    pub fn refused(&mut self, chat: ChatShard, number: u64) -> Option<Delivery> {
+        let link = self.by_chat.get_mut(&chat)?;
+        let at = link.window.binary_search_by_key(&number, |w| w.number).ok()?;
+        link.window.remove(at).map(|w| w.delivery)
+    }
+
+    pub fn settled(&mut self, chat: ChatShard, barrier: u64) -> Vec<Settled> {
+        let Some(link) = self.by_chat.get_mut(&chat) else { return Vec::new() };
+        let done = link.barriers.partition_point(|b| b.number <= barrier);
+        link.barriers.drain(..done).map(|b| Settled { uncertain: b.uncertain, topics: b.settling }).collect()
+    }
+
+    /// Sends the announcements of this batch.
+    pub fn flush(&mut self, outputs: &mut VecDeque<Output>) {
+        for chat in self.announcing.drain(..) {
+            if let Some(link) = self.by_chat.get_mut(&chat) {
+                link.announce(chat, outputs);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub window_max: usize,
+    pub nudges_max: usize,
+}
+
+fn mark(announcing: &mut Vec<ChatShard>, chat: ChatShard) {
+    if announcing.last() != Some(&chat) && !announcing.contains(&chat) {
+        announcing.push(chat);
+    }
+}
+
+fn publish(chat: ChatShard, windowed: &Windowed) -> Output {
+    Output::LinkSend {
+        chat,
+        message: LinkMessage::Publish(Publish {
+            number: windowed.number,
+            routes_epoch: windowed.routes_epoch,
+            delivery: windowed.delivery.clone(),
+        }),
+    }
+}
+
+impl Link {
+    /// Pending announcements in order, as few frames as they need, the barrier on the last.
+    fn announce(&mut self, chat: ChatShard, outputs: &mut VecDeque<Output>) {
+        if self.pending.is_empty() && self.settling.is_empty() {
+            return;
+        }
+        let mut send = |message| outputs.push_back(Output::LinkSend { chat, message });
+        for run in self.pending.chunk_by(|a, b| a.1 == b.1) {
+            for chunk in run.chunks(LINK_TOPICS_MAX) {
+                let topics = chunk.iter().map(|(topic, _)| *topic).collect();
+                send(match run[0].1 {
+                    true => LinkMessage::Interest { topics, barrier: 0 },
+                    false => LinkMessage::Withdraw { topics },
+                });
+            }
+        }
+        self.pending.clear();
+        if !self.settling.is_empty() {
+            self.next_barrier += 1;
+            let settling = std::mem::take(&mut self.settling);
+            self.barriers.push_back(Barrier { number: self.next_barrier, uncertain: self.uncertain, settling });
+            send(LinkMessage::Interest { topics: Vec::new(), barrier: self.next_barrier });
+        }
+        self.uncertain = false;
+    }
+
+    fn send(&mut self, chat: ChatShard, routes_epoch: u64, delivery: Delivery, outputs: &mut VecDeque<Output>) {
+        self.next_number += 1;
+        let windowed = Windowed { number: self.next_number, routes_epoch, delivery };
+        outputs.push_back(publish(chat, &windowed));
+        self.window.push_back(windowed);
+    }
+
+    fn shrink(&mut self, bounds: Bounds) -> bool {
+        let mut kept = true;
+        while self.window.len() > bounds.window_max {
+            let oldest = self.window.pop_front().expect("over the bound").delivery;
+            let nudge = into_nudge(oldest);
+            if self.nudges.len() < bounds.nudges_max || self.nudges.contains_key(&nudge.topic) {
+                self.nudges.insert(nudge.topic, nudge);
+            } else {
+                kept = false;
+            }
+        }
+        kept
+    }
+}
+
+/// Word of a message in its place: who gets it pulls. In a user's own topic many boxes meet, so there
+/// it says "list your boxes".
+fn into_nudge(mut delivery: Delivery) -> Delivery {
+    if delivery.carries == Carries::Message {
+        let boxid = match delivery.topic == delivery.box_topic {
+            true => ChatView::parse(&delivery.payload).map(|view| view.boxid).unwrap_or_default(),
+            false => "",
+        };
+        let mut payload = Vec::new();
+        reply::write_nudge(&mut payload, boxid, Head { epoch: delivery.epoch, seq: delivery.seq });
+        delivery.payload = Arc::from(payload);
+        delivery.carries = Carries::Nudge;
+    }
+    delivery
+}

@@ -1,0 +1,264 @@
+//! Where a message goes from here and where it comes from: subscriptions become interest, publishes
+//! find the shard that owns the link to their topic's chat shard, and a new route table moves both.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use newim_proto::ids::{BoxId, ChatShard, ConnId, ShardIndex, Topic, Uid};
+use newim_proto::link::{Delivery, LinkMessage};
+use newim_proto::log::{Command, Head};
+use newim_proto::routes::RouteTable;
+use smallvec::SmallVec;
+
+use crate::events::{LinkInput, Mail, Output};
+use crate::links::Bounds;
+use crate::pending::Pending;
+use crate::shard::GatewayShard;
+use crate::subscriptions::Subscription;
+
+/// Topics whose heads are asked for in one store command.
+const HEADS_PER_COMMAND: usize = 256;
+
+impl GatewayShard {
+    /// The connection hears of the box from `base` on. What passed here since is repaired.
+    pub(crate) fn subscribe(&mut self, conn: ConnId, boxid: &BoxId, base: Head) {
+        let topic = Topic::of_box(boxid.as_str());
+        let Some(index) = self.join(conn, topic, Some(boxid), base) else { return };
+        let head = self.subscriptions.entry(index.topic).head;
+        if (head.epoch, head.seq) > (base.epoch, base.seq) {
+            self.missed(conn, boxid, topic, base, head);
+        }
+    }
+
+    /// The connection hears of what is sent to its user.
+    pub(crate) fn subscribe_user(&mut self, conn: ConnId, uid: &Uid) {
+        self.join(conn, Topic::of_user(uid.as_str()), None, Head::default());
+    }
+
+    fn join(&mut self, conn: ConnId, topic: Topic, boxid: Option<&BoxId>, base: Head) -> Option<Subscription> {
+        let known = self.subscriptions.find(topic);
+        let session = self.sessions.get(conn)?;
+        session.uid()?;
+        if known.is_some_and(|index| session.subscription(index).is_some()) {
+            return None;
+        }
+        let (subscription, new) = self.subscriptions.join(conn.index, topic, boxid, base);
+        session.subscriptions.push(subscription);
+        if new {
+            self.announce(topic);
+        }
+        Some(subscription)
+    }
+
+    pub(crate) fn unsubscribe(&mut self, conn: ConnId, topic: Topic) {
+        let Some(index) = self.subscriptions.find(topic) else { return };
+        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(at) = session.subscription(index) else { return };
+        let subscription = session.subscriptions.swap_remove(at);
+        self.end_subscription(conn.index, subscription);
+    }
+
+    pub(crate) fn end_subscription(&mut self, conn_index: u32, subscription: Subscription) {
+        let left = self.subscriptions.leave(conn_index, subscription);
+        if let Some((moved, position)) = left.moved {
+            self.sessions.moved(moved, subscription.topic, position);
+        }
+        if let Some(ended) = left.ended
+            && let Some(chat) = ended.announced
+        {
+            self.send_mail(self.link_owner(chat), Mail::Withdraw { chat, topic: ended.topic });
+        }
+    }
+
+    /// Tells the owner of the link to the topic's chat shard that we listen.
+    fn announce(&mut self, topic: Topic) {
+        let chat = self.routes.owner(topic);
+        let entry = self.subscriptions.by_topic(topic).expect("the caller just found or made it");
+        entry.announced = chat;
+        entry.settled = false;
+        if let Some(chat) = chat {
+            self.send_mail(self.link_owner(chat), Mail::Interest { chat, topic });
+        }
+    }
+
+    /// Which shard of this gateway holds the link to that chat shard: all shards agree without asking.
+    fn link_owner(&self, chat: ChatShard) -> ShardIndex {
+        if self.settings.local_chat && chat.node == self.settings.node {
+            return chat.shard; // on the same core: its link is a queue
+        }
+        let spread = (chat.node.0 >> 32).wrapping_add(u64::from(chat.shard.0));
+        ShardIndex((spread % u64::from(self.settings.shards)) as u16)
+    }
+
+    pub(crate) fn publish(&mut self, delivery: Delivery) {
+        let Some(chat) = self.routes.owner(delivery.topic) else {
+            self.counters.drops_unrouted += 1; // its readers are repaired when their interest settles
+            return;
+        };
+        let routes_epoch = self.routes.epoch;
+        self.send_mail(self.link_owner(chat), Mail::Publish { chat, routes_epoch, delivery });
+    }
+
+    pub(crate) fn mail(&mut self, from: ShardIndex, mail: Mail) {
+        match mail {
+            Mail::Deliver(delivery) => self.deliver(&delivery),
+            Mail::Publish { chat, routes_epoch, delivery } => {
+                self.counters.publishes += 1;
+                let bounds = Bounds {
+                    window_max: self.settings.publish_window_max,
+                    nudges_max: self.settings.nudges_max,
+                };
+                if !self.links.publish(chat, routes_epoch, delivery, bounds, &mut self.outputs) {
+                    self.counters.drops_nudge += 1;
+                }
+            }
+            Mail::Interest { chat, topic } => self.links.interest(chat, topic, from),
+            Mail::Withdraw { chat, topic } => self.links.withdraw(chat, topic, from),
+            Mail::Settled { topics, uncertain } => self.settled(topics, uncertain),
+        }
+    }
+
+    pub(crate) fn link(&mut self, chat: ChatShard, input: LinkInput) {
+        match input {
+            LinkInput::Up => self.links.up(chat, &mut self.outputs),
+            LinkInput::Down => self.counters.link_losses += u64::from(self.links.down(chat)),
+            LinkInput::Message(LinkMessage::Deliver(delivery)) => self.spread(chat, delivery),
+            LinkInput::Message(LinkMessage::Accepted { number }) => self.links.accepted(chat, number),
+            LinkInput::Message(LinkMessage::Settled { barrier }) => {
+                for settled in self.links.settled(chat, barrier) {
+                    self.tell_settled(settled.topics, settled.uncertain);
+                }
+            }
+            LinkInput::Message(LinkMessage::Refused { number, routes_epoch }) => {
+                self.publish_refused(chat, number, routes_epoch);
+            }
+            // Its znode says so too, and the routes follow. The rest is not a chat shard's to say.
+            LinkInput::Message(_) => {}
+        }
+    }
+
+    /// One frame from the link to every shard with subscribers: a reference each.
+    fn spread(&mut self, chat: ChatShard, delivery: Delivery) {
+        self.counters.deliveries_in += 1;
+        let shards: SmallVec<[ShardIndex; 16]> = match self.links.get(chat) {
+            Some(link) => SmallVec::from_slice(link.interest.shards(delivery.topic)),
+            None => return,
+        };
+        for shard in &shards {
+            self.send_mail(*shard, Mail::Deliver(delivery.clone()));
+        }
+    }
+
+    fn tell_settled(&mut self, mut topics: Vec<(Topic, ShardIndex)>, uncertain: bool) {
+        topics.sort_by_key(|(_, shard)| *shard);
+        for run in topics.chunk_by(|a, b| a.1 == b.1) {
+            let topics = run.iter().map(|(topic, _)| *topic).collect();
+            self.send_mail(run[0].1, Mail::Settled { topics, uncertain });
+        }
+    }
+
+    /// By a newer table the slot is another's. Our own says whose, now or when it comes.
+    fn publish_refused(&mut self, chat: ChatShard, number: u64, routes_epoch: u64) {
+        self.counters.publishes_refused += 1;
+        let Some(delivery) = self.links.refused(chat, number) else { return };
+        if self.routes.epoch >= routes_epoch && self.routes.owner(delivery.topic) != Some(chat) {
+            self.publish(delivery);
+        } else if self.stranded.len() < self.settings.publish_window_max {
+            self.stranded.push(delivery);
+        } else {
+            self.counters.drops_unrouted += 1;
+        }
+    }
+
+    pub(crate) fn routes_changed(&mut self, routes: Arc<RouteTable>) {
+        if routes.epoch < self.routes.epoch {
+            return; // an epoch never goes back
+        }
+        self.routes = routes;
+        let homeless = self.relink();
+        self.move_topics();
+        let stranded = std::mem::take(&mut self.stranded);
+        for delivery in homeless.into_iter().chain(stranded) {
+            self.publish(delivery);
+        }
+    }
+
+    /// Opens and closes the links that are ours. What a vanished chat shard had not accepted comes back.
+    fn relink(&mut self) -> Vec<Delivery> {
+        let routes = self.routes.clone();
+        let owners: BTreeSet<ChatShard> = routes.slots.iter().copied().collect();
+        let mut homeless = Vec::new();
+        let gone: Vec<ChatShard> = self.links.chats().filter(|chat| !owners.contains(chat)).collect();
+        for chat in gone {
+            homeless.extend(self.links.close(chat));
+            self.outputs.push_back(Output::LinkClose { chat });
+        }
+        for chat in owners {
+            let Some(node) = routes.node(chat.node) else { continue };
+            if self.link_owner(chat) == self.settings.shard && self.links.open(chat) {
+                self.outputs.push_back(Output::LinkOpen { chat, exchange: Arc::from(node.exchange.as_str()) });
+            }
+        }
+        homeless
+    }
+
+    fn move_topics(&mut self) {
+        let routes = self.routes.clone();
+        let moved: Vec<(Topic, Option<ChatShard>)> = self
+            .subscriptions
+            .entries_mut()
+            .filter(|entry| entry.announced != routes.owner(entry.topic))
+            .map(|entry| (entry.topic, entry.announced))
+            .collect();
+        for (topic, old) in moved {
+            if let Some(chat) = old {
+                self.send_mail(self.link_owner(chat), Mail::Withdraw { chat, topic });
+            }
+            self.subscriptions.by_topic(topic).expect("listed above").uncertain = true;
+            self.announce(topic);
+        }
+    }
+
+    /// Publishes reach us from now on. Were there any before, on their way past us?
+    fn settled(&mut self, topics: Vec<Topic>, uncertain: bool) {
+        let mut boxes = Vec::new();
+        for topic in topics {
+            let Some(entry) = self.subscriptions.by_topic(topic) else { continue };
+            entry.settled = true;
+            let uncertain = std::mem::take(&mut entry.uncertain) || uncertain;
+            if entry.boxid.is_some() {
+                boxes.push(topic);
+            } else {
+                self.user_settled(topic, uncertain);
+            }
+        }
+        self.check_heads(boxes);
+    }
+
+    fn check_heads(&mut self, topics: Vec<Topic>) {
+        for chunk in topics.chunks(HEADS_PER_COMMAND) {
+            let mut known = Vec::with_capacity(chunk.len());
+            let mut boxids = Vec::with_capacity(chunk.len());
+            for topic in chunk {
+                if let Some(boxid) = self.subscriptions.by_topic(*topic).and_then(|e| e.boxid.clone()) {
+                    known.push(*topic);
+                    boxids.push(boxid);
+                }
+            }
+            if !known.is_empty() {
+                self.command(Pending::Settle { topics: known }, Command::Heads(boxids));
+            }
+        }
+    }
+
+    pub(crate) fn heads_unknown(&mut self, topics: Vec<Topic>) {
+        self.unchecked.extend(topics); // at most one entry per settling of a topic that lives
+    }
+
+    pub(crate) fn settle_again(&mut self) {
+        let mut topics = std::mem::take(&mut self.unchecked);
+        topics.sort_unstable();
+        topics.dedup();
+        self.check_heads(topics);
+    }
+}

@@ -1,0 +1,372 @@
+//! The gateway shard itself: takes an input, says what follows. Lives on one core and owns all of its
+//! sessions; called per batch by its driver, or by the simulation.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use newim_proto::ids::{ConnId, ShardIndex, Topic, Uuid};
+use newim_proto::link::Delivery;
+use newim_proto::log::{Command, StoreToken};
+use newim_proto::routes::RouteTable;
+use newim_proto::sendbuf::SendBuf;
+use newim_proto::time::Now;
+use newim_proto::ws::{self, Opcode};
+
+use crate::counters::GatewayCounters;
+use crate::events::{Input, Mail, Output};
+use crate::links::{LinkView, Links};
+use crate::outbox::Spares;
+use crate::pending::{Pending, PendingTable};
+use crate::session::{Phase, Session, Sessions};
+use crate::settings::Settings;
+use crate::subscriptions::Subscriptions;
+use crate::timers::Timers;
+
+pub struct GatewayShard {
+    pub(crate) settings: Settings,
+    /// Of the input being handled.
+    pub(crate) now: Now,
+    pub(crate) sessions: Sessions,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) links: Links,
+    pub(crate) pending: PendingTable,
+    pub(crate) timers: Timers,
+    pub(crate) routes: Arc<RouteTable>,
+    pub(crate) counters: GatewayCounters,
+    pub(crate) outputs: VecDeque<Output>,
+    /// Sessions with something to send and no send in flight.
+    pub(crate) dirty: Vec<ConnId>,
+    pub(crate) spares: Spares,
+    /// Payloads and frames are built here before they get a home of their size.
+    pub(crate) scratch: Vec<u8>,
+    frame_scratch: Vec<u8>,
+    due: Vec<ConnId>,
+    pub(crate) uuid_count: u64,
+    pub(crate) draining: bool,
+    /// Sessions whose boxes could not be read at connect.
+    pub(crate) unsubscribed: Vec<ConnId>,
+    /// Publishes refused by a table newer than ours: routed again by the next one.
+    pub(crate) stranded: Vec<Delivery>,
+    /// Topics whose heads could not be read when their interest settled.
+    pub(crate) unchecked: Vec<Topic>,
+    /// v1 sessions whose replay failed: tried again when the store is back.
+    pub(crate) behind: Vec<ConnId>,
+}
+
+impl GatewayShard {
+    pub fn new(settings: Settings) -> GatewayShard {
+        GatewayShard {
+            settings,
+            now: Now::default(),
+            sessions: Sessions::default(),
+            subscriptions: Subscriptions::default(),
+            links: Links::default(),
+            pending: PendingTable::default(),
+            timers: Timers::new(),
+            routes: Arc::new(RouteTable::empty()),
+            counters: GatewayCounters::default(),
+            outputs: VecDeque::new(),
+            dirty: Vec::new(),
+            spares: Spares::default(),
+            scratch: Vec::new(),
+            frame_scratch: Vec::new(),
+            due: Vec::new(),
+            uuid_count: 0,
+            draining: false,
+            unsubscribed: Vec::new(),
+            stranded: Vec::new(),
+            unchecked: Vec::new(),
+            behind: Vec::new(),
+        }
+    }
+
+    pub fn handle_input(&mut self, now: Now, input: Input<'_>) {
+        self.now = now;
+        match input {
+            Input::Received { conn, bytes } => self.received(conn, bytes),
+            Input::Sent { conn, buf } => self.sent(conn, buf),
+            Input::Stored { token, result } => self.stored(token, result),
+            Input::Mail { from, mail } => self.mail(from, mail),
+            Input::Link { chat, input } => self.link(chat, input),
+            Input::Accepted { conn } => self.accepted(conn),
+            Input::Closed { conn } => self.closed(conn),
+            Input::StoreUp => self.store_up(),
+            Input::Routes(routes) => self.routes_changed(routes),
+            Input::Drain => self.drain(),
+        }
+    }
+
+    /// Call at or after `poll_timeout`.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.advance(seconds(self.now), &mut due);
+        for conn in due.drain(..) {
+            self.session_due(conn);
+        }
+        self.due = due;
+    }
+
+    /// When `handle_timeout` is wanted, in `Now::mono_us`.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.timers.next_due_s().map(|s| s * 1_000_000)
+    }
+
+    /// The next thing to do, until None. Sends come last: what one batch queued for a connection
+    /// leaves in one send.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        self.links.flush(&mut self.outputs);
+        self.outputs.pop_front().or_else(|| self.next_send())
+    }
+
+    /// Drained, and every session gone, and nothing in flight.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.sessions.len() == 0 && self.pending.len() == 0
+    }
+
+    pub fn counters(&self) -> GatewayCounters {
+        GatewayCounters {
+            sessions_now: self.sessions.len() as u64,
+            connections_now: self.sessions.len() as u64,
+            commands_now: self.pending.len() as u64,
+            topics_now: self.subscriptions.topic_count() as u64,
+            subscriptions_now: self.subscriptions.subscription_count() as u64,
+            interests_now: self.links.views().map(|v| v.interests as u64).sum(),
+            links_wanted_now: self.links.views().count() as u64,
+            links_up_now: self.links.views().filter(|v| v.up).count() as u64,
+            publish_window_now: self.links.views().map(|v| v.window as u64).sum(),
+            routes_epoch_now: self.routes.epoch,
+            ..self.counters
+        }
+    }
+
+    pub fn links(&self) -> impl Iterator<Item = LinkView> {
+        self.links.views()
+    }
+
+    /// Live sessions' users and boxes agree with the topics' members: for tests and the simulation.
+    pub fn check_invariants(&mut self) {
+        let conns: Vec<ConnId> = self.sessions.conns().collect();
+        let mut subscriptions = 0;
+        for conn in conns {
+            let session = self.sessions.get(conn).expect("listed");
+            for subscription in &session.subscriptions {
+                let members = &self.subscriptions.entry(subscription.topic).members;
+                assert_eq!(members[subscription.position as usize], conn.index, "a member stands in its place");
+                subscriptions += 1;
+            }
+            let bound = self.settings.outbox_bytes_max
+                + self.settings.echo_message_bytes_max.unwrap_or(self.settings.message_bytes_max)
+                + newim_proto::limits::PULL_BYTES_MAX
+                + self.settings.message_bytes_max;
+            assert!(session.outbox.bytes() <= bound, "an outbox stays within its bound");
+        }
+        assert_eq!(subscriptions, self.subscriptions.subscription_count(), "subscriptions agree");
+        assert!(self.pending.len() <= self.settings.commands_max + self.sessions.len() * 4 + 64);
+    }
+
+    fn accepted(&mut self, conn: ConnId) {
+        self.counters.accepted += 1;
+        let heard_s = seconds(self.now) as u32;
+        self.sessions.insert(conn, Session::new(conn.generation, heard_s));
+        self.timers.insert(conn, deadline_s(self.now, self.settings.upgrade_ms_max));
+        if self.draining {
+            self.outputs.push_back(Output::Close { conn });
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        let Some(mut session) = self.sessions.remove(conn) else { return };
+        self.counters.outbox_bytes_now -= session.outbox.bytes() as u64;
+        session.outbox.clear(&mut self.spares);
+        for subscription in std::mem::take(&mut session.subscriptions) {
+            self.end_subscription(conn.index, subscription);
+        }
+    }
+
+    fn sent(&mut self, conn: ConnId, buf: SendBuf) {
+        self.spares.give_back(buf);
+        let low_water = self.settings.outbox_low_water();
+        let Some(session) = self.sessions.get(conn) else { return };
+        session.flags.sending = false;
+        if !session.outbox.is_empty() {
+            self.mark_dirty(conn);
+        } else if session.is_closing() {
+            self.last_words_sent(conn);
+            return;
+        }
+        let Some(session) = self.sessions.get(conn) else { return };
+        if session.outbox.bytes() <= low_water {
+            self.caught_up(conn);
+        }
+    }
+
+    /// The outbox is low: what fell behind is repaired, and reading goes on.
+    fn caught_up(&mut self, conn: ConnId) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        if session.lag.is_some() {
+            self.repair(conn);
+        }
+        self.resume_reading(conn);
+    }
+
+    pub(crate) fn resume_reading(&mut self, conn: ConnId) {
+        let (low_water, commands_max) = (self.settings.outbox_low_water(), self.settings.session_commands_max);
+        let Some(session) = self.sessions.get(conn) else { return };
+        if session.flags.paused && session.outbox.bytes() <= low_water && session.commands < commands_max {
+            session.flags.paused = false;
+            self.outputs.push_back(Output::Resume { conn });
+        }
+    }
+
+    /// Backpressure: a peer that asks faster than it takes, or than the store answers, isn't read.
+    pub(crate) fn pause_if_over(&mut self, conn: ConnId) {
+        let (high_water, commands_max) = (self.settings.outbox_bytes_max, self.settings.session_commands_max);
+        let Some(session) = self.sessions.get(conn) else { return };
+        let over = session.outbox.bytes() >= high_water || session.commands >= commands_max;
+        if over && !session.flags.paused && !session.is_closing() {
+            session.flags.paused = true;
+            self.counters.pauses += 1;
+            self.outputs.push_back(Output::Pause { conn });
+        }
+    }
+
+    fn next_send(&mut self) -> Option<Output> {
+        while let Some(conn) = self.dirty.pop() {
+            let Some(session) = self.sessions.get(conn) else { continue };
+            session.flags.dirty = false;
+            if session.flags.sending || session.flags.closed {
+                continue;
+            }
+            let before = session.outbox.bytes();
+            let Some(buf) = session.outbox.take(&mut self.spares) else { continue };
+            session.flags.sending = true;
+            self.counters.outbox_bytes_now -= (before - session.outbox.bytes()) as u64;
+            self.counters.sends += 1;
+            return Some(Output::Send { conn, buf });
+        }
+        None
+    }
+
+    fn mark_dirty(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get(conn)
+            && !session.flags.dirty
+            && !session.flags.sending
+        {
+            session.flags.dirty = true;
+            self.dirty.push(conn);
+        }
+    }
+
+    /// Queues a frame, whatever the outbox holds: for answers, which the pausing of reads bounds.
+    pub(crate) fn push(&mut self, conn: ConnId, frame: Rc<[u8]>) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        if session.is_closing() {
+            return;
+        }
+        self.push_last(conn, frame);
+    }
+
+    /// The same for a session that says its last words.
+    pub(crate) fn push_last(&mut self, conn: ConnId, frame: Rc<[u8]>) {
+        let Some(session) = self.sessions.get(conn) else { return };
+        self.counters.outbox_bytes_now += frame.len() as u64;
+        session.outbox.push(frame, &mut self.spares);
+        if !session.flags.dirty && !session.flags.sending {
+            session.flags.dirty = true;
+            self.dirty.push(conn);
+        }
+    }
+
+    /// A WebSocket frame around a payload, in one block that all outboxes may share.
+    pub(crate) fn frame(&mut self, opcode: Opcode, payload: &[u8]) -> Rc<[u8]> {
+        self.frame_scratch.clear();
+        ws::frame::frame_into(&mut self.frame_scratch, opcode, payload);
+        Rc::from(self.frame_scratch.as_slice())
+    }
+
+    /// Writes one ChatMessage to one session.
+    pub(crate) fn answer(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut payload = std::mem::take(&mut self.scratch);
+        payload.clear();
+        write(&mut payload);
+        let frame = self.frame(Opcode::Binary, &payload);
+        self.scratch = payload;
+        self.counters.messages_out += 1;
+        self.counters.message_bytes_out += frame.len() as u64;
+        self.push(conn, frame);
+    }
+
+    pub(crate) fn command(&mut self, pending: Pending, command: Command) -> StoreToken {
+        if let Some(session) = pending.conn().and_then(|conn| self.sessions.get(conn)) {
+            session.commands += 1;
+        }
+        let token = self.pending.insert(pending);
+        self.outputs.push_back(Output::Store { token, command });
+        token
+    }
+
+    pub(crate) fn send_mail(&mut self, to: ShardIndex, mail: Mail) {
+        if to == self.settings.shard {
+            self.mail(to, mail);
+        } else {
+            self.outputs.push_back(Output::Mail { to, mail });
+        }
+    }
+
+    pub(crate) fn next_uuid(&mut self) -> Uuid {
+        self.uuid_count += 1;
+        Uuid::of(self.settings.node, self.settings.shard, self.uuid_count)
+    }
+
+    fn session_due(&mut self, conn: ConnId) {
+        let now_s = seconds(self.now);
+        let (idle_s, pong_s) = (self.settings.idle_ping_ms.div_ceil(1000), self.settings.pong_ms_max.div_ceil(1000));
+        let Some(session) = self.sessions.get(conn) else { return };
+        match &session.phase {
+            Phase::Closing { deadline_s, .. } if u64::from(*deadline_s) <= now_s => self.close_now(conn),
+            Phase::Closing { deadline_s, .. } => {
+                let due_s = u64::from(*deadline_s);
+                self.timers.insert(conn, due_s);
+            }
+            Phase::Upgrading(_) => self.upgrade_timed_out(conn),
+            Phase::Open(_) | Phase::Echo => {
+                let silent_s = now_s.saturating_sub(u64::from(session.heard_s));
+                if silent_s < idle_s {
+                    session.flags.pinged = false;
+                    let due_s = u64::from(session.heard_s) + idle_s;
+                    self.timers.insert(conn, due_s);
+                } else if session.flags.pinged {
+                    self.counters.closed_idle += 1;
+                    self.close_now(conn);
+                } else {
+                    session.flags.pinged = true;
+                    self.timers.insert(conn, now_s + pong_s);
+                    let ping = self.frame(Opcode::Ping, &[]);
+                    self.push(conn, ping);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn close_now(&mut self, conn: ConnId) {
+        if let Some(session) = self.sessions.get(conn)
+            && !std::mem::replace(&mut session.flags.closed, true)
+        {
+            self.outputs.push_back(Output::Close { conn });
+        }
+    }
+}
+
+pub(crate) fn seconds(now: Now) -> u64 {
+    now.mono_us / 1_000_000
+}
+
+/// The wheel's second in which `ms` from now is past.
+pub(crate) fn deadline_s(now: Now, ms: u64) -> u64 {
+    now.after_ms(ms).div_ceil(1_000_000)
+}
