@@ -65,7 +65,8 @@ pub struct Range {
     pub bytes_max: usize,
 }
 
-/// Moves a user's marks in a box forward (never back within an epoch). BadSeq beyond the head.
+/// Moves a user's marks in a box forward (never back within an epoch). BadSeq beyond the head or in an
+/// epoch that the box has not reached. NotAMember as for Range.
 #[derive(Clone, Debug)]
 pub struct Mark {
     pub boxid: BoxId,
@@ -99,7 +100,8 @@ pub struct Appended {
 }
 
 /// What a Range read. `scanned_to` is how far the box was read, whether or not the reader may see
-/// what stands there: the mark to go on from.
+/// what stands there: the mark to go on from. It may fall short of the head even with no entries: a
+/// store reads past a bounded number of other people's messages in one go.
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     pub entries: Vec<Entry>,

@@ -1,0 +1,197 @@
+//! The message log on disk, for one machine: one file of redb, one writer thread, group commit. The
+//! shards hand their commands over in batches from their own cores; the thread does all that wait in
+//! one transaction, makes it durable, and only then answers. What was acknowledged is on disk.
+//!
+//! It never loses a write that it acknowledged, so a box's epoch stays what it was at the box's
+//! birth. Restoring an older copy of the folder under living clients is outside of that.
+
+mod commands;
+#[cfg(test)]
+mod faults;
+mod tables;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use newim_proto::ids::ShardIndex;
+use newim_proto::log::{Command, StoreResult, StoreToken};
+
+use crate::settings::StoreSettings;
+use writer::{Engine, Writer};
+
+/// The file within the data folder.
+const FILE_NAME: &str = "messages.redb";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmbeddedConfig {
+    pub settings: StoreSettings,
+    /// Commands in one transaction. More wait for the next.
+    pub batch_commands_max: usize,
+    /// Payload bytes in one transaction, after which it is closed.
+    pub batch_bytes_max: usize,
+    /// Batches waiting for the thread; one more is handed back to its shard.
+    pub queue_batches_max: usize,
+    /// Memory for pages of the file.
+    pub page_cache_bytes: usize,
+    /// Boxes whose newest position is kept in memory between transactions.
+    pub boxes_cached_max: usize,
+}
+
+impl Default for EmbeddedConfig {
+    fn default() -> Self {
+        EmbeddedConfig {
+            settings: StoreSettings::default(),
+            batch_commands_max: 8192,
+            batch_bytes_max: 8 * 1024 * 1024,
+            queue_batches_max: 4096,
+            page_cache_bytes: 256 * 1024 * 1024,
+            boxes_cached_max: 65_536,
+        }
+    }
+}
+
+/// Why the store can't be opened. Each text says what to do.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The folder can't be made or reached.
+    Folder {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    /// Another process has it open.
+    InUse { path: PathBuf },
+    /// Written by another version of NewIM.
+    Format {
+        path: PathBuf,
+        found: u64,
+        known: u64,
+    },
+    /// The file can't be read, or isn't one of ours, or is damaged.
+    File {
+        path: PathBuf,
+        error: Box<redb::Error>,
+    },
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::Folder { path, error } => {
+                write!(f, "can't use the data folder {}: {error}", path.display())
+            }
+            OpenError::InUse { path } => write!(
+                f,
+                "{} is in use by another process: stop it, or name another data folder",
+                path.display()
+            ),
+            OpenError::Format { path, found, known } => write!(
+                f,
+                "{} has format {found}, this version of NewIM knows format {known}",
+                path.display()
+            ),
+            OpenError::File { path, error } => write!(f, "can't open {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+pub(crate) enum Job {
+    Batch(ShardIndex, Vec<(StoreToken, Command)>),
+    Stop,
+}
+
+/// An opened store whose thread has not been started. Commands may be submitted already.
+pub struct EmbeddedStore {
+    engine: Engine,
+    config: EmbeddedConfig,
+    sender: Sender<Job>,
+    receiver: Receiver<Job>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `folder`, making both when they are missing, and locks it. After a crash
+    /// this repairs the file first, which takes time with its size.
+    pub fn open(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, OpenError> {
+        let made = std::fs::create_dir_all(folder);
+        made.map_err(|error| OpenError::Folder {
+            path: folder.into(),
+            error,
+        })?;
+        let engine = Engine::open(folder.join(FILE_NAME), config)?;
+        let (sender, receiver) = bounded(config.queue_batches_max);
+        Ok(EmbeddedStore {
+            engine,
+            config,
+            sender,
+            receiver,
+        })
+    }
+
+    pub fn handle(&self) -> EmbeddedHandle {
+        EmbeddedHandle {
+            sender: self.sender.clone(),
+        }
+    }
+
+    /// Starts the thread. It calls `reply` from there, after each commit, once for each shard that
+    /// had commands in it, with a reply for each of them in the order they were submitted. `reply`
+    /// may wait; all shards' appends then wait with it.
+    pub fn start(
+        self,
+        reply: impl Fn(ShardIndex, Vec<(StoreToken, StoreResult)>) + Send + 'static,
+    ) -> std::io::Result<EmbeddedThread> {
+        let writer = Writer::new(self.engine, self.config, self.receiver);
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || writer.run(reply))?;
+        Ok(EmbeddedThread {
+            sender: self.sender,
+            thread: Some(thread),
+        })
+    }
+}
+
+/// Where a shard puts its commands. Cheap to clone.
+#[derive(Clone)]
+pub struct EmbeddedHandle {
+    sender: Sender<Job>,
+}
+
+impl EmbeddedHandle {
+    /// Never waits. The batch comes back when the queue is full or the thread has ended: nothing of
+    /// it was or will be done, and its commands may be failed as Unavailable. An `Ok` promises a
+    /// reply for each command, unless the process ends before.
+    pub fn submit(
+        &self,
+        shard: ShardIndex,
+        batch: Vec<(StoreToken, Command)>,
+    ) -> Result<(), Vec<(StoreToken, Command)>> {
+        match self.sender.try_send(Job::Batch(shard, batch)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => match job {
+                Job::Batch(_, batch) => Err(batch),
+                Job::Stop => unreachable!("a batch was sent"),
+            },
+        }
+    }
+}
+
+/// The running thread. Dropping this answers all that was submitted before, closes the file and
+/// waits for the thread's end.
+pub struct EmbeddedThread {
+    sender: Sender<Job>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for EmbeddedThread {
+    fn drop(&mut self) {
+        // An error means that the thread has ended already.
+        let _ = self.sender.send(Job::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The tables on disk and the shape of their rows. Keys and values are fixed-width numbers and plain
+//! names, so that an append costs no serializer. Used by the writer thread only.
+
+use newim_proto::ids::{BoxId, Uuid};
+use newim_proto::log::Head;
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+/// What the file says of itself, so that a later layout can tell an older one.
+pub(super) const FORMAT: u64 = 1;
+pub(super) const COUNTER_FORMAT: &str = "format";
+/// The last box number that was given out.
+pub(super) const COUNTER_BOXES: &str = "boxes";
+
+pub(super) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
+/// boxid → [`BoxRow`].
+pub(super) const BOXES: TableDefinition<&str, BoxTuple> = TableDefinition::new("boxes");
+/// (box number, seq) → [`LogValue`].
+pub(super) const LOG: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("log");
+/// [`seen_row_key`] → [`SeenRow`].
+pub(super) const SEEN: TableDefinition<&[u8; 32], &[u8; 56]> = TableDefinition::new("seen");
+/// (uid, boxid) → [`UserBoxRow`].
+pub(super) const USER_BOXES: TableDefinition<(&str, &str), (u8, u64, u64)> =
+    TableDefinition::new("user_boxes");
+/// uid → (boxes joined, boxes listed for direct messages).
+pub(super) const USERS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("users");
+
+/// Creates what is missing, so that a read never meets an absent table.
+pub(super) fn create(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
+    transaction.open_table(BOXES)?;
+    transaction.open_table(LOG)?;
+    transaction.open_table(SEEN)?;
+    transaction.open_table(USER_BOXES)?;
+    transaction.open_table(USERS)?;
+    let mut counters = transaction.open_table(COUNTERS)?;
+    let format = counters.get(COUNTER_FORMAT)?.map(|value| value.value());
+    if format.is_none() {
+        counters.insert(COUNTER_FORMAT, FORMAT)?;
+    }
+    Ok(format.unwrap_or(FORMAT))
+}
+
+pub(super) type BoxTuple = (u64, u64, u64, u64, u64, u64);
+
+/// A box's present state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BoxRow {
+    /// Stands for the boxid in the keys of its log, for their size.
+    pub number: u64,
+    pub head: Head,
+    /// Everything up to here is out of retention, and gone.
+    pub floor: u64,
+    /// The oldest readable message's timestamp when it was last looked at.
+    pub oldest_ts_ms: u64,
+    pub member_count: u64,
+}
+
+impl BoxRow {
+    pub fn from_tuple((number, epoch, seq, floor, oldest_ts_ms, member_count): BoxTuple) -> BoxRow {
+        BoxRow {
+            number,
+            head: Head { epoch, seq },
+            floor,
+            oldest_ts_ms,
+            member_count,
+        }
+    }
+
+    pub fn tuple(&self) -> BoxTuple {
+        let Head { epoch, seq } = self.head;
+        (
+            self.number,
+            epoch,
+            seq,
+            self.floor,
+            self.oldest_ts_ms,
+            self.member_count,
+        )
+    }
+}
+
+/// One stored message: epoch (8), ts_ms (8), length of sender (1) and receiver (1) of a direct
+/// message or zeros, the two names, payload.
+pub(super) struct LogValue<'a> {
+    pub epoch: u64,
+    pub ts_ms: u64,
+    pub between: Option<(&'a str, &'a str)>,
+    pub payload: &'a [u8],
+}
+
+impl<'a> LogValue<'a> {
+    pub fn encode(&self, into: &mut Vec<u8>) {
+        let (sender, receiver) = self.between.unwrap_or(("", ""));
+        let length = |name: &str| u8::try_from(name.len()).expect("a uid has at most 128 bytes");
+        into.clear();
+        into.extend_from_slice(&self.epoch.to_le_bytes());
+        into.extend_from_slice(&self.ts_ms.to_le_bytes());
+        into.extend_from_slice(&[length(sender), length(receiver)]);
+        into.extend_from_slice(sender.as_bytes());
+        into.extend_from_slice(receiver.as_bytes());
+        into.extend_from_slice(self.payload);
+    }
+
+    /// None: not what `encode` writes, so the file is damaged.
+    pub fn decode(bytes: &'a [u8]) -> Option<LogValue<'a>> {
+        let (epoch, bytes) = bytes.split_first_chunk::<8>()?;
+        let (ts_ms, bytes) = bytes.split_first_chunk::<8>()?;
+        let (&[sender_bytes, receiver_bytes], bytes) = bytes.split_first_chunk::<2>()?;
+        let (sender, bytes) = bytes.split_at_checked(sender_bytes.into())?;
+        let (receiver, payload) = bytes.split_at_checked(receiver_bytes.into())?;
+        let between = match sender_bytes {
+            0 => None,
+            _ => Some((str::from_utf8(sender).ok()?, str::from_utf8(receiver).ok()?)),
+        };
+        let (epoch, ts_ms) = (u64::from_le_bytes(*epoch), u64::from_le_bytes(*ts_ms));
+        Some(LogValue {
+            epoch,
+            ts_ms,
+            between,
+            payload,
+        })
+    }
+}
+
+/// What was answered to a client_id.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SeenRow {
+    pub digest: [u8; 16],
+    pub uuid: Uuid,
+    pub ts_ms: u64,
+    pub head: Head,
+}
+
+impl SeenRow {
+    pub fn encode(&self) -> [u8; 56] {
+        let mut bytes = [0; 56];
+        bytes[..16].copy_from_slice(&self.digest);
+        bytes[16..32].copy_from_slice(&self.uuid.0.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.ts_ms.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.head.epoch.to_le_bytes());
+        bytes[48..].copy_from_slice(&self.head.seq.to_le_bytes());
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8; 56]) -> SeenRow {
+        let number =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        SeenRow {
+            digest: bytes[..16].try_into().expect("sixteen bytes"),
+            uuid: Uuid(u128::from_le_bytes(
+                bytes[16..32].try_into().expect("sixteen bytes"),
+            )),
+            ts_ms: number(32),
+            head: Head {
+                epoch: number(40),
+                seq: number(48),
+            },
+        }
+    }
+}
+
+/// Rows of the dedupe window, sorted by which window of time they fall into, so that the expired
+/// ones stand first in the table and go without an index of their own.
+pub(super) fn seen_row_key(bucket: u64, box_number: u64, seen_key: &[u8; 16]) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&bucket.to_be_bytes());
+    key[8..16].copy_from_slice(&box_number.to_be_bytes());
+    key[16..].copy_from_slice(seen_key);
+    key
+}
+
+pub(super) fn seen_row_bucket(key: &[u8; 32]) -> u64 {
+    u64::from_be_bytes(key[..8].try_into().expect("eight bytes"))
+}
+
+/// One user in one box. The truth of who is a member and who may read, and the user's marks. It
+/// stays after a QUIT, for the marks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct UserBoxRow {
+    pub member: bool,
+    /// Sent or received a direct message here.
+    pub party: bool,
+    /// Counted in the user's boxes for direct messages. Precedes `party`.
+    pub listed: bool,
+    pub delivered: u64,
+    pub read: u64,
+}
+
+impl UserBoxRow {
+    pub fn from_tuple((bits, delivered, read): (u8, u64, u64)) -> UserBoxRow {
+        UserBoxRow {
+            member: bits & 1 != 0,
+            party: bits & 2 != 0,
+            listed: bits & 4 != 0,
+            delivered,
+            read,
+        }
+    }
+
+    pub fn tuple(&self) -> (u8, u64, u64) {
+        let bits = u8::from(self.member) | u8::from(self.party) << 1 | u8::from(self.listed) << 2;
+        (bits, self.delivered, self.read)
+    }
+
+    pub fn may_read(&self) -> bool {
+        self.member || self.party
+    }
+}
+
+/// A boxid out of the file. None: not one that was ever put in, so the file is damaged.
+pub(super) fn stored_boxid(name: &str) -> Option<BoxId> {
+    BoxId::parse(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_went_in() {
+        let row = BoxRow {
+            number: 1,
+            head: Head { epoch: 2, seq: 3 },
+            floor: 4,
+            oldest_ts_ms: 5,
+            member_count: 6,
+        };
+        assert_eq!(BoxRow::from_tuple(row.tuple()), row);
+        let row = SeenRow {
+            digest: [7; 16],
+            uuid: Uuid(8),
+            ts_ms: 9,
+            head: Head { epoch: 10, seq: 11 },
+        };
+        assert_eq!(SeenRow::decode(&row.encode()), row);
+        for bits in 0..8 {
+            assert_eq!(
+                UserBoxRow::from_tuple((bits, 12, 13)).tuple(),
+                (bits, 12, 13)
+            );
+        }
+    }
+
+    #[test]
+    fn log_values_come_back_and_shortened_ones_are_told() {
+        let mut bytes = Vec::new();
+        let value = LogValue {
+            epoch: 1,
+            ts_ms: 2,
+            between: Some(("ann", "bob")),
+            payload: b"",
+        };
+        value.encode(&mut bytes);
+        let back = LogValue::decode(&bytes).expect("what was encoded");
+        assert_eq!(
+            (back.epoch, back.ts_ms, back.between, back.payload),
+            (1, 2, value.between, value.payload)
+        );
+        for length in 0..bytes.len() {
+            assert!(
+                LogValue::decode(&bytes[..length]).is_none(),
+                "{length} bytes"
+            );
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The dedupe window's key: who sent what under which client_id, as 16 bytes.
+
+use newim_proto::ids::{ClientId, Uid};
+
+/// The first 16 bytes of BLAKE3(sender, 0, client_id). Neither name holds a control character, so
+/// the zero byte parts them unambiguously.
+pub(crate) fn seen_key(sender: &Uid, client_id: &ClientId) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(sender.as_str().as_bytes())
+        .update(&[0])
+        .update(client_id.as_str().as_bytes());
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    key
+}

@@ -1,0 +1,75 @@
+//! The embedded engine as a subject, in a folder of its own.
+
+use crossbeam_channel::{Receiver, unbounded};
+use newim_proto::ids::ShardIndex;
+use newim_proto::log::{Command, StoreResult, StoreToken};
+use newim_store::embedded::{EmbeddedConfig, EmbeddedHandle, EmbeddedStore, EmbeddedThread};
+use newim_store::settings::StoreSettings;
+use tempfile::TempDir;
+
+use crate::subject::Subject;
+
+pub struct OnDisk {
+    handle: EmbeddedHandle,
+    replies: Receiver<Vec<(StoreToken, StoreResult)>>,
+    _thread: EmbeddedThread,
+    _folder: TempDir,
+}
+
+const SHARD: ShardIndex = ShardIndex(3);
+
+impl OnDisk {
+    pub fn new(settings: StoreSettings) -> OnDisk {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Small, so that groups are split and the cache is emptied.
+        let config = EmbeddedConfig {
+            settings,
+            batch_commands_max: 64,
+            boxes_cached_max: 2,
+            page_cache_bytes: 4 << 20,
+            ..EmbeddedConfig::default()
+        };
+        let store = EmbeddedStore::open(folder.path(), config).expect("opened");
+        let handle = store.handle();
+        let (sender, replies) = unbounded();
+        let reply = move |shard, batch| {
+            assert_eq!(shard, SHARD);
+            sender.send(batch).expect("the test waits for it");
+        };
+        OnDisk {
+            handle,
+            replies,
+            _thread: store.start(reply).expect("started"),
+            _folder: folder,
+        }
+    }
+}
+
+impl Subject for OnDisk {
+    fn run(&mut self, commands: Vec<Command>) -> Vec<StoreResult> {
+        let count = commands.len();
+        let mut commands = commands
+            .into_iter()
+            .enumerate()
+            .map(|(at, command)| (StoreToken(at as u64), command));
+        loop {
+            let batch: Vec<_> = commands.by_ref().take(10).collect();
+            if batch.is_empty() {
+                break;
+            }
+            self.handle.submit(SHARD, batch).expect("room for these");
+        }
+        let mut results = Vec::new();
+        while results.len() < count {
+            for (token, result) in self.replies.recv().expect("the thread runs") {
+                assert_eq!(
+                    token,
+                    StoreToken(results.len() as u64),
+                    "replies come in order"
+                );
+                results.push(result);
+            }
+        }
+        results
+    }
+}
