@@ -1,0 +1,4 @@
+#![no_main]
+use newim_proto_fuzz::checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::link(data));
