@@ -1,0 +1,213 @@
+//! The links of this shard: who stands at the other end, what they listen to, and how far their publishes
+//! have come.
+
+use std::collections::hash_set;
+use std::collections::{HashSet, VecDeque};
+
+use newim_proto::ids::{BootId, Topic};
+
+use crate::events::LinkId;
+use crate::topics::TopicHash;
+
+/// A link as the tables of this shard name it. Not used for another link before every topic has
+/// forgotten it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinkKey(pub u32);
+
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    slots: Vec<Slot>,
+    free: Vec<LinkKey>,
+    /// LinkId::index → key.
+    by_index: Vec<Option<LinkKey>>,
+    live: usize,
+    /// Links that are gone, with the topics which have yet to forget them.
+    forgetting: VecDeque<(LinkKey, hash_set::IntoIter<Topic>)>,
+    /// Links with publishes to accept.
+    unaccepted: Vec<LinkKey>,
+    /// When the Hello of each link is due at the latest; oldest first.
+    hello_due: VecDeque<(u64, LinkId)>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Free,
+    Live(Box<Link>),
+    Forgetting,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub id: LinkId,
+    /// The gateway's life; None before its Hello.
+    pub gateway: Option<BootId>,
+    pub topics: HashSet<Topic, TopicHash>,
+    /// The last publish taken.
+    pub published: u64,
+    accepted: u64,
+}
+
+impl Links {
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live == 0 && self.forgetting.is_empty()
+    }
+
+    pub fn insert(&mut self, id: LinkId, hello_due_us: u64) -> LinkKey {
+        let link = Link {
+            id,
+            gateway: None,
+            topics: HashSet::default(),
+            published: 0,
+            accepted: 0,
+        };
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::Free);
+            LinkKey(self.slots.len() as u32 - 1)
+        });
+        self.slots[key.0 as usize] = Slot::Live(Box::new(link));
+        let index = id.index as usize;
+        if self.by_index.len() <= index {
+            self.by_index.resize(index + 1, None);
+        }
+        assert!(
+            self.by_index[index].is_none(),
+            "the driver reports a close before it uses an index again"
+        );
+        self.by_index[index] = Some(key);
+        self.hello_due.push_back((hello_due_us, id));
+        self.live += 1;
+        key
+    }
+
+    /// None for a link that this shard has closed or handed over.
+    pub fn key(&self, id: LinkId) -> Option<LinkKey> {
+        let key = (*self.by_index.get(id.index as usize)?)?;
+        self.get(key)
+            .is_some_and(|link| link.id == id)
+            .then_some(key)
+    }
+
+    pub fn get(&self, key: LinkKey) -> Option<&Link> {
+        match &self.slots[key.0 as usize] {
+            Slot::Live(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    pub fn get_mut(&mut self, key: LinkKey) -> Option<&mut Link> {
+        match &mut self.slots[key.0 as usize] {
+            Slot::Live(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    pub fn greeted(&self) -> impl Iterator<Item = &Link> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Live(link) if link.gateway.is_some() => Some(&**link),
+            _ => None,
+        })
+    }
+
+    /// The link is gone; its topics forget it turn by turn.
+    pub fn remove(&mut self, key: LinkKey) -> Link {
+        let slot = std::mem::replace(&mut self.slots[key.0 as usize], Slot::Forgetting);
+        let Slot::Live(mut link) = slot else {
+            panic!("only live links are removed")
+        };
+        self.by_index[link.id.index as usize] = None;
+        self.live -= 1;
+        self.forgetting
+            .push_back((key, std::mem::take(&mut link.topics).into_iter()));
+        *link
+    }
+
+    pub fn is_forgetting(&self) -> bool {
+        !self.forgetting.is_empty()
+    }
+
+    /// The next topic that has to forget a link.
+    pub fn next_forgotten(&mut self) -> Option<(LinkKey, Topic)> {
+        loop {
+            let (key, topics) = self.forgetting.front_mut()?;
+            let key = *key;
+            if let Some(topic) = topics.next() {
+                return Some((key, topic));
+            }
+            self.forgetting.pop_front();
+            self.slots[key.0 as usize] = Slot::Free;
+            self.free.push(key);
+        }
+    }
+
+    /// A publish of the link was taken; `next_accepted` will say so.
+    pub fn published(&mut self, key: LinkKey) {
+        let Some(link) = self.get_mut(key) else {
+            return;
+        };
+        if link.published == link.accepted {
+            self.unaccepted.push(key);
+        }
+        self.get_mut(key).expect("just seen").published += 1;
+    }
+
+    /// A link, and the number up to which its publishes are accepted.
+    pub fn next_accepted(&mut self) -> Option<(LinkId, u64)> {
+        while let Some(key) = self.unaccepted.pop() {
+            if let Some(link) = self.get_mut(key)
+                && link.accepted != link.published
+            {
+                link.accepted = link.published;
+                return Some((link.id, link.accepted));
+            }
+        }
+        None
+    }
+
+    pub fn next_hello_due_us(&self) -> Option<u64> {
+        self.hello_due.front().map(|(due_us, _)| *due_us)
+    }
+
+    /// A link that hasn't said Hello by now.
+    pub fn take_hello_due(&mut self, now_us: u64) -> Option<LinkKey> {
+        self.forget_hellos_heard();
+        let (due_us, id) = *self.hello_due.front()?;
+        if due_us > now_us {
+            return None;
+        }
+        self.hello_due.pop_front();
+        self.key(id)
+    }
+
+    /// So that nobody is woken for them.
+    pub fn forget_hellos_heard(&mut self) {
+        while let Some((_, id)) = self.hello_due.front()
+            && !self.awaits_hello(*id)
+        {
+            self.hello_due.pop_front();
+        }
+    }
+
+    /// What links want, also those that are not forgotten yet.
+    pub fn interests(&self) -> usize {
+        let live = self.slots.iter().map(|slot| match slot {
+            Slot::Live(link) => link.topics.len(),
+            _ => 0,
+        });
+        live.sum::<usize>()
+            + self
+                .forgetting
+                .iter()
+                .map(|(_, topics)| topics.len())
+                .sum::<usize>()
+    }
+
+    fn awaits_hello(&self, id: LinkId) -> bool {
+        self.key(id)
+            .and_then(|key| self.get(key))
+            .is_some_and(|link| link.gateway.is_none())
+    }
+}

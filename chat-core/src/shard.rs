@@ -1,0 +1,482 @@
+//! The chat shard itself: takes an input, says what follows. Lives on one core and owns the topics of its
+//! slots; called per batch by its driver, or by the simulation.
+
+use std::collections::VecDeque;
+
+use newim_proto::ids::{self, Topic};
+use newim_proto::limits::SLOT_COUNT;
+use newim_proto::link::{Delivery, Hello, LINK_VERSION, LinkMessage, Publish, Welcome};
+use newim_proto::time::Now;
+
+use crate::counters::ChatCounters;
+use crate::events::{Input, LinkId, Output};
+use crate::fault::LinkFault;
+use crate::holds::{Hold, Holds};
+use crate::links::{LinkKey, Links};
+use crate::ordering::{Admission, Leaving, held_bytes};
+use crate::ownership::Ownership;
+use crate::settings::Settings;
+use crate::topics::{TopicState, Topics};
+
+/// Positions grow by one: this one is out of any store's reach, and keeps sums within 64 bits.
+const SEQ_MAX: u64 = 1 << 62;
+
+pub struct ChatShard {
+    settings: Settings,
+    links: Links,
+    topics: Topics,
+    holds: Holds,
+    ownership: Ownership,
+    counters: ChatCounters,
+    outputs: VecDeque<Output>,
+    /// Empty between calls; kept for its memory.
+    leaving: Leaving,
+    draining: bool,
+}
+
+impl ChatShard {
+    pub fn new(settings: Settings) -> ChatShard {
+        assert!(
+            settings.shard.0 < settings.shards,
+            "a shard is one of its node's"
+        );
+        assert!(
+            settings.held_per_box_max > 0 && settings.boxes_per_topic_max > 0,
+            "bounds of at least one"
+        );
+        let me = ids::ChatShard {
+            node: settings.node,
+            shard: settings.shard,
+        };
+        ChatShard {
+            settings,
+            links: Links::default(),
+            topics: Topics::default(),
+            holds: Holds::default(),
+            ownership: Ownership::new(me),
+            counters: ChatCounters::default(),
+            outputs: VecDeque::new(),
+            leaving: Leaving::default(),
+            draining: false,
+        }
+    }
+
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        match input {
+            Input::LinkMessage { link, message } => self.message(now, link, message),
+            Input::LinkOpened { link } => self.opened(now, link),
+            Input::LinkClosed { link } => self.closed(link),
+            Input::Routes(table) => self.ownership.take(table),
+            Input::Drain => self.drain(),
+        }
+    }
+
+    /// Call at or after `poll_timeout`.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.release_due(now);
+        while let Some(key) = self.links.take_hello_due(now.mono_us) {
+            self.refuse(key, LinkFault::HelloLate);
+        }
+        self.forget_some();
+    }
+
+    /// When `handle_timeout` is wanted, in `Now::mono_us`.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.links.is_forgetting() {
+            return Some(0); // at once, but after what else came in
+        }
+        self.holds
+            .next_due_us()
+            .into_iter()
+            .chain(self.links.next_hello_due_us())
+            .min()
+    }
+
+    /// The next thing to do, until None. Call it when a batch of inputs is in: the publishes of a batch are
+    /// accepted in one word, after all that they caused.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        let (link, number) = self.links.next_accepted()?;
+        Some(Output::Send {
+            link,
+            message: LinkMessage::Accepted { number },
+        })
+    }
+
+    /// Drained, and every link gone.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.links.is_empty()
+    }
+
+    pub fn counters(&self) -> ChatCounters {
+        ChatCounters {
+            links_now: self.links.len() as u64,
+            topics_now: self.topics.len() as u64,
+            interests_now: self.topics.interests() as u64,
+            held_messages_now: self.holds.messages() as u64,
+            held_bytes_now: self.holds.bytes() as u64,
+            routes_epoch_now: self.ownership.epoch(),
+            slots_now: self.ownership.slots_owned() as u64,
+            ..self.counters
+        }
+    }
+
+    fn opened(&mut self, now: Now, link: LinkId) {
+        let key = self
+            .links
+            .insert(link, now.after_ms(self.settings.hello_ms_max));
+        if self.links.len() > self.settings.links_max {
+            self.refuse(
+                key,
+                LinkFault::TooManyLinks {
+                    links_max: self.settings.links_max,
+                },
+            );
+        }
+    }
+
+    fn closed(&mut self, link: LinkId) {
+        if let Some(key) = self.links.key(link) {
+            self.links.remove(key);
+            self.forget_some();
+        }
+    }
+
+    fn message(&mut self, now: Now, id: LinkId, message: LinkMessage) {
+        let Some(key) = self.links.key(id) else {
+            return;
+        }; // it said more before it knew that we had closed
+        let greeted = self
+            .links
+            .get(key)
+            .is_some_and(|link| link.gateway.is_some());
+        match message {
+            LinkMessage::Hello(_) if greeted => self.refuse(key, LinkFault::HelloTwice),
+            LinkMessage::Hello(hello) => self.hello(key, hello),
+            _ if !greeted => self.refuse(key, LinkFault::NoHello),
+            LinkMessage::Publish(publish) => self.publish(now, key, publish),
+            LinkMessage::Interest { topics, barrier } => self.interest(key, topics, barrier),
+            LinkMessage::Withdraw { topics } => self.withdraw(key, topics),
+            LinkMessage::Welcome(_)
+            | LinkMessage::Settled { .. }
+            | LinkMessage::Accepted { .. }
+            | LinkMessage::Refused { .. }
+            | LinkMessage::Deliver(_)
+            | LinkMessage::Draining => self.refuse(key, LinkFault::NotForChat),
+        }
+    }
+
+    fn hello(&mut self, key: LinkKey, hello: Hello) {
+        if let Err(why) = self.check_hello(&hello) {
+            return self.refuse(key, why);
+        }
+        if hello.chat_shard != self.settings.shard {
+            let link = self.links.remove(key).id;
+            self.counters.links_handed_over += 1;
+            self.outputs.push_back(Output::HandOver {
+                link,
+                to: hello.chat_shard,
+                hello,
+            });
+            return;
+        }
+        // A gateway that has connected anew knows that its old link is gone; we may hear of it in minutes.
+        let old = self
+            .links
+            .greeted()
+            .find(|link| link.gateway == Some(hello.boot_id))
+            .map(|link| link.id);
+        if let Some(old) = old.and_then(|id| self.links.key(id)) {
+            self.refuse(old, LinkFault::Replaced);
+        }
+        let link = self.links.get_mut(key).expect("it said Hello");
+        link.gateway = Some(hello.boot_id);
+        let link = link.id;
+        self.links.forget_hellos_heard();
+        let welcome = Welcome {
+            version: LINK_VERSION,
+            boot_id: self.settings.node,
+            chat_shard: self.settings.shard,
+            routes_epoch: self.ownership.epoch(),
+        };
+        self.send(link, LinkMessage::Welcome(welcome));
+        if self.draining {
+            self.send(link, LinkMessage::Draining);
+        }
+    }
+
+    fn check_hello(&self, hello: &Hello) -> Result<(), LinkFault> {
+        let Settings { node, shards, .. } = self.settings;
+        if hello.version != LINK_VERSION {
+            return Err(LinkFault::Version {
+                theirs: hello.version,
+                ours: LINK_VERSION,
+            });
+        }
+        if hello.slot_count != SLOT_COUNT {
+            return Err(LinkFault::SlotCount {
+                theirs: hello.slot_count,
+                ours: SLOT_COUNT,
+            });
+        }
+        if hello.chat_boot_id != node {
+            return Err(LinkFault::StaleLife {
+                wanted: hello.chat_boot_id,
+                ours: node,
+            });
+        }
+        if hello.chat_shard.0 >= shards {
+            return Err(LinkFault::NoSuchShard {
+                wanted: hello.chat_shard,
+                shards,
+            });
+        }
+        Ok(())
+    }
+
+    fn interest(&mut self, key: LinkKey, topics: Vec<Topic>, barrier: u64) {
+        for topic in topics {
+            if self
+                .links
+                .get(key)
+                .expect("it spoke")
+                .topics
+                .contains(&topic)
+            {
+                continue;
+            }
+            if let Err(why) = self.room_for(topic) {
+                return self.refuse(key, why);
+            }
+            self.links
+                .get_mut(key)
+                .expect("it spoke")
+                .topics
+                .insert(topic);
+            self.topics.add(topic, key);
+        }
+        if barrier != 0 {
+            let link = self.links.get(key).expect("it spoke").id;
+            self.send(link, LinkMessage::Settled { barrier });
+        }
+    }
+
+    fn room_for(&self, topic: Topic) -> Result<(), LinkFault> {
+        let Settings {
+            topics_max,
+            interests_max,
+            ..
+        } = self.settings;
+        if self.topics.interests() >= interests_max {
+            return Err(LinkFault::TooManyInterests { interests_max });
+        }
+        if self.topics.len() >= topics_max && !self.topics.contains(topic) {
+            return Err(LinkFault::TooManyTopics { topics_max });
+        }
+        Ok(())
+    }
+
+    fn withdraw(&mut self, key: LinkKey, topics: Vec<Topic>) {
+        for topic in topics {
+            if self
+                .links
+                .get_mut(key)
+                .expect("it spoke")
+                .topics
+                .remove(&topic)
+            {
+                self.end_interest(topic, key);
+            }
+        }
+    }
+
+    fn end_interest(&mut self, topic: Topic, key: LinkKey) {
+        let Some(gone) = self.topics.remove(topic, key) else {
+            return;
+        };
+        let (mut messages, mut bytes) = (0, 0);
+        for delivery in gone.held() {
+            messages += 1;
+            bytes += held_bytes(delivery);
+        }
+        self.holds.forget(messages, bytes);
+    }
+
+    fn publish(&mut self, now: Now, key: LinkKey, publish: Publish) {
+        let link = self.links.get(key).expect("it spoke");
+        let (id, expected, got) = (link.id, link.published + 1, publish.number);
+        if got != expected {
+            return self.refuse(key, LinkFault::PublishNumber { expected, got });
+        }
+        let delivery = publish.delivery;
+        if delivery.seq > SEQ_MAX {
+            return self.refuse(key, LinkFault::Position { seq: delivery.seq });
+        }
+        self.links.published(key);
+        self.counters.publishes += 1;
+        if self
+            .ownership
+            .is_elsewhere(delivery.topic, publish.routes_epoch)
+        {
+            self.counters.refused += 1;
+            self.send(
+                id,
+                LinkMessage::Refused {
+                    number: got,
+                    routes_epoch: self.ownership.epoch(),
+                },
+            );
+            return;
+        }
+        self.order(now, delivery);
+    }
+
+    /// Through the order of its box, to whoever listens.
+    fn order(&mut self, now: Now, delivery: Delivery) {
+        let Some(topic) = self.topics.get_mut(delivery.topic) else {
+            self.counters.unheard += 1;
+            return;
+        };
+        let leaving = &mut self.leaving;
+        if self.ownership.lost_since(delivery.topic, topic.since) {
+            topic.forget_orders(leaving);
+        }
+        topic.since = self.ownership.now();
+        let settings = &self.settings;
+        let hold = Hold {
+            due_us: now.after_ms(settings.hold_ms_max),
+            topic: delivery.topic,
+            box_topic: delivery.box_topic,
+            epoch: delivery.epoch,
+            seq: delivery.seq,
+        };
+        let bytes = held_bytes(&delivery);
+        if let Some(order) = topic.use_order(delivery.box_topic) {
+            let may_hold = self.holds.bytes() + bytes <= settings.held_bytes_max;
+            let gaps_before = leaving.gaps;
+            match order.admit(delivery, settings.held_per_box_max, may_hold, leaving) {
+                Admission::Leaves => {
+                    self.counters.holds_refused +=
+                        u64::from(!may_hold && leaving.gaps > gaps_before);
+                }
+                Admission::Late => self.counters.late += 1,
+                Admission::Held => {
+                    self.counters.held += 1;
+                    self.holds.add(hold, bytes);
+                }
+            }
+        } else if topic.start_order(delivery, settings.boxes_per_topic_max, leaving) {
+            self.counters.orders_forgotten += 1;
+        }
+        self.fan_out(hold.topic);
+        self.release_due(now);
+    }
+
+    /// Lets go what has waited long enough, and the oldest of what is too much.
+    fn release_due(&mut self, now: Now) {
+        while let Some(hold) = self
+            .holds
+            .take_due(now.mono_us, self.settings.held_messages_max)
+        {
+            let order = self
+                .topics
+                .get_mut(hold.topic)
+                .and_then(|topic| topic.order(hold.box_topic));
+            if let Some(order) = order {
+                order.release_through(hold.epoch, hold.seq, &mut self.leaving);
+                self.fan_out(hold.topic);
+            }
+        }
+    }
+
+    /// One frame per gateway and message: what leaves goes to every link that wants the topic.
+    fn fan_out(&mut self, topic: Topic) {
+        self.holds.left(&mut self.leaving);
+        self.counters.gaps += std::mem::take(&mut self.leaving.gaps);
+        let Some(TopicState { links, .. }) = self.topics.get_mut(topic) else {
+            return;
+        };
+        for delivery in self.leaving.ready.drain(..) {
+            debug_assert_eq!(delivery.topic, topic, "what leaves together is one topic's");
+            for link in links.iter().filter_map(|key| self.links.get(*key)) {
+                self.counters.deliveries += 1;
+                let message = LinkMessage::Deliver(delivery.clone());
+                self.outputs.push_back(Output::Send {
+                    link: link.id,
+                    message,
+                });
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        for link in self.links.greeted() {
+            self.outputs.push_back(Output::Send {
+                link: link.id,
+                message: LinkMessage::Draining,
+            });
+        }
+    }
+
+    fn send(&mut self, link: LinkId, message: LinkMessage) {
+        self.outputs.push_back(Output::Send { link, message });
+    }
+
+    /// The link's fault, or its end: it is closed and forgotten.
+    fn refuse(&mut self, key: LinkKey, why: LinkFault) {
+        let link = self.links.remove(key).id;
+        self.counters.links_refused += u64::from(why != LinkFault::Replaced);
+        self.outputs.push_back(Output::Close { link, why });
+        self.forget_some();
+    }
+
+    fn forget_some(&mut self) {
+        for _ in 0..self.settings.forget_topics_max {
+            let Some((key, topic)) = self.links.next_forgotten() else {
+                return;
+            };
+            self.end_interest(topic, key);
+        }
+    }
+
+    /// Every table agrees with every other: for tests and the simulation.
+    pub fn check_invariants(&self) {
+        let held = self.topics.values().flat_map(TopicState::held);
+        let (messages, bytes) =
+            held.fold((0, 0), |(n, b), delivery| (n + 1, b + held_bytes(delivery)));
+        assert_eq!(
+            (messages, bytes),
+            (self.holds.messages(), self.holds.bytes()),
+            "the accounts of what is held"
+        );
+        let interests: usize = self.topics.values().map(|topic| topic.links.len()).sum();
+        assert_eq!(
+            interests,
+            self.topics.interests(),
+            "the account of interests"
+        );
+        assert_eq!(
+            interests,
+            self.links.interests(),
+            "links and topics know of each other"
+        );
+        assert!(
+            bytes <= self.settings.held_bytes_max,
+            "what is held stays within its bound"
+        );
+        assert!(messages <= self.settings.held_messages_max);
+        assert!(
+            self.links.len() <= self.settings.links_max
+                && self.topics.len() <= self.settings.topics_max
+        );
+        assert!(
+            self.topics.values().all(|topic| !topic.links.is_empty()),
+            "an unwanted topic is gone"
+        );
+    }
+}
