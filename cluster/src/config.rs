@@ -1,0 +1,90 @@
+//! Where the cluster's ZooKeeper is, and how patient to be with it. Made by the composition from the
+//! checked configuration, before anything connects.
+
+use crate::state::ClusterError;
+
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// `host:port,host:port[/chroot]`, as every ZooKeeper client takes it. Two clusters may share a
+    /// ZooKeeper under two chroots; one that is missing is made.
+    pub servers: String,
+    /// Asked for; the server grants between 2 and 20 of its ticks. A node that dies is missed after it.
+    pub session_timeout_ms: u64,
+    /// First pause between two attempts to connect; doubles, with jitter, up to the last.
+    pub retry_ms_min: u64,
+    pub retry_ms_max: u64,
+    /// Changes of the membership within so many milliseconds become one table.
+    pub coalesce_ms: u64,
+    /// How long `set_draining` and `leave` wait for ZooKeeper.
+    pub command_ms_max: u64,
+}
+
+impl ClusterConfig {
+    pub fn new(servers: &str) -> ClusterConfig {
+        ClusterConfig {
+            servers: servers.to_owned(),
+            session_timeout_ms: 6000,
+            retry_ms_min: 100,
+            retry_ms_max: 3000,
+            coalesce_ms: 20,
+            command_ms_max: 3000,
+        }
+    }
+
+    /// Splits off the chroot: the client would demand that it exists already, we create it.
+    pub(crate) fn places(&self) -> Result<Places, ClusterError> {
+        let (hosts, chroot) = match self.servers.find('/') {
+            Some(at) => self.servers.split_at(at),
+            None => (self.servers.as_str(), ""),
+        };
+        let chroot = chroot.trim_end_matches('/');
+        if hosts.trim().is_empty() {
+            return Err(ClusterError::BadAddress("no server is named".to_owned()));
+        }
+        if chroot.contains("//") || chroot.contains(',') {
+            return Err(ClusterError::BadAddress(format!("{chroot:?} is no chroot")));
+        }
+        let chroot = (!chroot.is_empty()).then(|| chroot.to_owned());
+        Ok(Places {
+            hosts: hosts.to_owned(),
+            chroot,
+        })
+    }
+}
+
+/// The same, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub hosts: String,
+    /// Absolute, without a slash at its end; None for the root.
+    pub chroot: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(servers: &str) -> Option<(String, Option<String>)> {
+        let places = ClusterConfig::new(servers).places().ok()?;
+        Some((places.hosts, places.chroot))
+    }
+
+    #[test]
+    fn servers_and_chroot_are_told_apart() {
+        let expected =
+            |hosts: &str, chroot: Option<&str>| Some((hosts.to_owned(), chroot.map(str::to_owned)));
+        assert_eq!(places("a:1,b:2"), expected("a:1,b:2", None));
+        assert_eq!(places("a:1,b:2/"), expected("a:1,b:2", None));
+        assert_eq!(
+            places("a:1,b:2/im/eu/"),
+            expected("a:1,b:2", Some("/im/eu"))
+        );
+    }
+
+    #[test]
+    fn an_address_without_servers_or_with_a_chroot_that_is_no_path_is_refused() {
+        for servers in ["", "/newim", "a:1//x", "a:1/x,b:2"] {
+            assert_eq!(places(servers), None, "{servers}");
+        }
+    }
+}

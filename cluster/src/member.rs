@@ -1,0 +1,203 @@
+//! This node's membership over its whole life: opens session after session, each time with back-off,
+//! until it is told to leave or is refused. A task on the control thread.
+
+use std::time::Duration;
+
+use newim_proto::routes::NodeInfo;
+use tokio::sync::watch;
+use zookeeper_client::{Client, Error, SessionState, StateWatcher};
+
+use crate::backoff::Backoff;
+use crate::config::{ClusterConfig, Places};
+use crate::session::{PERSISTENT, Session};
+use crate::state::{ClusterError, ClusterState, Reporter};
+use crate::tables::Tables;
+
+/// What the process wants of its membership. Only ever goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wish {
+    Serve,
+    Drain,
+    Leave,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It is gone on the server, or is to be given up; another one may serve.
+    Expired(String),
+    /// No session will do.
+    Refused(ClusterError),
+    /// As wished, and our znode is gone.
+    Left,
+    /// As wished, but ZooKeeper did not answer: the znode goes when the session expires there.
+    Abandoned,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub config: ClusterConfig,
+    pub me: NodeInfo,
+    pub tables: Tables,
+    pub reporter: Reporter,
+    pub wishes: Wishes,
+    pub fulfil: watch::Sender<Wish>,
+}
+
+impl Member {
+    pub fn new(
+        config: ClusterConfig,
+        me: NodeInfo,
+        tables: Tables,
+        reporter: Reporter,
+        wishes: watch::Receiver<Wish>,
+        fulfil: watch::Sender<Wish>,
+    ) -> Member {
+        Member {
+            config,
+            me,
+            tables,
+            reporter,
+            wishes: Wishes(wishes),
+            fulfil,
+        }
+    }
+
+    pub async fn run(self) {
+        let state = match self.live().await {
+            End::Refused(error) => ClusterState::Refused(error),
+            End::Left => {
+                self.fulfil.send_replace(Wish::Leave);
+                ClusterState::Left
+            }
+            End::Expired(_) | End::Abandoned => ClusterState::Left,
+        };
+        self.reporter.ended(state);
+    }
+
+    async fn live(&self) -> End {
+        let places = match self.check() {
+            Ok(places) => places,
+            Err(error) => return End::Refused(error),
+        };
+        let mut backoff = Backoff::new(self.config.retry_ms_min, self.config.retry_ms_max);
+        loop {
+            let client = tokio::select! {
+                connected = self.connect(&places) => connected,
+                () = self.wishes.clone().until_leave() => return End::Left,
+            };
+            let why = match client {
+                Ok(client) => {
+                    backoff.reset();
+                    match self.serve(client).await {
+                        End::Expired(why) => why,
+                        end => return end,
+                    }
+                }
+                Err(Error::BadArguments(what)) => {
+                    return End::Refused(ClusterError::BadAddress((*what).to_owned()));
+                }
+                Err(Error::AuthFailed) => return End::Refused(ClusterError::AuthFailed),
+                Err(Error::NoHosts | Error::Timeout) => format!("no answer from {}", places.hosts),
+                Err(error) => format!("{}: {error}", places.hosts),
+            };
+            self.reporter.without_session(why);
+            tokio::select! {
+                () = tokio::time::sleep(backoff.pause()) => {}
+                () = self.wishes.clone().until_leave() => return End::Left,
+            }
+        }
+    }
+
+    fn check(&self) -> Result<Places, ClusterError> {
+        let name = &self.me.name;
+        if name.is_empty() || name.contains('/') || name.chars().any(char::is_control) {
+            return Err(ClusterError::BadName { name: name.clone() });
+        }
+        self.config.places()
+    }
+
+    /// One try of each server: the pauses between tries are ours, and so is the end of trying.
+    async fn connect(&self, places: &Places) -> Result<Client, Error> {
+        let client = Client::connector()
+            .with_session_timeout(Duration::from_millis(self.config.session_timeout_ms))
+            .with_fail_eagerly()
+            .connect(&places.hosts)
+            .await?;
+        let Some(chroot) = &places.chroot else {
+            return Ok(client);
+        };
+        client.mkdir(chroot, &PERSISTENT).await?;
+        client
+            .chroot(chroot.as_str())
+            .map_err(|_| Error::BadArguments(&"the chroot is no path"))
+    }
+
+    async fn serve(&self, client: Client) -> End {
+        let mut states = client.state_watcher();
+        match client.state() {
+            SessionState::SyncConnected => self.reporter.link_up(),
+            _ => self.reporter.link_lost(),
+        }
+        let mut session = Session::new(client, self);
+        let limit = Duration::from_millis(self.config.command_ms_max);
+        let end = tokio::select! {
+            end = session.run() => end,
+            end = follow(&mut states, &self.reporter) => end,
+            () = self.wishes.clone().until_leave_overdue(limit) => End::Abandoned,
+        };
+        drop(session); // with its client, which closes the ZooKeeper session
+        if matches!(end, End::Left) {
+            // The process may end right after us: let the goodbye reach the server first.
+            let _ = tokio::time::timeout(limit, until_terminated(states)).await;
+        }
+        end
+    }
+}
+
+/// Reports the link's ups and downs; returns when the session is over.
+async fn follow(states: &mut StateWatcher, reporter: &Reporter) -> End {
+    loop {
+        match states.changed().await {
+            SessionState::SyncConnected => reporter.link_up(),
+            SessionState::Disconnected | SessionState::ConnectedReadOnly => reporter.link_lost(),
+            SessionState::AuthFailed => return End::Refused(ClusterError::AuthFailed),
+            SessionState::Expired => return End::Expired("the session expired".to_owned()),
+            SessionState::Closed => return End::Expired("the session was closed".to_owned()),
+        }
+    }
+}
+
+async fn until_terminated(mut states: StateWatcher) {
+    while !states.changed().await.is_terminated() {}
+}
+
+/// The wishes as they come. A dropped `Cluster` wishes to leave.
+#[derive(Clone, Debug)]
+pub(crate) struct Wishes(watch::Receiver<Wish>);
+
+impl Wishes {
+    pub fn take(&mut self) -> Wish {
+        let wish = *self.0.borrow_and_update();
+        if self.0.has_changed().is_err() {
+            Wish::Leave
+        } else {
+            wish
+        }
+    }
+
+    /// Until there is one that `take` has not given yet.
+    pub async fn changed(&mut self) {
+        // An error says that the `Cluster` was dropped, which `take` turns into a wish.
+        let _ = self.0.changed().await;
+    }
+
+    async fn until_leave(mut self) {
+        let _ = self.0.wait_for(|wish| *wish == Wish::Leave).await;
+    }
+
+    async fn until_leave_overdue(self, limit: Duration) {
+        self.until_leave().await;
+        tokio::time::sleep(limit).await;
+    }
+}
