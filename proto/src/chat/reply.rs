@@ -154,3 +154,163 @@ fn cut(text: &str, bytes_max: usize) -> &str {
     }
     &text[..text.floor_char_boundary(bytes_max)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::ChatView;
+    use crate::ids::BoxId;
+    use crate::schema::{ChatMessage, ChatStatus};
+    use prost::Message;
+
+    /// By prost; and by our own reader, which checks what v1 requires.
+    fn read(write: impl FnOnce(&mut Vec<u8>)) -> ChatMessage {
+        let mut out = Vec::new();
+        write(&mut out);
+        ChatView::parse(&out).expect("readable by v1");
+        ChatMessage::decode(&out[..]).expect("prost reads it")
+    }
+
+    fn sync(boxid: &str) -> ChatMessage {
+        ChatMessage {
+            boxid: boxid.into(),
+            ..Default::default()
+        }
+    }
+
+    const HEAD: Head = Head { epoch: 5, seq: 300 };
+
+    #[test]
+    fn an_ack_says_where_the_message_stands() {
+        let uuid = Uuid(8 << 76 | 2 << 62);
+        let ack = Ack {
+            boxid: "b",
+            group: -1,
+            mtype: MessageType::Audio,
+            uuid,
+            client_id: Some("c"),
+            epoch: 5,
+            seq: 300,
+            ts_ms: 77,
+        };
+        let expected = ChatMessage {
+            group: -1,
+            mtype: MessageType::Audio as i32,
+            uuid: Some(uuid.to_string()),
+            client_id: Some("c".into()),
+            epoch: Some(5),
+            seq: Some(300),
+            ts_ms: Some(77),
+            ..sync("b")
+        };
+        assert_eq!(read(|out| write_ack(out, &ack)), expected);
+        let v1 = Ack {
+            client_id: None,
+            ..ack
+        };
+        assert_eq!(read(|out| write_ack(out, &v1)).client_id, None);
+    }
+
+    #[test]
+    fn an_error_names_its_request_cut_to_the_limits_and_is_no_ack() {
+        let error = ErrorReply {
+            op: ChatOp::Chat,
+            mtype: MessageType::SmallText,
+            boxid: &"ä".repeat(1 << 19),
+            group: 1,
+            client_id: Some(&"c".repeat(1000)),
+            code: ErrorCode::BadBoxid,
+            text: &"t".repeat(1000),
+            retry_after_ms: Some(9),
+        };
+        let expected = ChatMessage {
+            boxid: "ä".repeat(128),
+            group: 1,
+            mtype: 0,
+            op: ChatOp::Chat as i32,
+            client_id: Some("c".repeat(128)),
+            error_code: Some(1),
+            error_text: Some("t".repeat(512)),
+            retry_after_ms: Some(9),
+            ..Default::default()
+        };
+        assert_eq!(read(|out| write_error(out, &error)), expected);
+        let odd = format!("x{}", "ä".repeat(200));
+        let error = ErrorReply {
+            boxid: &odd,
+            retry_after_ms: None,
+            ..error
+        };
+        let message = read(|out| write_error(out, &error));
+        assert_eq!((message.boxid.len(), message.retry_after_ms), (255, None));
+    }
+
+    #[test]
+    fn nudge_pull_end_and_drain_are_sync_verbs() {
+        let nudge = ChatMessage {
+            epoch: Some(5),
+            head_seq: Some(300),
+            ..sync("b")
+        };
+        assert_eq!(read(|out| write_nudge(out, "b", HEAD)), nudge);
+        let end = ChatMessage {
+            ack_seq: Some(7),
+            done: Some(true),
+            ..nudge
+        };
+        assert_eq!(read(|out| write_pull_end(out, "b", HEAD, 7)), end);
+        let drain = read(|out| write_drain(out, 1500));
+        assert_eq!(
+            (drain.error_code, drain.retry_after_ms),
+            (Some(8), Some(1500))
+        );
+        assert_eq!(
+            (drain.mtype(), drain.op()),
+            (MessageType::Sync, ChatOp::Ack)
+        );
+    }
+
+    #[test]
+    fn a_list_has_one_status_per_box_and_ends_with_its_last_part() {
+        let uid = Uid::parse("alice").unwrap();
+        let state = |boxid: &str, delivered| BoxState {
+            boxid: BoxId::parse(boxid).unwrap(),
+            head: HEAD,
+            delivered,
+            read: 100,
+            joined: true,
+        };
+        let boxes = [state("lobby", 200), state(&"x".repeat(256), u64::MAX)];
+        let message = read(|out| write_list(out, &uid, &boxes, false));
+        let status = |boxid: String, sync_mark, ack_seq| ChatStatus {
+            sender: "alice".into(),
+            sync_mark,
+            boxid: Some(boxid),
+            epoch: Some(5),
+            head_seq: Some(300),
+            ack_seq: Some(ack_seq),
+            read_seq: Some(100),
+            unread: Some(200),
+            joined: Some(true),
+        };
+        let statuses = vec![
+            status("lobby".into(), 200, 200),
+            status("x".repeat(256), i32::MAX, u64::MAX),
+        ];
+        assert_eq!(
+            message,
+            ChatMessage {
+                status: statuses,
+                ..sync("")
+            }
+        );
+        let empty = read(|out| write_list(out, &uid, &[], true));
+        assert_eq!(
+            empty,
+            ChatMessage {
+                done: Some(true),
+                ..sync("")
+            }
+        );
+    }
+}

@@ -71,3 +71,94 @@ fn copy_without_taken_out(view: &ChatView<'_>, out: &mut Vec<u8>) {
         start = end;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::ChatMessage;
+    use prost::Message;
+
+    const UUID: Uuid = Uuid(0x0123_4567_89ab_8def_8123_4567_89ab_cdef);
+
+    fn stamped(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let view = ChatView::parse(bytes).unwrap();
+        stamp(
+            &view,
+            &Stamp {
+                sender: "alice",
+                uuid: UUID,
+                ts_ms: 77,
+            },
+            &mut out,
+        );
+        out
+    }
+
+    #[test]
+    fn the_usual_message_is_the_clients_bytes_and_the_servers_behind_them() {
+        let client = b"\x0a\x01b\x10\x00\x32\x02hi\x38\x00\x40\x02\x4a\x01c";
+        let mut expected = client.to_vec();
+        expected.extend(b"\x22\x05alice\x1a\x2401234567-89ab-8def-8123-456789abcdef\x60\x4d");
+        assert_eq!(stamped(client), expected);
+        append_position(&mut expected, 5, 300);
+        assert!(expected.ends_with(b"\x58\x05\x50\xac\x02"));
+    }
+
+    #[test]
+    fn nothing_that_only_the_server_may_say_survives_from_a_client() {
+        let forged = ChatMessage {
+            boxid: "b".into(),
+            sender: Some("mallory".into()),
+            uuid: Some("mine".into()),
+            body: Some("hi".into()),
+            seq: Some(1),
+            epoch: Some(1),
+            ts_ms: Some(1),
+            head_seq: Some(1),
+            ack_seq: Some(1),
+            read_seq: Some(1),
+            limit: Some(1),
+            done: Some(true),
+            error_code: Some(1),
+            error_text: Some("e".into()),
+            retry_after_ms: Some(1),
+            status: vec![Default::default()],
+            client_id: Some("c".into()),
+            ..Default::default()
+        };
+        let expected = ChatMessage {
+            boxid: "b".into(),
+            sender: Some("alice".into()),
+            uuid: Some(UUID.to_string()),
+            body: Some("hi".into()),
+            ts_ms: Some(77),
+            client_id: Some("c".into()),
+            ..Default::default()
+        };
+        assert_eq!(
+            ChatMessage::decode(&stamped(&forged.encode_to_vec())[..]),
+            Ok(expected)
+        );
+    }
+
+    #[test]
+    fn stamp_and_position_fit_into_what_was_reserved_and_what_the_limits_name() {
+        let mut out = Vec::new();
+        let view = ChatView::parse(b"\x0a\x01b\x10\x00\x38\x00\x40\x02").unwrap();
+        let sender = "s".repeat(crate::limits::UID_BYTES_MAX);
+        stamp(
+            &view,
+            &Stamp {
+                sender: &sender,
+                uuid: UUID,
+                ts_ms: u64::MAX,
+            },
+            &mut out,
+        );
+        let capacity = out.capacity();
+        append_position(&mut out, u64::MAX, u64::MAX);
+        assert_eq!(out.capacity(), capacity, "no second allocation");
+        assert!(out.len() - view.bytes.len() <= crate::limits::STAMP_BYTES_MAX);
+    }
+}

@@ -211,3 +211,186 @@ fn wire_type(field: u32, expected: &'static str, found: Value<'_>) -> ChatError 
         found: found.wire_type_name(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protobuf::{put_bytes, put_int, put_uint};
+    use crate::schema::{ChatMessage, ChatStatus};
+    use prost::Message;
+
+    /// boxid "b", group 0, mtype SmallText, op CHAT.
+    const SHORTEST: &[u8] = b"\x0a\x01b\x10\x00\x38\x00\x40\x02";
+
+    fn with(extra: &[u8]) -> Vec<u8> {
+        [SHORTEST, extra].concat()
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        ChatView::parse(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_field_is_read_as_prost_wrote_it() {
+        let message = ChatMessage {
+            boxid: "box".into(),
+            group: -7,
+            uuid: Some("uuid".into()),
+            sender: Some("sender".into()),
+            receiver: Some("receiver".into()),
+            body: Some("ümlaut".into()),
+            mtype: MessageType::Link as i32,
+            op: ChatOp::Quit as i32,
+            client_id: Some("client".into()),
+            seq: Some(u64::MAX),
+            epoch: Some(2),
+            ts_ms: Some(3),
+            head_seq: Some(4),
+            ack_seq: Some(5),
+            read_seq: Some(6),
+            limit: Some(u32::MAX),
+            done: Some(true),
+            error_code: Some(8),
+            error_text: Some("text".into()),
+            retry_after_ms: Some(9),
+            status: vec![
+                ChatStatus {
+                    joined: Some(true),
+                    ..Default::default()
+                };
+                2
+            ],
+        };
+        let bytes = message.encode_to_vec();
+        let view = ChatView::parse(&bytes).unwrap();
+        assert_eq!(
+            (view.boxid, view.group, view.uuid),
+            ("box", -7, Some("uuid"))
+        );
+        assert_eq!(
+            (view.sender, view.receiver),
+            (Some("sender"), Some("receiver"))
+        );
+        assert_eq!(
+            (view.body, view.client_id),
+            (Some("ümlaut"), Some("client"))
+        );
+        assert_eq!((view.mtype, view.op), (MessageType::Link, ChatOp::Quit));
+        assert_eq!(
+            (view.seq, view.epoch, view.ts_ms),
+            (Some(u64::MAX), Some(2), Some(3))
+        );
+        assert_eq!(
+            (view.head_seq, view.ack_seq, view.read_seq),
+            (Some(4), Some(5), Some(6))
+        );
+        assert_eq!((view.limit, view.done), (Some(u32::MAX), Some(true)));
+        assert_eq!((view.error_code, view.error_text), (Some(8), Some("text")));
+        assert_eq!((view.retry_after_ms, view.status_count), (Some(9), 2));
+        let body_at = bytes
+            .windows(7)
+            .position(|at| at == "ümlaut".as_bytes())
+            .unwrap();
+        assert_eq!(
+            view.body.unwrap().as_ptr(),
+            &raw const bytes[body_at],
+            "borrowed, not copied"
+        );
+    }
+
+    #[test]
+    fn of_a_field_that_stands_twice_the_last_one_counts() {
+        let bytes = with(b"\x0a\x01c\x40\x00\x0a\x01d");
+        let view = ChatView::parse(&bytes).unwrap();
+        assert_eq!((view.boxid, view.op), ("d", ChatOp::Join));
+    }
+
+    #[test]
+    fn fields_that_the_schema_does_not_know_are_skipped_whatever_their_type() {
+        let mut bytes = with(&[]);
+        put_uint(&mut bytes, 30, 5);
+        put_bytes(&mut bytes, 31, b"\xff");
+        bytes.extend(b"\x83\x02\x08\x01\x84\x02"); // group 32 with field 1
+        put_int(&mut bytes, 2, 9);
+        assert_eq!(ChatView::parse(&bytes).unwrap().group, 9);
+    }
+
+    #[test]
+    fn each_required_field_that_is_missing_is_named() {
+        assert_eq!(error(b""), "field 1 (boxid): required and missing");
+        assert_eq!(
+            error(&SHORTEST[3..]),
+            "field 1 (boxid): required and missing"
+        );
+        assert_eq!(
+            error(b"\x0a\x01b\x38\x00\x40\x02"),
+            "field 2 (group): required and missing"
+        );
+        assert_eq!(
+            error(b"\x0a\x01b\x10\x00\x40\x02"),
+            "field 7 (mtype): required and missing"
+        );
+        assert_eq!(
+            error(b"\x0a\x01b\x10\x00\x38\x00"),
+            "field 8 (op): required and missing"
+        );
+    }
+
+    #[test]
+    fn an_enum_value_that_does_not_exist_is_refused_even_if_a_good_one_stands_beside_it() {
+        assert_eq!(error(&with(b"\x40\x09")), "field 8 (op): 9 is no ChatOp");
+        assert_eq!(
+            error(&with(b"\x38\x08\x38\x00")),
+            "field 7 (mtype): 8 is no MessageType"
+        );
+        let mut bytes = with(&[]);
+        put_int(&mut bytes, field::OP, -1);
+        assert_eq!(error(&bytes), "field 8 (op): -1 is no ChatOp");
+    }
+
+    #[test]
+    fn wrong_types_bad_utf8_and_cut_fields_are_named() {
+        let found = "field 2 (group): expected varint, found length-delimited";
+        assert_eq!(error(&with(b"\x12\x01x")), found);
+        let found = "field 6 (body): expected length-delimited, found varint";
+        assert_eq!(error(&with(b"\x30\x01")), found);
+        assert_eq!(
+            error(&with(b"\x32\x02\xc3\x28")),
+            "field 6 (body): not UTF-8"
+        );
+        assert_eq!(
+            error(&with(b"\x32\x05ab")),
+            "no protobuf at byte 11: the bytes end inside a field"
+        );
+        let found = "field 21 (status): its field 1 is malformed";
+        assert_eq!(error(&with(b"\xaa\x01\x02\x08\x01")), found);
+    }
+
+    #[test]
+    fn the_digest_tells_what_was_meant_and_not_what_a_retry_may_change() {
+        let of = |bytes: &[u8]| digest(&ChatView::parse(bytes).unwrap());
+        let plain = of(SHORTEST);
+        for same in [
+            &b"\x4a\x01c"[..],
+            b"\x22\x01s",
+            b"\x1a\x01u",
+            b"\x50\x05\x60\x07",
+        ] {
+            assert_eq!(of(&with(same)), plain, "{same:?}");
+        }
+        let others: [&[u8]; 8] = [
+            b"\x40\x00",            // op
+            b"\x38\x01",            // mtype
+            b"\x10\x01",            // group
+            b"\x2a\x01r",           // receiver
+            b"\x2a\x00",            // an empty receiver
+            b"\x32\x01r",           // body
+            b"\x2a\x02ab\x32\x01c", // receiver and body
+            b"\x2a\x01a\x32\x02bc", // the same letters, parted elsewhere
+        ];
+        let digests: std::collections::HashSet<_> =
+            others.iter().map(|other| of(&with(other))).collect();
+        assert_eq!(digests.len(), others.len());
+        assert!(!digests.contains(&plain));
+    }
+}
