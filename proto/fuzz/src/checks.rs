@@ -16,8 +16,10 @@ use newim_proto::ws::{
 use newim_proto::znode::SlotsInfo;
 use prost::Message;
 
+pub type Check = fn(&[u8]);
+
 /// Every check by the name of its corpus.
-pub const ALL: [(&str, fn(&[u8])); 6] = [
+pub const ALL: [(&str, Check); 6] = [
     ("upgrade", upgrade),
     ("messages", messages),
     ("chat_view", chat_view),

@@ -309,3 +309,250 @@ fn origin(bytes: &[u8]) -> Option<Origin> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::encode;
+    use crate::schema::ExchangeMessage;
+    use proptest::prelude::*;
+    use prost::Message;
+
+    fn message() -> impl Strategy<Value = LinkMessage> {
+        let topics = || prop::collection::vec(topic(), 0..5);
+        prop_oneof![
+            (any::<[u64; 2]>(), ".*", any::<[u16; 2]>(), any::<u32>()).prop_map(
+                |([boot_id, chat_boot_id], node, [shard, slot_count], version)| {
+                    LinkMessage::Hello(Hello {
+                        version,
+                        node,
+                        boot_id: BootId(boot_id),
+                        chat_boot_id: BootId(chat_boot_id),
+                        chat_shard: ShardIndex(shard),
+                        slot_count,
+                    })
+                }
+            ),
+            any::<(u32, u64, u16, u64)>().prop_map(|(version, boot_id, shard, routes_epoch)| {
+                LinkMessage::Welcome(Welcome {
+                    version,
+                    boot_id: BootId(boot_id),
+                    chat_shard: ShardIndex(shard),
+                    routes_epoch,
+                })
+            }),
+            (topics(), any::<u64>())
+                .prop_map(|(topics, barrier)| LinkMessage::Interest { topics, barrier }),
+            topics().prop_map(|topics| LinkMessage::Withdraw { topics }),
+            any::<u64>().prop_map(|barrier| LinkMessage::Settled { barrier }),
+            (any::<[u64; 2]>(), delivery()).prop_map(|([number, routes_epoch], delivery)| {
+                LinkMessage::Publish(Publish {
+                    number,
+                    routes_epoch,
+                    delivery,
+                })
+            }),
+            any::<u64>().prop_map(|number| LinkMessage::Accepted { number }),
+            any::<[u64; 2]>().prop_map(|[number, routes_epoch]| LinkMessage::Refused {
+                number,
+                routes_epoch
+            }),
+            delivery().prop_map(LinkMessage::Deliver),
+            Just(LinkMessage::Draining),
+        ]
+    }
+
+    fn topic() -> impl Strategy<Value = Topic> {
+        any::<[u8; 16]>().prop_map(Topic)
+    }
+
+    fn delivery() -> impl Strategy<Value = Delivery> {
+        let skip = any::<Option<(u64, u16, u32, u32)>>().prop_map(|skip| {
+            skip.map(|(node, shard, index, generation)| Origin {
+                node: BootId(node),
+                shard: ShardIndex(shard),
+                conn: ConnId { index, generation },
+            })
+        });
+        let carries = prop_oneof![
+            Just(Carries::Message),
+            Just(Carries::Gap),
+            Just(Carries::Nudge)
+        ];
+        let payload = prop::collection::vec(any::<u8>(), 0..300);
+        (topic(), topic(), any::<[u64; 2]>(), skip, carries, payload).prop_map(
+            |(topic, box_topic, [epoch, seq], skip, carries, payload)| Delivery {
+                topic,
+                box_topic,
+                epoch,
+                seq,
+                skip,
+                carries,
+                payload: payload.into(),
+            },
+        )
+    }
+
+    fn frame(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32).to_be_bytes()[..], body].concat()
+    }
+
+    fn error(bytes: &[u8]) -> LinkError {
+        LinkDecoder::new().next(&mut &bytes[..]).unwrap_err()
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_the_stream_however_it_is_cut(
+            sent in prop::collection::vec(message(), 0..6),
+            chunk_bytes in 1usize..400,
+        ) {
+            let mut stream = Vec::new();
+            sent.iter().for_each(|message| encode(message, &mut stream));
+            let mut decoder = LinkDecoder::new();
+            let mut received = Vec::new();
+            for mut chunk in stream.chunks(chunk_bytes) {
+                while let Some(message) = decoder.next(&mut chunk).unwrap() {
+                    received.push(message);
+                }
+                prop_assert!(chunk.is_empty());
+            }
+            prop_assert_eq!(received, sent);
+            prop_assert_eq!(decoder.pending_bytes(), 0);
+        }
+
+        #[test]
+        fn a_frame_is_an_exchange_message_of_the_schema(delivery in delivery()) {
+            let mut out = Vec::new();
+            encode(&LinkMessage::Deliver(delivery.clone()), &mut out);
+            let message = ExchangeMessage::decode(&out[4..]).unwrap();
+            prop_assert_eq!(message.kind, Some(9));
+            prop_assert_eq!(message.topic.as_deref(), Some(&delivery.topic.0[..]));
+            prop_assert_eq!(message.box_topic.as_deref(), Some(&delivery.box_topic.0[..]));
+            prop_assert_eq!((message.epoch, message.seq), (Some(delivery.epoch), Some(delivery.seq)));
+            prop_assert_eq!(message.origin.is_some(), delivery.skip.is_some());
+            prop_assert_eq!(message.payload.as_deref(), Some(&delivery.payload[..]));
+        }
+    }
+
+    #[test]
+    fn a_hello_is_an_exchange_message_of_the_schema() {
+        let hello = Hello {
+            version: 2,
+            node: "h:1".into(),
+            boot_id: BootId(7),
+            chat_boot_id: BootId(8),
+            chat_shard: ShardIndex(3),
+            slot_count: 4096,
+        };
+        let mut out = Vec::new();
+        encode(&LinkMessage::Hello(hello), &mut out);
+        let expected = ExchangeMessage {
+            kind: Some(1),
+            link_version: Some(2),
+            node: Some("h:1".into()),
+            boot_id: Some(7),
+            chat_boot_id: Some(8),
+            shard: Some(3),
+            slot_count: Some(4096),
+            ..Default::default()
+        };
+        assert_eq!(ExchangeMessage::decode(&out[4..]), Ok(expected));
+    }
+
+    #[test]
+    fn a_delivery_is_encoded_without_growing_the_buffer_twice() {
+        let delivery = Delivery {
+            topic: Topic([255; 16]),
+            box_topic: Topic([255; 16]),
+            epoch: u64::MAX,
+            seq: u64::MAX,
+            skip: Some(Origin {
+                node: BootId(u64::MAX),
+                shard: ShardIndex(u16::MAX),
+                conn: ConnId {
+                    index: u32::MAX,
+                    generation: u32::MAX,
+                },
+            }),
+            carries: Carries::Message,
+            payload: vec![0; limits::LINK_PAYLOAD_BYTES_MAX].into(),
+        };
+        let publish = Publish {
+            number: u64::MAX,
+            routes_epoch: u64::MAX,
+            delivery,
+        };
+        let mut out = Vec::new();
+        encode(&LinkMessage::Publish(publish), &mut out);
+        assert!(out.len() <= limits::LINK_PAYLOAD_BYTES_MAX + 160 + 4);
+        assert!(LinkDecoder::new().next(&mut &out[..]).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_frame_over_the_bound_is_refused_by_its_length_and_a_promised_one_holds_no_memory() {
+        let over = (limits::LINK_FRAME_BYTES_MAX as u32 + 1).to_be_bytes();
+        let bytes = limits::LINK_FRAME_BYTES_MAX as u32 + 1;
+        assert_eq!(error(&over), LinkError::FrameTooLong { bytes });
+        let mut decoder = LinkDecoder::new();
+        let promised = [
+            &(limits::LINK_FRAME_BYTES_MAX as u32).to_be_bytes()[..],
+            b"x",
+        ]
+        .concat();
+        assert_eq!(decoder.next(&mut &promised[..]), Ok(None));
+        assert!(decoder.cut.capacity() < 64);
+    }
+
+    #[test]
+    fn each_malformed_message_is_told_apart() {
+        assert_eq!(error(&frame(b"")), LinkError::UnknownKind { kind: 0 });
+        assert_eq!(
+            error(&frame(b"\x48\x0b")),
+            LinkError::UnknownKind { kind: 11 }
+        );
+        let missing = LinkError::Missing {
+            kind: 5,
+            field: field::BARRIER,
+        };
+        assert_eq!(error(&frame(b"\x48\x05")), missing);
+        assert!(matches!(error(&frame(b"\x48")), LinkError::Wire(_)));
+        // A topic of 15 bytes, topics of 17, a shard of 65536, a kind that is a string.
+        let topic = [b"\x48\x09\x9a\x01\x0f".to_vec(), vec![0; 15]].concat();
+        assert_eq!(
+            error(&frame(&topic)),
+            LinkError::BadField {
+                field: field::TOPIC
+            }
+        );
+        let topics = [b"\x48\x04\x82\x01\x11".to_vec(), vec![0; 17]].concat();
+        assert_eq!(
+            error(&frame(&topics)),
+            LinkError::BadField {
+                field: field::TOPICS
+            }
+        );
+        let shard = LinkError::BadField {
+            field: field::SHARD,
+        };
+        assert_eq!(error(&frame(b"\x48\x0a\x68\x80\x80\x04")), shard);
+        assert_eq!(
+            error(&frame(b"\x4a\x00")),
+            LinkError::BadField { field: field::KIND }
+        );
+    }
+
+    #[test]
+    fn more_topics_than_a_list_may_have_are_refused() {
+        let list = |count: usize| {
+            let mut body = b"\x48\x04".to_vec();
+            crate::protobuf::put_bytes(&mut body, field::TOPICS, &vec![0; count * 16]);
+            LinkDecoder::new().next(&mut &frame(&body)[..])
+        };
+        assert!(list(limits::LINK_TOPICS_MAX).is_ok());
+        let refused = Err(LinkError::BadField {
+            field: field::TOPICS,
+        });
+        assert_eq!(list(limits::LINK_TOPICS_MAX + 1), refused);
+    }
+}

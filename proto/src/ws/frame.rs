@@ -293,3 +293,123 @@ impl fmt::Display for FrameError {
 }
 
 impl std::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn server(bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, FrameError> {
+        parse_header(bytes, Side::Server)
+    }
+
+    #[test]
+    fn the_examples_of_rfc_6455_5_7_are_read() {
+        let unmasked = FrameHeader {
+            fin: true,
+            opcode: Opcode::Text,
+            mask: [0; 4],
+            payload_bytes: 5,
+        };
+        assert_eq!(
+            parse_header(b"\x81\x05Hello", Side::Client),
+            Ok(Some((unmasked, 2)))
+        );
+
+        let mut frame = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+        let (header, header_bytes) = server(&frame).unwrap().unwrap();
+        assert_eq!(
+            header,
+            FrameHeader {
+                mask: [0x37, 0xfa, 0x21, 0x3d],
+                ..unmasked
+            }
+        );
+        apply_mask(&mut frame[header_bytes..], header.mask, 0);
+        assert_eq!(&frame[header_bytes..], b"Hello");
+
+        let long = b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00";
+        let (header, _) = parse_header(long, Side::Client).unwrap().unwrap();
+        assert_eq!(
+            (header.opcode, header.payload_bytes),
+            (Opcode::Binary, 65536)
+        );
+    }
+
+    #[test]
+    fn each_fault_is_known_with_the_byte_that_shows_it() {
+        let cases: [(&[u8], FrameError); 12] = [
+            (b"\xc1", FrameError::ReservedBits),
+            (b"\xa1", FrameError::ReservedBits),
+            (b"\x91", FrameError::ReservedBits),
+            (b"\x83", FrameError::ReservedOpcode(3)),
+            (b"\x8b", FrameError::ReservedOpcode(11)),
+            (b"\x09", FrameError::ControlFragmented),
+            (b"\x81\x05", FrameError::NotMasked),
+            (b"\x89\xfe", FrameError::ControlTooLong),
+            (b"\x88\xff", FrameError::ControlTooLong),
+            (b"\x82\xfe\x00\x7d", FrameError::LengthNotMinimal),
+            (
+                b"\x82\xff\x00\x00\x00\x00\x00\x00\xff\xff",
+                FrameError::LengthNotMinimal,
+            ),
+            (
+                b"\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00",
+                FrameError::LengthOver63Bits,
+            ),
+        ];
+        for (bytes, error) in cases {
+            assert_eq!(server(bytes), Err(error), "{bytes:x?}");
+            assert_eq!(
+                server(&bytes[..bytes.len() - 1]),
+                Ok(None),
+                "a byte earlier: {bytes:x?}"
+            );
+            assert_eq!(error.close_code(), CloseCode::PROTOCOL_ERROR);
+            assert!(error.to_string().len() <= limits::CONTROL_BYTES_MAX - 2);
+        }
+        assert_eq!(
+            parse_header(b"\x81\x85", Side::Client),
+            Err(FrameError::Masked)
+        );
+        let too_big = FrameError::TooBig {
+            bytes: u64::MAX,
+            bytes_max: u64::MAX,
+        };
+        assert_eq!(too_big.close_code().value(), 1009);
+        assert!(too_big.to_string().len() <= limits::CONTROL_BYTES_MAX - 2);
+    }
+
+    proptest! {
+        #[test]
+        fn a_mask_is_applied_as_the_rfc_says_wherever_the_payload_is_cut(
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            mask: [u8; 4],
+            cut: prop::sample::Index,
+        ) {
+            // RFC 6455, 5.3: octet i of the payload with octet i mod 4 of the mask.
+            let expected: Vec<u8> =
+                payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
+            let cut = cut.index(payload.len() + 1);
+            let mut masked = payload.clone();
+            apply_mask(&mut masked[..cut], mask, 0);
+            apply_mask(&mut masked[cut..], mask, cut as u64);
+            prop_assert_eq!(masked, expected);
+        }
+
+        #[test]
+        fn a_written_header_is_read_back_at_every_length(
+            payload_bytes in prop_oneof![0usize..300, 65_500usize..65_600, any::<u32>().prop_map(|n| n as usize)],
+            fin: bool,
+        ) {
+            let mut out = Vec::new();
+            write_header(&mut out, Opcode::Binary, fin, payload_bytes);
+            let payload_bytes = payload_bytes as u64;
+            let header = FrameHeader { fin, opcode: Opcode::Binary, mask: [0; 4], payload_bytes };
+            prop_assert_eq!(parse_header(&out, Side::Client), Ok(Some((header, out.len()))));
+            for end in 0..out.len() {
+                prop_assert_eq!(parse_header(&out[..end], Side::Client), Ok(None));
+            }
+        }
+    }
+}

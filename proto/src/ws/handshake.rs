@@ -270,3 +270,212 @@ fn has_token(
         .filter_map(|item| std::str::from_utf8(item).ok())
         .any(|item| equal(item.trim_ascii(), token))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::client::{Answer, ClientRequest, parse_answer, write_request};
+
+    /// The key and answer of RFC 6455, 1.3.
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    const GOOD: &str = "GET /websocket?token=1 HTTP/1.1\r\n\
+        Host: chat.example.com\r\n\
+        Upgrade: websocket\r\n\
+        Connection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\n\
+        Cookie: sid=alice\r\n\r\n";
+
+    fn ready(request: &str) -> UpgradeRequest<'_> {
+        match parse_upgrade(request.as_bytes()) {
+            Upgrade::Ready { request, .. } => request,
+            other => panic!("{other:?} of {request}"),
+        }
+    }
+
+    fn refused(request: &str) -> (u16, String) {
+        match parse_upgrade(request.as_bytes()) {
+            Upgrade::Refused(refusal) => (refusal.status.code(), refusal.text.into_owned()),
+            other => panic!("{other:?} of {request}"),
+        }
+    }
+
+    fn sid_of(cookie: &str) -> Option<String> {
+        ready(&GOOD.replace("sid=alice", cookie))
+            .sid
+            .map(Cow::into_owned)
+    }
+
+    #[test]
+    fn a_v1_clients_request_is_ready_with_its_last_byte() {
+        for end in 0..GOOD.len() {
+            assert_eq!(
+                parse_upgrade(&GOOD.as_bytes()[..end]),
+                Upgrade::Partial,
+                "{end}"
+            );
+        }
+        let with_frames = [GOOD.as_bytes(), b"\x81\x80abcd"].concat();
+        let request = UpgradeRequest {
+            path: "/websocket",
+            host: "chat.example.com",
+            origin: None,
+            sid: Some("alice".into()),
+            v2: false,
+            key: KEY,
+        };
+        let ready = Upgrade::Ready {
+            request,
+            consumed: GOOD.len(),
+        };
+        assert_eq!(parse_upgrade(&with_frames), ready);
+    }
+
+    #[test]
+    fn names_and_tokens_are_matched_as_http_has_it() {
+        let request = GOOD
+            .replace("Upgrade: websocket", "uPGRADE: h2c, WebSocket")
+            .replace("Connection: Upgrade", "connection: keep-alive\r\nCONNECTION: foo,\tupgrade")
+            .replace("Cookie:", "Origin: https://a.example\r\nSec-WebSocket-Protocol: x\r\nsec-websocket-protocol: y , newim.v2\r\nCookie:")
+            .replace("GET /websocket?token=1", "GET http://h/a/b?c");
+        let request = ready(&request);
+        assert!(request.v2);
+        assert_eq!(
+            (request.path, request.origin),
+            ("/a/b", Some("https://a.example"))
+        );
+        // RFC 6455, 4.1: the values of the subprotocol are compared as they stand.
+        let other_case = GOOD.replace("Cookie:", "Sec-WebSocket-Protocol: NewIM.v2\r\nCookie:");
+        assert!(!ready(&other_case).v2);
+    }
+
+    #[test]
+    fn the_sid_is_found_among_cookies_and_decoded() {
+        assert_eq!(sid_of("a=b;sid=bob; sid=late"), Some("bob".into()));
+        assert_eq!(sid_of("xsid=no; sid=\"quo ted\""), Some("quo ted".into()));
+        assert_eq!(sid_of("sid=%C3%BC%20x%25"), Some("ü x%".into()));
+        assert_eq!(sid_of("sid=jürgen"), Some("jürgen".into()));
+        assert_eq!(
+            sid_of("a=b\r\nCookie: sid=second-header"),
+            Some("second-header".into())
+        );
+        assert_eq!(sid_of("sid="), Some("".into()));
+        assert_eq!(sid_of("SID=x"), None);
+        for bad in ["sid=%", "sid=%1", "sid=%zz", "sid=%ff"] {
+            assert_eq!(refused(&GOOD.replace("sid=alice", bad)).0, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_or_wrong_has_its_status_and_its_words() {
+        let without = |line: &str| {
+            let start = GOOD.find(line).unwrap();
+            let end = start + GOOD[start..].find("\r\n").unwrap() + 2;
+            format!("{}{}", &GOOD[..start], &GOOD[end..])
+        };
+        let cases = [
+            (without("Host"), 400, "Host"),
+            (without("Upgrade: "), 426, "speaks WebSocket"),
+            (without("Connection"), 400, "Connection"),
+            (without("Sec-WebSocket-Key"), 400, "Sec-WebSocket-Key"),
+            (without("Sec-WebSocket-Version"), 400, "13"),
+            (GOOD.replace("Version: 13", "Version: 8"), 426, "version 13"),
+            (GOOD.replace(KEY, "c2hvcnQ="), 400, "16 bytes"),
+            (
+                GOOD.replace(KEY, "dGhlIHNhbXBsZSBub25jZXM="),
+                400,
+                "16 bytes",
+            ),
+            (GOOD.replace(KEY, "!"), 400, "16 bytes"),
+            (GOOD.replace("GET", "POST"), 405, "GET"),
+            (GOOD.replace("HTTP/1.1", "HTTP/1.0"), 505, "HTTP/1.1"),
+            (GOOD.replace("HTTP/1.1", "HTTP/2.0"), 505, "HTTP/1.1"),
+            (
+                GOOD.replace("Cookie:", "Content-Length: 5\r\nCookie:"),
+                400,
+                "no body",
+            ),
+            (
+                GOOD.replace("Cookie:", "Transfer-Encoding: chunked\r\nCookie:"),
+                400,
+                "no body",
+            ),
+            (
+                GOOD.replace("Cookie:", "Host: other\r\nCookie:"),
+                400,
+                "more than one Host",
+            ),
+            (GOOD.replace("Cookie", "Coo kie"), 400, "no HTTP request"),
+            ("\x16\x03\x01\x02\x00\x01".into(), 400, "no HTTP request"),
+        ];
+        for (request, status, words) in cases {
+            let (found, text) = refused(&request);
+            assert_eq!(found, status, "{text}\n{request}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_over_8_kib_or_64_fields_are_refused_and_not_a_byte_sooner() {
+        let padded = |bytes: usize| {
+            let padding = "x".repeat(bytes - GOOD.len() - "Pad: \r\n".len());
+            GOOD.replace("Cookie:", &format!("Pad: {padding}\r\nCookie:"))
+        };
+        assert_eq!(ready(&padded(limits::UPGRADE_BYTES_MAX)).path, "/websocket");
+        let over = padded(limits::UPGRADE_BYTES_MAX + 1);
+        assert_eq!(
+            parse_upgrade(&over.as_bytes()[..limits::UPGRADE_BYTES_MAX - 1]),
+            Upgrade::Partial
+        );
+        assert_eq!(refused(&over).0, 431);
+        assert_eq!(refused(&over[..limits::UPGRADE_BYTES_MAX]).0, 431);
+        let fields =
+            |count: usize| GOOD.replace("Cookie:", &format!("{}Cookie:", "a: b\r\n".repeat(count)));
+        assert_eq!(
+            ready(&fields(limits::UPGRADE_HEADERS_MAX - 6)).path,
+            "/websocket"
+        );
+        assert_eq!(refused(&fields(limits::UPGRADE_HEADERS_MAX - 5)).0, 431);
+    }
+
+    #[test]
+    fn the_accept_is_the_rfcs_and_a_client_takes_it() {
+        let mut out = Vec::new();
+        write_accept(&mut out, KEY, None);
+        let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn our_client_and_our_server_agree() {
+        let mut request = Vec::new();
+        let asked = ClientRequest {
+            host: "h:1",
+            path: "/p",
+            key: KEY,
+            sid: Some("bob"),
+            v2: true,
+        };
+        write_request(&mut request, &asked);
+        let request = String::from_utf8(request).unwrap();
+        let read = ready(&request);
+        assert_eq!((read.host, read.path, read.key), ("h:1", "/p", KEY));
+        assert_eq!((read.sid.as_deref(), read.v2), (Some("bob"), true));
+
+        let mut answer = Vec::new();
+        write_accept(&mut answer, read.key, Some(PROTOCOL_V2));
+        let consumed = answer.len();
+        assert_eq!(parse_answer(&answer[..consumed - 1], KEY), Answer::Partial);
+        assert_eq!(
+            parse_answer(&answer, KEY),
+            Answer::Accepted { v2: true, consumed }
+        );
+        let other_key = "AAAAAAAAAAAAAAAAAAAAAA==";
+        assert!(matches!(
+            parse_answer(&answer, other_key),
+            Answer::Malformed(_)
+        ));
+    }
+}

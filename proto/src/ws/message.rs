@@ -386,3 +386,202 @@ fn close_body(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, FrameError> {
     let reason = std::str::from_utf8(reason).map_err(|_| FrameError::CloseReasonNotUtf8)?;
     Ok(Some((code, reason)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::frame::masked_frame_into;
+
+    const LIMITS: MessageLimits = MessageLimits {
+        side: Side::Server,
+        message_bytes_max: 20,
+    };
+
+    fn frame(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        masked_frame_into(&mut out, opcode, fin, [9, 8, 7, 6], payload);
+        out
+    }
+
+    /// What comes out when the stream arrives in such chunks, in words; the last may be an error.
+    fn fed(stream: &[u8], chunk_bytes: usize) -> Vec<String> {
+        let mut messages = Messages::new();
+        let mut said = Vec::new();
+        for chunk in stream.chunks(chunk_bytes) {
+            let mut buffer = chunk.to_vec();
+            let mut rest = &mut buffer[..];
+            loop {
+                match messages.next(LIMITS, &mut rest) {
+                    Ok(Some(event)) => said.push(format!("{event:?}")),
+                    Ok(None) => break,
+                    Err(error) => {
+                        said.push(format!("{error:?}"));
+                        return said;
+                    }
+                }
+            }
+        }
+        said
+    }
+
+    /// However the stream is cut.
+    fn assert_says(stream: &[u8], expected: &[&str]) {
+        for chunk_bytes in [1, 2, 3, 5, 8, 1000] {
+            assert_eq!(
+                fed(stream, chunk_bytes),
+                expected,
+                "in chunks of {chunk_bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn messages_come_out_in_order_with_control_frames_between_their_fragments() {
+        let stream = [
+            frame(Opcode::Binary, true, b"one"),
+            frame(Opcode::Text, false, "gr\u{fc}".as_bytes().split_at(3).0),
+            frame(Opcode::Ping, true, b"p"),
+            frame(Opcode::Continuation, false, b""),
+            frame(
+                Opcode::Continuation,
+                false,
+                "gr\u{fc}".as_bytes().split_at(3).1,
+            ),
+            frame(Opcode::Pong, true, b""),
+            frame(Opcode::Continuation, true, b"n"),
+            frame(Opcode::Text, true, b""),
+            frame(Opcode::Binary, true, &[7; 20]),
+            frame(Opcode::Close, true, b"\x03\xe8bye"),
+        ];
+        let twenty = format!("Binary({:?})", [7; 20]);
+        let expected = [
+            "Binary([111, 110, 101])",
+            "Ping([112])",
+            "Pong([])",
+            "Text(\"gr\u{fc}n\")",
+            "Text(\"\")",
+            &twenty,
+            "Close(Some((CloseCode(1000), \"bye\")))",
+        ];
+        assert_says(&stream.concat(), &expected);
+    }
+
+    #[test]
+    fn a_fragment_out_of_place_is_a_protocol_error() {
+        let stream = frame(Opcode::Continuation, true, b"x");
+        assert_says(&stream, &["NothingToContinue"]);
+        let after_whole = [frame(Opcode::Binary, true, b""), stream].concat();
+        assert_says(&after_whole, &["Binary([])", "NothingToContinue"]);
+        let stream = [
+            frame(Opcode::Text, false, b"x"),
+            frame(Opcode::Text, true, b"y"),
+        ]
+        .concat();
+        assert_says(&stream, &["MessageInterrupted"]);
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_by_its_header_alone() {
+        let too_big = "TooBig { bytes: 21, bytes_max: 20 }";
+        assert_says(&frame(Opcode::Binary, true, &[0; 21])[..6], &[too_big]);
+        let fragments = [
+            frame(Opcode::Binary, false, &[0; 20]),
+            frame(Opcode::Continuation, true, b"x"),
+        ]
+        .concat();
+        assert_says(&fragments[..fragments.len() - 1], &[too_big]);
+        // Control frames don't count.
+        let stream = [
+            frame(Opcode::Binary, false, &[0; 20]),
+            frame(Opcode::Ping, true, &[0; 125]),
+            frame(Opcode::Continuation, true, b""),
+        ];
+        assert_eq!(fed(&stream.concat(), 1).len(), 2);
+    }
+
+    #[test]
+    fn bad_utf8_is_known_with_its_byte_not_with_the_messages_end() {
+        // RFC 6455, 8.1; the sequences of Autobahn's cases 6.3 and 6.4.
+        let bad = b"\xce\xba\xf4\x90";
+        let cut_frame = &frame(Opcode::Text, true, b"\xce\xba\xf4\x90\x80\x80")[..6 + bad.len()];
+        assert_says(cut_frame, &["TextNotUtf8"]);
+        let fragments = [
+            frame(Opcode::Text, false, b"\xf4"),
+            frame(Opcode::Continuation, false, b"\x90"),
+        ];
+        assert_says(&fragments.concat(), &["TextNotUtf8"]);
+        let cut_at_the_end = frame(Opcode::Text, true, b"\xce");
+        assert_says(&cut_at_the_end, &["TextNotUtf8"]);
+        let cut_at_the_end = [
+            frame(Opcode::Text, false, b"\xf0\x9f"),
+            frame(Opcode::Continuation, true, b""),
+        ];
+        assert_says(&cut_at_the_end.concat(), &["TextNotUtf8"]);
+        assert_eq!(
+            FrameError::TextNotUtf8.close_code(),
+            CloseCode::INVALID_PAYLOAD
+        );
+        let binary = frame(Opcode::Binary, true, b"\xce");
+        assert_says(&binary, &["Binary([206])"]);
+    }
+
+    #[test]
+    fn a_close_may_be_empty_and_must_not_be_malformed() {
+        assert_says(&frame(Opcode::Close, true, b""), &["Close(None)"]);
+        assert_says(&frame(Opcode::Close, true, b"\x03"), &["CloseCutShort"]);
+        assert_says(
+            &frame(Opcode::Close, true, b"\x03\xed"),
+            &["CloseCodeInvalid(1005)"],
+        );
+        assert_says(
+            &frame(Opcode::Close, true, b"\x03\xe8\xff"),
+            &["CloseReasonNotUtf8"],
+        );
+    }
+
+    #[test]
+    fn bytes_behind_an_event_stay_with_the_caller() {
+        let mut stream = [
+            frame(Opcode::Binary, true, b"1"),
+            frame(Opcode::Binary, true, b"2"),
+        ]
+        .concat();
+        let mut rest = &mut stream[..];
+        let mut messages = Messages::new();
+        assert_eq!(
+            messages.next(LIMITS, &mut rest),
+            Ok(Some(WsEvent::Binary(b"1")))
+        );
+        assert_eq!(rest.len(), 7);
+    }
+
+    #[test]
+    fn an_idle_connection_holds_a_pointer_and_a_cut_frame_what_it_received() {
+        assert_eq!(size_of::<Messages>(), 8);
+        let limits = MessageLimits {
+            message_bytes_max: 1 << 30,
+            ..LIMITS
+        };
+        let mut messages = Messages::new();
+        // Announces a gigabyte and sends one byte of it.
+        let mut header = *b"\x82\xff\x00\x00\x00\x00\x40\x00\x00\x00....x";
+        assert_eq!(messages.next(limits, &mut &mut header[..]), Ok(None));
+        assert!(
+            (1..512).contains(&messages.pending_bytes()),
+            "{}",
+            messages.pending_bytes()
+        );
+
+        let mut messages = Messages::new();
+        let mut stream = frame(Opcode::Binary, true, b"whole");
+        let (first, last) = stream.split_at_mut(8);
+        assert_eq!(messages.next(LIMITS, &mut &mut *first), Ok(None));
+        let mut last = last;
+        assert_eq!(
+            messages.next(LIMITS, &mut last),
+            Ok(Some(WsEvent::Binary(b"whole")))
+        );
+        assert_eq!(messages.next(LIMITS, &mut last), Ok(None));
+        assert_eq!(messages.pending_bytes(), 0);
+    }
+}
