@@ -1,0 +1,36 @@
+//! What the admin HTTP asks of a node. The composition implements it over the snapshots that the shards
+//! and the cluster publish; every method is called on the control thread, for each request, and must
+//! not wait.
+
+use std::sync::Arc;
+
+use newim_proto::ids::BootId;
+use newim_proto::routes::RouteTable;
+
+use super::metrics::MetricSink;
+
+pub trait NodeView: Send + Sync + 'static {
+    /// This process's, to tell it from the others in the route table.
+    fn boot_id(&self) -> BootId;
+
+    /// Where membership comes from and how that stands: "embedded", "connected", "suspended: …".
+    fn cluster(&self) -> String;
+
+    /// The newest snapshot.
+    fn routes(&self) -> Arc<RouteTable>;
+
+    /// Everything that keeps the node from serving; empty: it serves.
+    fn not_ready(&self) -> Vec<NotReady>;
+
+    /// Adds the node's metrics to `sink`.
+    fn collect(&self, sink: &mut MetricSink);
+}
+
+/// One thing that a node lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// "zookeeper", "redis", "draining", …: for a program.
+    pub what: &'static str,
+    /// For a person.
+    pub why: String,
+}
