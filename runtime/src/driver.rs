@@ -31,20 +31,41 @@ pub trait Driver: 'static {
 
 pub enum Event<'a, M, C> {
     /// A peer connected to the listener with that index (into `Config::listeners`). Reading is on.
-    Accepted { conn: ConnId, listener: usize },
+    Accepted {
+        conn: ConnId,
+        listener: usize,
+    },
     /// `Io::connect` succeeded. Reading is on.
-    Connected { conn: ConnId },
+    Connected {
+        conn: ConnId,
+    },
     /// Bytes, in arrival order. The buffer is the core's own and is taken back when this returns;
     /// it may be changed in place (unmasked).
-    Received { conn: ConnId, bytes: &'a mut [u8] },
+    Received {
+        conn: ConnId,
+        bytes: &'a mut [u8],
+    },
     /// The whole buffer of the last `Io::send` is with the kernel; the buffer comes back.
-    Sent { conn: ConnId, buf: SendBuf },
+    Sent {
+        conn: ConnId,
+        buf: SendBuf,
+    },
     /// The end of a connection: exactly once for each Accepted, HandedOver and connect() call, and the
     /// last event of its id.
-    Closed { conn: ConnId, cause: CloseCause },
+    Closed {
+        conn: ConnId,
+        cause: CloseCause,
+    },
     /// Another shard of this process gave this connection over (`Io::hand_over`). Reading is on.
-    HandedOver { conn: ConnId, from: ShardIndex, tag: u64 },
-    Mail { from: ShardIndex, mail: M },
+    HandedOver {
+        conn: ConnId,
+        from: ShardIndex,
+        tag: u64,
+    },
+    Mail {
+        from: ShardIndex,
+        mail: M,
+    },
     Control(C),
 }
 

@@ -1,0 +1,151 @@
+//! What a runtime is started with. Checked and cut to what the machine allows by `start`, before any
+//! thread runs.
+
+use std::net::SocketAddr;
+
+use newim_proto::limits::SHARDS_MAX;
+
+use crate::start::StartError;
+use crate::token::INDEX_MAX;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// One executor, one thread and one socket ring each; may be more than there are cores.
+    pub shards: u16,
+    /// Bound for every shard (SO_REUSEPORT); a shard listens once its driver calls `Io::accept`.
+    /// Port 0 takes a free one, the same on every shard.
+    pub listeners: Vec<SocketAddr>,
+    /// Pin shards round-robin to the cores that the process may use.
+    pub pin: bool,
+    /// Cut to RLIMIT_NOFILE (raised to its hard limit first), which caps a ring's table of direct
+    /// descriptors; `KernelReport::conns_per_shard` says what became of it.
+    pub conns_per_shard_max: u32,
+    /// Of `conns_per_shard_max`, places that accepting leaves to `connect` and `hand_over`, so that a
+    /// shard full of clients still reaches its own servers. At most half of them.
+    pub conns_reserved: u32,
+    /// Entries of the socket ring's submission queue; more than fit are submitted in several calls.
+    pub sq_entries: u32,
+    /// Entries of its completion queue; what doesn't fit waits in the kernel.
+    pub cq_entries: u32,
+    /// Receive buffers of a shard: a power of two up to 32,768. When all are full, reading waits for the
+    /// next batch.
+    pub buffer_count: u16,
+    pub buffer_bytes: u32,
+    /// Letters that wait between each two shards; `Io::mail` refuses the next. With many shards it is
+    /// less, so that all queues together stay small: see `mesh_capacity_of`.
+    pub mesh_capacity: u32,
+    /// What waits from other threads for one shard; `ControlSender` refuses or blocks at the next.
+    pub control_capacity: u32,
+    /// A closing connection is cut off when for so long neither its last send moved nor its peer ended
+    /// the connection. 0: cut at once.
+    pub linger_ms: u64,
+    pub backlog: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            shards: 1,
+            listeners: Vec::new(),
+            pin: true,
+            conns_per_shard_max: 100_000,
+            conns_reserved: 64,
+            sq_entries: 1024,
+            cq_entries: 16_384,
+            buffer_count: 256,
+            buffer_bytes: 2048,
+            mesh_capacity: 1024,
+            control_capacity: 1024,
+            linger_ms: 2000,
+            backlog: 4096,
+        }
+    }
+}
+
+/// Letters to one shard from all others together, which bounds the mesh's memory: 64 shards hold at most
+/// 64 × 16,384 letters.
+const MAIL_PER_SHARD_MAX: u32 = 16_384;
+/// A batch's worth between two shards, however many there are.
+const MAIL_PER_PAIR_MIN: u32 = 64;
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let wrong = |what: &str| Err(StartError::Config(what.to_owned()));
+        if self.shards == 0 || self.shards > SHARDS_MAX {
+            return wrong(&format!("shards must be from 1 to {SHARDS_MAX}"));
+        }
+        if self.conns_per_shard_max == 0 || self.conns_per_shard_max > INDEX_MAX / 2 {
+            return wrong(&format!(
+                "conns_per_shard_max must be from 1 to {}",
+                INDEX_MAX / 2
+            ));
+        }
+        if !self.buffer_count.is_power_of_two() || self.buffer_count > 32_768 {
+            return wrong("buffer_count must be a power of two up to 32,768");
+        }
+        if self.buffer_bytes == 0 || self.buffer_bytes > 1 << 20 {
+            return wrong("buffer_bytes must be from 1 to 1 MiB");
+        }
+        if self.mesh_capacity == 0 || self.control_capacity == 0 {
+            return wrong("mesh_capacity and control_capacity must be at least 1");
+        }
+        if self.sq_entries == 0 || self.cq_entries < self.sq_entries {
+            return wrong("cq_entries must be at least sq_entries, and both at least 1");
+        }
+        if self.backlog == 0 || self.backlog > i32::MAX as u32 {
+            return wrong("backlog must be from 1 to 2^31 - 1");
+        }
+        Ok(())
+    }
+
+    /// The bound of one ordered pair of shards.
+    pub fn mesh_capacity_of(&self) -> u32 {
+        let share = (MAIL_PER_SHARD_MAX / u32::from(self.shards)).max(MAIL_PER_PAIR_MIN);
+        self.mesh_capacity.min(share)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn each_bound_is_checked() {
+        let broken: [fn(&mut Config); 7] = [
+            |config| config.shards = 0,
+            |config| config.shards = SHARDS_MAX + 1,
+            |config| config.conns_per_shard_max = 0,
+            |config| config.buffer_count = 3,
+            |config| config.buffer_bytes = 0,
+            |config| config.mesh_capacity = 0,
+            |config| config.cq_entries = config.sq_entries - 1,
+        ];
+        for break_it in broken {
+            let mut config = Config::default();
+            break_it(&mut config);
+            assert!(
+                matches!(config.check(), Err(StartError::Config(_))),
+                "{config:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn many_shards_share_the_mesh() {
+        let pair = |shards| {
+            Config {
+                shards,
+                ..Config::default()
+            }
+            .mesh_capacity_of()
+        };
+        assert_eq!(pair(2), 1024);
+        assert_eq!(pair(64), 256);
+        assert_eq!(pair(1024), 64);
+    }
+}

@@ -1,0 +1,206 @@
+//! The connections of one shard: a slab with dense indices, generations, and 48 bytes for each. Used
+//! by the engine alone.
+
+use newim_proto::ids::ConnId;
+use newim_proto::sendbuf::SendBuf;
+
+/// Where a connection is in its life. What is allowed in each stands with the methods of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// The place is unused.
+    Free,
+    /// `connect` made a socket, which is on its way into the table; it has no slot yet.
+    Registering,
+    /// CONNECT is in the kernel.
+    Connecting,
+    Open,
+    /// To be closed once the send in flight is done.
+    Draining,
+    /// Our FIN is sent; what still arrives is read and dropped, so that no RST overtakes our last bytes.
+    Lingering,
+    /// Waits for its operations to leave the kernel, to go to another shard.
+    HandingOver,
+    /// Waits for its operations to leave the kernel, to be closed.
+    Ending,
+    /// CLOSE is in the kernel; nothing else is.
+    Closing,
+}
+
+/// What is in the kernel for a connection, and what is to be remembered.
+pub(crate) mod bits {
+    pub const POLL: u16 = 1;
+    pub const RECV: u16 = 1 << 1;
+    pub const CONNECT: u16 = 1 << 2;
+    pub const REGISTER: u16 = 1 << 3;
+    pub const HAND_OUT: u16 = 1 << 4;
+    pub const SEND: u16 = 1 << 5;
+    /// Any of these: the kernel still has an operation of this connection.
+    pub const IN_KERNEL: u16 = POLL | RECV | CONNECT | REGISTER | HAND_OUT | SEND;
+    /// Became readable while it was paused or being read.
+    pub const READABLE: u16 = 1 << 8;
+    pub const PAUSED: u16 = 1 << 9;
+    /// A read returned 0.
+    pub const EOF: u16 = 1 << 10;
+    /// A send moved on since the closing deadline was set.
+    pub const PROGRESS: u16 = 1 << 11;
+}
+
+/// Why it closes; an errno where it is positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cause(pub i32);
+
+impl Cause {
+    pub const LOCAL: Cause = Cause(0);
+    pub const PEER: Cause = Cause(-1);
+    pub const HANDED_OVER: Cause = Cause(-2);
+}
+
+pub(crate) struct Conn {
+    /// The buffer of the send in flight: alive until the kernel is done with it.
+    pub send: Option<SendBuf>,
+    /// Place in the ring's table of direct descriptors.
+    pub slot: u32,
+    pub generation: u32,
+    /// Bytes of `send` that the kernel took; while lingering, bytes read and dropped.
+    pub moved: u32,
+    pub cause: Cause,
+    pub bits: u16,
+    pub phase: Phase,
+}
+
+const _: () = assert!(
+    size_of::<Conn>() <= 48,
+    "the budget of one connection in the engine"
+);
+
+impl Conn {
+    pub fn has(&self, bits: u16) -> bool {
+        self.bits & bits != 0
+    }
+
+    pub fn set(&mut self, bits: u16) {
+        self.bits |= bits;
+    }
+
+    pub fn clear(&mut self, bits: u16) {
+        self.bits &= !bits;
+    }
+}
+
+pub(crate) struct Conns {
+    all: Vec<Conn>,
+    /// Indices of free places, the last freed on top: warm, and it keeps the indices dense.
+    free: Vec<u32>,
+}
+
+impl Conns {
+    pub fn new() -> Conns {
+        Conns {
+            all: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.len() - self.free.len()
+    }
+
+    pub fn insert(&mut self, slot: u32, phase: Phase) -> ConnId {
+        debug_assert_ne!(phase, Phase::Free);
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.all.push(Conn {
+                    send: None,
+                    slot: 0,
+                    generation: 0,
+                    moved: 0,
+                    cause: Cause::LOCAL,
+                    bits: 0,
+                    phase: Phase::Free,
+                });
+                (self.all.len() - 1) as u32
+            }
+        };
+        let conn = &mut self.all[index as usize];
+        assert_eq!(conn.phase, Phase::Free, "a free place holds no connection");
+        conn.slot = slot;
+        conn.phase = phase;
+        conn.cause = Cause::LOCAL;
+        conn.moved = 0;
+        ConnId {
+            index,
+            generation: conn.generation,
+        }
+    }
+
+    /// Frees the place. Nothing of the connection may be in the kernel any more.
+    pub fn remove(&mut self, id: ConnId) {
+        let conn = self.live(id).expect("only a live connection is removed");
+        assert!(
+            !conn.has(bits::IN_KERNEL) && conn.send.is_none(),
+            "the kernel has none of its operations"
+        );
+        conn.bits = 0;
+        conn.phase = Phase::Free;
+        conn.generation = conn.generation.wrapping_add(1);
+        self.free.push(id.index);
+    }
+
+    /// The connection of that id; None when it ended, whoever has its place now.
+    pub fn live(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.all.get_mut(id.index as usize)?;
+        (conn.generation == id.generation && conn.phase != Phase::Free).then_some(conn)
+    }
+
+    pub fn live_in(&mut self, id: ConnId, phase: Phase) -> Option<&mut Conn> {
+        self.live(id).filter(|conn| conn.phase == phase)
+    }
+
+    /// Sends whose buffer the kernel may still read.
+    pub fn sends_in_kernel(&self) -> usize {
+        self.all.iter().filter(|conn| conn.has(bits::SEND)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_are_dense_and_reused() {
+        let mut conns = Conns::new();
+        let ids: Vec<ConnId> = (0..4).map(|slot| conns.insert(slot, Phase::Open)).collect();
+        assert_eq!(
+            ids.iter().map(|id| id.index).collect::<Vec<_>>(),
+            [0, 1, 2, 3]
+        );
+        conns.remove(ids[2]);
+        assert_eq!(conns.len(), 3);
+        let again = conns.insert(9, Phase::Open);
+        assert_eq!(again.index, 2);
+        assert_eq!(conns.len(), 4);
+    }
+
+    #[test]
+    fn an_old_id_never_names_the_new_connection() {
+        let mut conns = Conns::new();
+        let old = conns.insert(0, Phase::Open);
+        conns.remove(old);
+        assert!(conns.live(old).is_none());
+        let new = conns.insert(0, Phase::Open);
+        assert_eq!(new.index, old.index);
+        assert!(conns.live(old).is_none());
+        assert!(conns.live(new).is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "the kernel has none of its operations")]
+    fn a_connection_with_an_operation_in_the_kernel_is_not_freed() {
+        let mut conns = Conns::new();
+        let id = conns.insert(0, Phase::Open);
+        conns.live(id).expect("just made").set(bits::POLL);
+        conns.remove(id);
+    }
+}

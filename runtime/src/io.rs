@@ -1,0 +1,117 @@
+//! What a driver may ask of its shard's engine. Handed to each of its methods; nothing here waits.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use newim_proto::ids::{ConnId, ShardIndex};
+use newim_proto::sendbuf::SendBuf;
+use newim_proto::time::Now;
+
+use crate::driver::SendOutcome;
+use crate::engine::Engine;
+use crate::stats::EngineStats;
+
+/// The engine of this shard. What is asked of it goes to the kernel after the present batch.
+///
+/// Ids of connections that have ended are ignored, so a late call harms nobody. After `close`, `abort`
+/// or `hand_over` the only event that follows for an id is its `Closed`.
+pub struct Io<'a, M> {
+    engine: &'a mut Engine<M>,
+}
+
+impl<'a, M> Io<'a, M> {
+    pub(crate) fn new(engine: &'a mut Engine<M>) -> Io<'a, M> {
+        Io { engine }
+    }
+
+    /// Read once per batch.
+    pub fn now(&self) -> Now {
+        self.engine.now
+    }
+
+    pub fn shard(&self) -> ShardIndex {
+        self.engine.mesh.me()
+    }
+
+    /// Shards of this process.
+    pub fn shards(&self) -> u16 {
+        self.engine.mesh.mesh().shards()
+    }
+
+    /// Listens on `Config::listeners[listener]` on this shard, and accepts. Asked again, does nothing.
+    /// Errors are those of listen(2). Panics for a listener that doesn't exist.
+    pub fn accept(&mut self, listener: usize) -> io::Result<()> {
+        self.engine.accept(listener)
+    }
+
+    /// Closes this shard's listening socket, for good. Connections that the kernel has queued and not
+    /// accepted are reset.
+    pub fn stop_accepting(&mut self, listener: usize) {
+        self.engine.stop_accepting(listener);
+    }
+
+    /// Answered with Connected or Closed, at the earliest in the next batch; the kernel's own patience
+    /// (minutes) applies, `abort` is for less. Its index may lie beyond the connection limit when the
+    /// shard is full; then Closed follows.
+    pub fn connect(&mut self, to: SocketAddr) -> ConnId {
+        self.engine.connect(to, None)
+    }
+
+    /// The same from a given source address.
+    pub fn connect_from(&mut self, to: SocketAddr, from: IpAddr) -> ConnId {
+        self.engine.connect(to, Some(from))
+    }
+
+    /// Sends all of the buffer; one at a time. See [`SendOutcome`].
+    pub fn send(&mut self, conn: ConnId, buf: SendBuf) -> SendOutcome {
+        self.engine.send(conn, buf)
+    }
+
+    /// Lets the send in flight out, then ends the connection in good order: FIN, and reading (unseen)
+    /// until the peer ends it too, so that it gets our last bytes. Cut off by `Config::linger_ms`.
+    pub fn close(&mut self, conn: ConnId) {
+        self.engine.close(conn);
+    }
+
+    /// Ends it now; a send in flight may be cut.
+    pub fn abort(&mut self, conn: ConnId) {
+        self.engine.abort(conn);
+    }
+
+    /// Stops reading; what a read that is under way brings (one buffer) still comes.
+    pub fn pause(&mut self, conn: ConnId) {
+        self.engine.pause(conn);
+    }
+
+    pub fn resume(&mut self, conn: ConnId) {
+        self.engine.resume(conn);
+    }
+
+    /// Gives the connection to another shard of this process, whose driver gets HandedOver{from, tag},
+    /// then all bytes that this one hasn't seen. This one gets Closed{HandedOver}, or an error where the
+    /// other couldn't take it. A send in flight is let out first. Panics for a shard that doesn't exist.
+    pub fn hand_over(&mut self, conn: ConnId, to: ShardIndex, tag: u64) {
+        self.engine.hand_over(conn, to, tag);
+    }
+
+    /// To a shard of this process, this one included; in order per sender. Gives the letter back when the
+    /// queue is full (`Config::mesh_capacity_of`) or that shard has ended. Panics for one that doesn't exist.
+    pub fn mail(&mut self, to: ShardIndex, mail: M) -> Result<(), M> {
+        let outcome = self.engine.mesh.send(to, mail);
+        match outcome {
+            Ok(()) => self.engine.stats.mail_out += 1,
+            Err(_) => self.engine.stats.mail_refused += 1,
+        }
+        outcome
+    }
+
+    /// Ends this shard's loop after the present batch and closes all of its sockets. No event follows.
+    pub fn stop(&mut self) {
+        self.engine.stopping = true;
+    }
+
+    /// As of the end of the last batch, for what is counted by the ring.
+    pub fn stats(&self) -> &EngineStats {
+        &self.engine.stats
+    }
+}

@@ -1,0 +1,308 @@
+//! Mail between the shards of this process: a bounded lock-free queue for each ordered pair, made when
+//! its first letter is sent, and a bit in the receiver's `pending` that says which queues to look into.
+//! A letter between two shards that run costs no system call.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use newim_proto::ids::ShardIndex;
+
+use crate::bell::Bell;
+
+/// What goes along with a socket that is handed over; the socket itself travels through the kernel.
+pub(crate) struct HandOverNote {
+    pub from: ShardIndex,
+    pub tag: u64,
+    /// Bytes that were read before the driver gave the connection away, and not shown to it.
+    pub unread: Vec<u8>,
+}
+
+/// The letterbox of one shard, written by all others.
+struct Letterbox<M> {
+    /// Bit s: shard s put letters into its queue since the bit was last taken.
+    pending: Vec<AtomicU64>,
+    /// Queues that the owner doesn't know yet. Locked once per ordered pair.
+    new_queues: Mutex<Vec<(ShardIndex, rtrb::Consumer<M>)>>,
+    /// By hand-over number. Locked once per hand-over, which is rare (a link finding its shard).
+    notes: Mutex<HashMap<u64, HandOverNote>>,
+    bell: Arc<Bell>,
+}
+
+pub(crate) struct Mesh<M> {
+    boxes: Vec<Letterbox<M>>,
+    capacity: usize,
+}
+
+impl<M> Mesh<M> {
+    pub fn new(bells: &[Arc<Bell>], capacity: u32) -> Mesh<M> {
+        let words = bells.len().div_ceil(64);
+        let boxes = bells
+            .iter()
+            .map(|bell| Letterbox {
+                pending: (0..words).map(|_| AtomicU64::new(0)).collect(),
+                new_queues: Mutex::new(Vec::new()),
+                notes: Mutex::new(HashMap::new()),
+                bell: Arc::clone(bell),
+            })
+            .collect();
+        Mesh {
+            boxes,
+            capacity: capacity as usize,
+        }
+    }
+
+    pub fn shards(&self) -> u16 {
+        self.boxes.len() as u16
+    }
+
+    pub fn bell(&self, shard: ShardIndex) -> &Arc<Bell> {
+        &self.boxes[usize::from(shard.0)].bell
+    }
+
+    pub fn leave_note(&self, at: ShardIndex, number: u64, note: HandOverNote) {
+        lock(&self.boxes[usize::from(at.0)].notes).insert(number, note);
+    }
+
+    pub fn take_note(&self, at: ShardIndex, number: u64) -> Option<HandOverNote> {
+        lock(&self.boxes[usize::from(at.0)].notes).remove(&number)
+    }
+}
+
+/// One shard's end of the mesh. Lives on its core.
+pub(crate) struct MeshPort<M> {
+    mesh: Arc<Mesh<M>>,
+    me: ShardIndex,
+    outgoing: Vec<Option<rtrb::Producer<M>>>,
+    incoming: Vec<Option<rtrb::Consumer<M>>>,
+    /// Letters to oneself.
+    own: VecDeque<M>,
+    /// Receivers of this batch, announced together at its end.
+    touched: Vec<ShardIndex>,
+    is_touched: Vec<bool>,
+    /// Senders whose letters are to be taken now, in `take`'s order.
+    due: Vec<ShardIndex>,
+}
+
+impl<M> MeshPort<M> {
+    pub fn new(mesh: Arc<Mesh<M>>, me: ShardIndex) -> MeshPort<M> {
+        let shards = usize::from(mesh.shards());
+        MeshPort {
+            me,
+            outgoing: (0..shards).map(|_| None).collect(),
+            incoming: (0..shards).map(|_| None).collect(),
+            own: VecDeque::new(),
+            touched: Vec::new(),
+            is_touched: vec![false; shards],
+            due: Vec::new(),
+            mesh,
+        }
+    }
+
+    pub fn mesh(&self) -> &Mesh<M> {
+        &self.mesh
+    }
+
+    pub fn me(&self) -> ShardIndex {
+        self.me
+    }
+
+    /// Queues a letter; it is seen after `announce`. Gives it back when the queue is full or the receiver
+    /// has ended. Panics for a shard that doesn't exist.
+    pub fn send(&mut self, to: ShardIndex, mail: M) -> Result<(), M> {
+        if to == self.me {
+            if self.own.len() >= self.mesh.capacity {
+                return Err(mail);
+            }
+            self.own.push_back(mail);
+            return Ok(());
+        }
+        let place = usize::from(to.0);
+        let letterbox = &self.mesh.boxes[place];
+        if letterbox.bell.is_gone() {
+            return Err(mail);
+        }
+        let queue = self.outgoing[place].get_or_insert_with(|| {
+            let (producer, consumer) = rtrb::RingBuffer::new(self.mesh.capacity);
+            lock(&letterbox.new_queues).push((self.me, consumer));
+            producer
+        });
+        let sent = queue.push(mail).map_err(|rtrb::PushError::Full(mail)| mail);
+        if !self.is_touched[place] {
+            self.is_touched[place] = true;
+            self.touched.push(to);
+        }
+        sent
+    }
+
+    /// Shows the receivers what was sent since the last call; `wake` is called for each that sleeps.
+    pub fn announce(&mut self, mut wake: impl FnMut(ShardIndex, &Bell)) {
+        while let Some(to) = self.touched.pop() {
+            self.is_touched[usize::from(to.0)] = false;
+            let letterbox = &self.mesh.boxes[usize::from(to.0)];
+            // Release: whoever takes the bit sees the letters.
+            letterbox.pending[usize::from(self.me.0 / 64)]
+                .fetch_or(1 << (self.me.0 % 64), Ordering::Release);
+            if letterbox.bell.must_ring() {
+                wake(to, &letterbox.bell);
+            }
+        }
+    }
+
+    /// Is there anything to take?
+    pub fn has_mail(&self) -> bool {
+        let letterbox = &self.mesh.boxes[usize::from(self.me.0)];
+        !self.own.is_empty()
+            || letterbox
+                .pending
+                .iter()
+                .any(|word| word.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Finds out who sent something. What arrives later is for the next batch.
+    pub fn collect(&mut self) -> Collected {
+        debug_assert!(self.due.is_empty());
+        let letterbox = &self.mesh.boxes[usize::from(self.me.0)];
+        for (word_index, word) in letterbox.pending.iter().enumerate() {
+            if word.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            // Acquire: the letters behind the bits are seen.
+            let mut bits = word.swap(0, Ordering::Acquire);
+            while bits != 0 {
+                self.due.push(ShardIndex(
+                    (word_index * 64) as u16 + bits.trailing_zeros() as u16,
+                ));
+                bits &= bits - 1;
+            }
+        }
+        Collected {
+            own: self.own.len(),
+            left: None,
+        }
+    }
+
+    /// The next letter of those collected. Bounded by what the queues hold, however fast others send.
+    pub fn take(&mut self, collected: &mut Collected) -> Option<(ShardIndex, M)> {
+        if collected.own > 0 {
+            collected.own -= 1;
+            return self.own.pop_front().map(|mail| (self.me, mail));
+        }
+        loop {
+            let from = *self.due.last()?;
+            let queue = self.queue_from(from);
+            let left = collected.left.get_or_insert_with(|| queue.slots());
+            if *left > 0 {
+                *left -= 1;
+                let mail = queue.pop().expect("as many letters as were counted");
+                return Some((from, mail));
+            }
+            self.due.pop();
+            collected.left = None;
+        }
+    }
+
+    fn queue_from(&mut self, from: ShardIndex) -> &mut rtrb::Consumer<M> {
+        let place = usize::from(from.0);
+        if self.incoming[place].is_none() {
+            for (sender, queue) in
+                lock(&self.mesh.boxes[usize::from(self.me.0)].new_queues).drain(..)
+            {
+                self.incoming[usize::from(sender.0)] = Some(queue);
+            }
+        }
+        self.incoming[place]
+            .as_mut()
+            .expect("a queue is left before its bit is set")
+    }
+}
+
+/// How far `take` got.
+pub(crate) struct Collected {
+    own: usize,
+    /// Letters still to take from the last of `due`; None before they are counted.
+    left: Option<usize>,
+}
+
+/// A shard that panicked while it held the lock left a list that is still one.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(shards: usize, capacity: u32) -> Vec<MeshPort<u64>> {
+        let bells: Vec<_> = (0..shards)
+            .map(|_| Arc::new(Bell::new().expect("an eventfd")))
+            .collect();
+        let mesh = Arc::new(Mesh::new(&bells, capacity));
+        (0..shards)
+            .map(|shard| MeshPort::new(Arc::clone(&mesh), ShardIndex(shard as u16)))
+            .collect()
+    }
+
+    fn take_all(port: &mut MeshPort<u64>) -> Vec<(u16, u64)> {
+        let mut collected = port.collect();
+        std::iter::from_fn(|| port.take(&mut collected))
+            .map(|(from, mail)| (from.0, mail))
+            .collect()
+    }
+
+    #[test]
+    fn letters_of_a_sender_arrive_in_order_once_announced() {
+        let mut ports = ports(70, 8);
+        for mail in 0..5 {
+            ports[69].send(ShardIndex(1), mail).expect("room");
+        }
+        assert!(!ports[1].has_mail());
+        ports[69].announce(|_, _| panic!("nobody sleeps"));
+        assert!(ports[1].has_mail());
+        assert_eq!(
+            take_all(&mut ports[1]),
+            [(69, 0), (69, 1), (69, 2), (69, 3), (69, 4)]
+        );
+        assert!(!ports[1].has_mail());
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_letter_back_and_room_comes_by_taking() {
+        let mut ports = ports(2, 2);
+        assert_eq!(ports[0].send(ShardIndex(1), 1), Ok(()));
+        assert_eq!(ports[0].send(ShardIndex(1), 2), Ok(()));
+        assert_eq!(ports[0].send(ShardIndex(1), 3), Err(3));
+        ports[0].announce(|_, _| ());
+        assert_eq!(take_all(&mut ports[1]).len(), 2);
+        assert_eq!(ports[0].send(ShardIndex(1), 3), Ok(()));
+    }
+
+    #[test]
+    fn letters_to_oneself_arrive_with_the_next_batch() {
+        let mut ports = ports(1, 2);
+        ports[0].send(ShardIndex(0), 7).expect("room");
+        let mut collected = ports[0].collect();
+        assert_eq!(ports[0].take(&mut collected), Some((ShardIndex(0), 7)));
+        ports[0].send(ShardIndex(0), 8).expect("room");
+        assert_eq!(
+            ports[0].take(&mut collected),
+            None,
+            "sent while taking: next time"
+        );
+        assert_eq!(take_all(&mut ports[0]), [(0, 8)]);
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_once_per_batch_and_nothing_goes_to_one_that_ended() {
+        let mut ports = ports(2, 8);
+        ports[0].mesh().bell(ShardIndex(1)).sleep();
+        let mut woken = Vec::new();
+        for mail in 0..3 {
+            ports[0].send(ShardIndex(1), mail).expect("room");
+        }
+        ports[0].announce(|to, _| woken.push(to));
+        assert_eq!(woken, [ShardIndex(1)]);
+        ports[0].mesh().bell(ShardIndex(1)).set_gone();
+        assert_eq!(ports[0].send(ShardIndex(1), 4), Err(4));
+    }
+}
