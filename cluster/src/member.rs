@@ -64,15 +64,16 @@ impl Member {
     }
 
     pub async fn run(self) {
-        let state = match self.live().await {
+        let end = self.live().await;
+        let left = matches!(end, End::Left);
+        self.reporter.ended(match end {
             End::Refused(error) => ClusterState::Refused(error),
-            End::Left => {
-                self.fulfil.send_replace(Wish::Leave);
-                ClusterState::Left
-            }
-            End::Expired(_) | End::Abandoned => ClusterState::Left,
-        };
-        self.reporter.ended(state);
+            End::Left | End::Abandoned | End::Expired(_) => ClusterState::Left,
+        });
+        if left {
+            // Last: who waited for it finds the state to match.
+            self.fulfil.send_replace(Wish::Leave);
+        }
     }
 
     async fn live(&self) -> End {

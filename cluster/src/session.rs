@@ -48,11 +48,12 @@ pub(crate) struct Session<'a> {
     prepared: bool,
     /// Since when another node's znode stands where ours belongs.
     held_since: Option<Instant>,
-    trouble: Option<String>,
 }
 
 /// Why a step was not finished.
 enum Trouble {
+    /// The connection, which the state tells of already. Try again: it waits for the next one.
+    Lost,
     /// Try again, after a pause.
     Again(String),
     End(End),
@@ -80,7 +81,6 @@ impl<'a> Session<'a> {
             armed: false,
             prepared: false,
             held_since: None,
-            trouble: None,
         }
     }
 
@@ -97,13 +97,14 @@ impl<'a> Session<'a> {
             match step {
                 Ok(()) => {
                     backoff.reset();
-                    self.trouble = None;
                     self.wait().await;
                 }
                 Err(Trouble::End(end)) => return end,
-                Err(Trouble::Again(why)) => {
+                Err(again) => {
                     self.armed = false;
-                    self.note_trouble(why);
+                    if let Trouble::Again(why) = again {
+                        self.member.reporter.trouble(why);
+                    }
                     tokio::time::sleep(backoff.pause()).await;
                 }
             }
@@ -364,14 +365,6 @@ impl<'a> Session<'a> {
             self.note(event);
         }
     }
-
-    /// One line for each new kind of trouble, none for each try.
-    fn note_trouble(&mut self, why: String) {
-        if self.trouble.as_ref() != Some(&why) {
-            tracing::warn!("cluster: {why}");
-            self.trouble = Some(why);
-        }
-    }
 }
 
 /// The next event, if it has arrived.
@@ -436,6 +429,7 @@ fn trouble(error: Error, path: &str) -> Trouble {
             };
             Trouble::End(End::Refused(denied))
         }
+        Error::ConnectionLoss => Trouble::Lost,
         error => Trouble::Again(format!("{path}: {error}")),
     }
 }

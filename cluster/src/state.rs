@@ -56,28 +56,28 @@ pub(crate) struct Reporter {
     state: watch::Sender<ClusterState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Facts {
     link_up: bool,
     registered: bool,
     ever_registered: bool,
+    /// The last trouble, or what stands between us and registration.
     why: String,
     end: Option<ClusterState>,
 }
 
 impl Reporter {
     pub fn new() -> (Reporter, watch::Receiver<ClusterState>) {
-        let starting = ClusterState::Connecting {
+        let facts = Facts {
+            link_up: false,
+            registered: false,
+            ever_registered: false,
             why: "starting".to_owned(),
+            end: None,
         };
-        let (state, receiver) = watch::channel(starting);
-        (
-            Reporter {
-                facts: Mutex::default(),
-                state,
-            },
-            receiver,
-        )
+        let (state, receiver) = watch::channel(facts.state());
+        let facts = Mutex::new(facts);
+        (Reporter { facts, state }, receiver)
     }
 
     /// There is no session (any more).
@@ -101,6 +101,17 @@ impl Reporter {
         self.change(|facts| {
             facts.registered = true;
             facts.ever_registered = true;
+            facts.why.clear();
+        });
+    }
+
+    /// Something failed that will be tried again: one line for each new kind, none for each try.
+    pub fn trouble(&self, why: String) {
+        self.change(|facts| {
+            if facts.registered && facts.why != why {
+                tracing::warn!("cluster: {why}");
+            }
+            facts.why = why; // of a node that isn't registered, this is the state
         });
     }
 
