@@ -247,6 +247,30 @@ fn a_node_that_outlives_its_session_registers_again_under_the_same_boot_id() {
 }
 
 #[test]
+fn an_epoch_never_goes_back_even_when_zookeeper_lost_all_its_data() {
+    let mut zookeeper = ZooKeeper::start();
+    let config = config(&zookeeper.address(), SHORT_MS);
+    let gateway = Node::joined(config.clone(), info(Role::Gateway, 1, 11));
+    // Transactions that the empty one will not have made when it is asked.
+    for life in 0..5 {
+        let passing = Node::joined(config.clone(), info(Role::Chat, 3, 100 + life));
+        assert_eq!(passing.leave(), Ok(()));
+    }
+    let before = gateway.table();
+    zookeeper.kill();
+    zookeeper.wipe();
+    zookeeper.restart();
+    let chat = Node::joined(config, info(Role::Chat, 2, 12));
+    let after = gateway.wait_for_chats(&[2]);
+    assert!(
+        chat.table().epoch < before.epoch,
+        "the new ensemble counts from the beginning"
+    );
+    assert!(after.epoch > before.epoch);
+    gateway.tables();
+}
+
+#[test]
 fn a_stopped_process_is_missed_and_comes_back_with_the_same_boot_id_when_it_goes_on() {
     let zookeeper = ZooKeeper::start();
     let gateway = Node::joined(

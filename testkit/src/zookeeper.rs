@@ -120,6 +120,12 @@ impl ZooKeeper {
         }
     }
 
+    /// Removes all data of a stopped server: the next `restart` comes up as a new, empty ensemble.
+    pub fn wipe(&mut self) {
+        assert!(self.process.is_none(), "stop or kill it first");
+        std::fs::remove_dir_all(self.folder.path().join("data/version-2")).expect("it has run");
+    }
+
     fn launch(&mut self) {
         let config = self.folder.path().join("zoo.cfg").display().to_string();
         let class_path = class_path();
