@@ -1,0 +1,44 @@
+//! Two people who chat while somebody else misbehaves. Whatever that does, they notice nothing.
+
+use std::net::SocketAddr;
+
+use crate::client::Client;
+
+pub struct Bystanders {
+    one: Client,
+    other: Client,
+    boxid: String,
+    said: u32,
+}
+
+impl Bystanders {
+    /// `name` tells their box and their uids from other tests' on the same node.
+    pub fn new(ws: SocketAddr, name: &str) -> Bystanders {
+        let boxid = format!("{name}-bystanders");
+        let mut one = Client::v2(ws, &format!("{name}-one"));
+        let mut other = Client::v2(ws, &format!("{name}-other"));
+        one.join(&boxid);
+        other.join(&boxid);
+        let mut bystanders = Bystanders {
+            one,
+            other,
+            boxid,
+            said: 0,
+        };
+        bystanders.assert_unaffected();
+        bystanders
+    }
+
+    /// On the connections they had from the start, each still hears what the other says.
+    pub fn assert_unaffected(&mut self) {
+        self.said += 1;
+        let (ask, answer) = (
+            format!("ask {}", self.said),
+            format!("answer {}", self.said),
+        );
+        self.one.chat(&self.boxid, &ask);
+        self.other.expect_body(&ask);
+        self.other.chat(&self.boxid, &answer);
+        self.one.expect_body(&answer);
+    }
+}

@@ -1,0 +1,232 @@
+//! What an operator types: help, configuration, its mistakes, and the ready line.
+
+use newim_testkit::TempFolder;
+
+use crate::client::Client;
+use crate::node::{Node, run_to_end};
+
+fn config_file(folder: &TempFolder, text: &str) -> String {
+    let path = folder.path().join("newim.toml");
+    std::fs::write(&path, text).expect("our own folder");
+    path.display().to_string()
+}
+
+#[test]
+fn the_help_teaches_commands_flags_and_an_example() {
+    let help = run_to_end(&["--help"]);
+    assert!(help.status.success());
+    let commands = ["standalone", "gateway", "chat", "client", "check-config"];
+    let flags = [
+        "--listen",
+        "--exchange",
+        "--admin",
+        "--data-dir",
+        "--zookeeper",
+        "--redis",
+        "--shards",
+        "--config",
+        "--log",
+    ];
+    for word in commands.iter().chain(&flags) {
+        assert!(help.stdout.contains(word), "{word} is not in the help");
+    }
+    assert!(
+        help.stdout
+            .contains("newim client ws://127.0.0.1:8180 --uid alice --box lobby")
+    );
+    assert!(!help.stdout.contains('\x1b'), "no colours into a file");
+    let client = run_to_end(&["client", "--help"]);
+    for word in ["/join", "/quit", "/to"] {
+        assert!(
+            client.stdout.contains(word),
+            "{word} is not in the client's help"
+        );
+    }
+}
+
+#[test]
+fn the_ready_line_is_all_that_stdout_gets_and_names_the_real_ports() {
+    let node = Node::standalone(&["--log", "debug"]);
+    let stdout = node.stdout();
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    let ports = [node.ws(), node.exchange(), node.admin()].map(|address| address.port());
+    let expected = format!(
+        "ready ws=127.0.0.1:{} exchange=127.0.0.1:{} admin=127.0.0.1:{}\n",
+        ports[0], ports[1], ports[2]
+    );
+    assert_eq!(stdout, expected);
+    assert!(!ports.contains(&0));
+    assert!(!node.log().is_empty(), "logs go to stderr");
+}
+
+#[test]
+fn without_a_command_it_is_standalone() {
+    let listen = format!("127.0.0.1:{}", newim_testkit::free_port());
+    let mut node = Node::launch(&["--listen", &listen]);
+    node.await_ready();
+    assert_eq!(node.ws().to_string(), listen);
+    Client::v2(node.ws(), "alice").join("lobby");
+}
+
+#[test]
+fn a_good_file_is_ok_and_its_values_are_shown() {
+    let folder = TempFolder::new("config");
+    let path = config_file(&folder, "shards = 3\n[limits]\nmessage_bytes_max = 4096\n");
+    let checked = run_to_end(&["check-config", &path]);
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(checked.stdout.contains("ok"));
+    assert!(checked.stdout.contains("4096"), "{}", checked.stdout);
+}
+
+#[test]
+fn an_unknown_key_refuses_to_start_with_line_and_nearest_key() {
+    let folder = TempFolder::new("config");
+    let path = config_file(&folder, "shards = 1\n\nlisen = \"127.0.0.1:0\"\n");
+    for arguments in [
+        &["check-config", path.as_str()][..],
+        &["--config", path.as_str()],
+    ] {
+        let ended = run_to_end(arguments);
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        for word in ["lisen", &format!("{path}:3"), "listen"] {
+            assert!(
+                ended.stderr.contains(word),
+                "{word} is not in {}",
+                ended.stderr
+            );
+        }
+        assert!(
+            !ended.stdout.contains("ready"),
+            "nothing is bound before the file is right"
+        );
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_with_their_key() {
+    let folder = TempFolder::new("config");
+    let cases = [
+        ("shards = 0\n", "shards"),
+        ("shards = \"many\"\n", "shards"),
+        ("listen = \"nowhere\"\n", "listen"),
+        ("[limits]\nmessage_bytes_max = 1\n", "message_bytes_max"),
+        ("listen = \n", ":1"),
+    ];
+    for (text, word) in cases {
+        let path = config_file(&folder, text);
+        let ended = run_to_end(&["check-config", &path]);
+        assert_eq!(ended.status.code(), Some(2), "{text:?}: {ended:?}");
+        assert!(
+            ended.stderr.contains(word),
+            "{word} is not in {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn flags_go_over_the_environment_over_the_file() {
+    let folder = TempFolder::new("config");
+    let path = config_file(&folder, "shards = 2\n");
+    let shards_of = |node: &Node| {
+        let nodes = node.nodes();
+        nodes["nodes"][0]["shards"]
+            .as_u64()
+            .expect("/api/nodes tells the shards")
+    };
+    let mut node = Node::launch(&["standalone", "--config", &path]);
+    node.await_ready();
+    assert_eq!(shards_of(&node), 2);
+    let mut node = Node::launch_with_variable("NEWIM_SHARDS=3", &["standalone", "--config", &path]);
+    node.await_ready();
+    assert_eq!(shards_of(&node), 3);
+    let arguments = ["standalone", "--config", &path, "--shards", "4"];
+    let mut node = Node::launch_with_variable("NEWIM_SHARDS=3", &arguments);
+    node.await_ready();
+    assert_eq!(shards_of(&node), 4);
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    for arguments in [
+        &["--no-such-flag"][..],
+        &["no-such-command"],
+        &["--shards", "x"],
+    ] {
+        let ended = run_to_end(arguments);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {ended:?}");
+        assert!(!ended.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_gateway_without_zookeeper_or_redis_says_what_it_needs() {
+    for (arguments, word) in [
+        (
+            &["gateway", "--redis", "redis://127.0.0.1:1"][..],
+            "zookeeper",
+        ),
+        (&["gateway", "--zookeeper", "127.0.0.1:1"], "redis"),
+        (&["chat"], "zookeeper"),
+    ] {
+        let ended = run_to_end(arguments);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {ended:?}");
+        assert!(
+            ended.stderr.contains(word),
+            "{word} is not in {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn a_second_node_on_the_same_port_fails_and_says_which() {
+    let node = Node::standalone(&[]);
+    let other = TempFolder::new("other");
+    let data = other.path().display().to_string();
+    for (flag, address) in [
+        ("--listen", node.ws()),
+        ("--exchange", node.exchange()),
+        ("--admin", node.admin()),
+    ] {
+        let mut arguments = vec!["standalone".to_owned(), "--data-dir".into(), data.clone()];
+        for name in ["--listen", "--exchange", "--admin"] {
+            let value = if name == flag {
+                address.to_string()
+            } else {
+                "127.0.0.1:0".into()
+            };
+            arguments.extend([name.to_owned(), value]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let ended = run_to_end(&arguments);
+        assert_eq!(ended.status.code(), Some(1), "{flag}: {ended:?}");
+        assert!(
+            ended.stderr.contains(&address.to_string()),
+            "{flag}: {}",
+            ended.stderr
+        );
+        assert!(!ended.stdout.contains("ready"), "{flag}");
+    }
+    Client::v2(node.ws(), "alice").join("lobby");
+}
+
+#[test]
+fn a_second_node_on_the_same_data_fails_and_says_where() {
+    let node = Node::standalone(&[]);
+    let data = node.folder().join("data").display().to_string();
+    let ended = run_to_end(&[
+        "standalone",
+        "--data-dir",
+        &data,
+        "--listen",
+        "127.0.0.1:0",
+        "--exchange",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains(&data), "{}", ended.stderr);
+    Client::v2(node.ws(), "alice").join("lobby");
+}

@@ -1,0 +1,128 @@
+//! A client that follows its boxes as the client rules tell an SDK to: it lists and pulls when it
+//! connects, takes what is pushed, pulls when the server says SYNC, and keeps one message per
+//! (epoch, seq). What it holds is what its user would see, however delivery was disturbed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::client::{Arrival, Client};
+use crate::node::SOON;
+use crate::wire::{Chat, Kind, Op};
+
+pub struct Follower {
+    pub client: Client,
+    boxes: BTreeMap<String, BTreeMap<(u64, u64), Chat>>,
+}
+
+impl Follower {
+    pub fn connect(ws: SocketAddr, uid: &str) -> Follower {
+        let mut follower = Follower {
+            client: Client::v2(ws, uid),
+            boxes: BTreeMap::new(),
+        };
+        follower.ask_list();
+        follower
+    }
+
+    /// Goes on, on another connection, with what it holds.
+    pub fn reconnect(&mut self, ws: SocketAddr) {
+        self.client = Client::v2(ws, &self.client.uid);
+        self.ask_list();
+    }
+
+    /// Until a message with each of these bodies is held.
+    pub fn await_bodies(&mut self, boxid: &str, bodies: &[String]) {
+        self.await_bodies_within(boxid, bodies, SOON);
+    }
+
+    pub fn await_bodies_within(&mut self, boxid: &str, bodies: &[String], limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while let Some(missing) = self.first_missing(boxid, bodies) {
+            let missing = missing.to_owned();
+            let Some(arrival) = self.client.next(deadline) else {
+                let held = self.bodies(boxid);
+                let uid = &self.client.uid;
+                panic!("{uid} misses {missing:?} of {boxid} after {limit:?}, and holds {held:?}");
+            };
+            self.take(arrival);
+        }
+    }
+
+    fn first_missing<'a>(&self, boxid: &str, bodies: &'a [String]) -> Option<&'a str> {
+        let held = self.bodies(boxid);
+        let missing = bodies.iter().find(|body| !held.contains(&body.as_str()));
+        missing.map(String::as_str)
+    }
+
+    pub fn await_body(&mut self, boxid: &str, body: &str) {
+        self.await_bodies(boxid, &[body.to_owned()]);
+    }
+
+    /// In the order of the box.
+    pub fn bodies(&self, boxid: &str) -> Vec<&str> {
+        let held = self.boxes.get(boxid).into_iter().flatten();
+        held.filter_map(|(_, chat)| chat.body.as_deref()).collect()
+    }
+
+    fn take(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Chat(chat) if chat.op == Op::Ack && chat.kind == Kind::Sync => {
+                self.sync(&chat)
+            }
+            Arrival::Chat(chat) if chat.op == Op::Ack || chat.is_error() => {}
+            Arrival::Chat(chat) => self.keep(*chat),
+            Arrival::Closed(code) => panic!("{} was disconnected: {code:?}", self.client.uid),
+            Arrival::Text(_) | Arrival::Pong(_) | Arrival::Binary(_) => {}
+        }
+    }
+
+    fn keep(&mut self, chat: Chat) {
+        let (Some(epoch), Some(seq)) = (chat.epoch, chat.seq) else {
+            return; // transient
+        };
+        let held = self.boxes.entry(chat.boxid.clone()).or_default();
+        if let Some(earlier) = held.insert((epoch, seq), chat.clone()) {
+            assert_eq!(earlier.uuid, chat.uuid, "two messages have one position");
+        }
+    }
+
+    /// An answer to a list, the end of a pull, or word that there is more.
+    fn sync(&mut self, sync: &Chat) {
+        let is_answer = sync.done == Some(true);
+        match (sync.boxid.is_empty(), is_answer) {
+            (true, false) => self.ask_list(),
+            (true, true) => {
+                let behind = sync.status.iter().filter(|status| status.head_seq > 0);
+                let boxes: Vec<String> = behind.map(|status| status.boxid.clone()).collect();
+                boxes.iter().for_each(|boxid| self.ask_pull(boxid, 0));
+            }
+            (false, false) => self.ask_pull(&sync.boxid, 0),
+            (false, true) if sync.ack_seq < sync.head_seq => {
+                self.ask_pull(&sync.boxid, sync.ack_seq.unwrap_or(0));
+            }
+            (false, true) => {}
+        }
+    }
+
+    fn ask_list(&mut self) {
+        self.client.send(&Chat {
+            op: Op::Ack,
+            kind: Kind::Sync,
+            ..Chat::default()
+        });
+    }
+
+    /// From the start rather than from a mark: a pull too many does no harm, one too few would hide a
+    /// message that the server lost.
+    fn ask_pull(&mut self, boxid: &str, after: u64) {
+        self.client.send(&Chat {
+            boxid: boxid.to_owned(),
+            op: Op::Ack,
+            kind: Kind::Sync,
+            ack_seq: (after > 0).then_some(after),
+            limit: Some(256),
+            ..Chat::default()
+        });
+    }
+}

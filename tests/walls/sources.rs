@@ -1,0 +1,260 @@
+//! What stands in the source files themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::assert_none;
+
+/// "Near 800, look for the second noun."
+const CODE_LINES_MAX: usize = 800;
+
+/// Folders of crates; `runtime` is the only one that may hold unsafe code.
+const FORBID_UNSAFE: &[&str] = &[
+    "src/main.rs",
+    "proto/src/lib.rs",
+    "cluster/src/lib.rs",
+    "store/src/lib.rs",
+    "gateway-core/src/lib.rs",
+    "chat-core/src/lib.rs",
+    "sim/src/lib.rs",
+    "testkit/src/lib.rs",
+    "tests/walls/main.rs",
+    "tests/integration/main.rs",
+];
+
+/// Where every decision is made from inputs alone. `driver/` is the glue.
+const PURE: &[&str] = &["proto/src", "gateway-core/src", "chat-core/src"];
+
+/// What pure code must not name, and what it should do instead.
+const IMPURE: &[(&str, &str)] = &[
+    ("std::net", "sockets belong to `runtime`"),
+    ("std::fs", "files belong to `store` and the composition"),
+    ("std::env", "configuration comes in as a settings struct"),
+    ("std::process", "processes belong to the composition"),
+    ("std::thread", "a shard is a value on one core"),
+    ("std::io::", "bytes come in as slices and go out as buffers"),
+    ("Instant::now", "the clock is an input: `Now`"),
+    ("SystemTime", "the clock is an input: `Now`"),
+    ("thread_rng", "randomness would break the replay of a seed"),
+    (
+        "RandomState",
+        "the order of a random hasher would break the replay of a seed",
+    ),
+    ("println!", "count in the middle, log at the edges"),
+    ("eprintln!", "count in the middle, log at the edges"),
+    ("tracing::", "count in the middle, log at the edges"),
+    (
+        "async fn",
+        "the seam is synchronous: no borrow can cross an await",
+    ),
+    (
+        ".await",
+        "the seam is synchronous: no borrow can cross an await",
+    ),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Rust files of ours below a folder, without build outputs.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+/// The part of a line that the compiler reads. A `//` within a string ends it early, which can hide
+/// the rest of that line and nothing else.
+fn code_of(line: &str) -> &str {
+    let code = line.split("//").next().unwrap_or_default();
+    code.trim()
+}
+
+/// Lines of a file with their numbers, up to its tests, which may use what the code must not.
+fn code_before_tests(text: &str) -> Vec<(usize, &str)> {
+    let lines = text.lines().enumerate();
+    let code = lines.map(|(index, line)| (index + 1, code_of(line)));
+    code.take_while(|(_, line)| *line != "#[cfg(test)]")
+        .collect()
+}
+
+#[test]
+fn crates_but_the_runtime_forbid_unsafe_code() {
+    let mut violations = Vec::new();
+    for file in FORBID_UNSAFE {
+        let path = root().join(file);
+        let is_there = path.parent().is_none_or(Path::exists);
+        if is_there && !read(&path).contains("#![forbid(unsafe_code)]") {
+            violations.push(format!(
+                "{file} must say #![forbid(unsafe_code)]: unsafe stands in `runtime` alone, where it is reviewed"
+            ));
+        }
+    }
+    for path in rust_files(root()) {
+        let name = shown(&path);
+        let is_allowed = name.starts_with("runtime/") || name.starts_with("benches/");
+        for (number, line) in code_before_tests(&read(&path)) {
+            let has_unsafe = line.contains("unsafe {")
+                || line.contains("unsafe impl")
+                || line.contains("unsafe fn");
+            if has_unsafe && !is_allowed && !name.starts_with("tests/walls/") {
+                violations.push(format!(
+                    "{name}:{number}: unsafe code stands in `runtime` alone"
+                ));
+            }
+        }
+    }
+    assert_none(violations);
+}
+
+#[test]
+fn unsafe_blocks_of_the_runtime_say_why_they_are_sound() {
+    let mut violations = Vec::new();
+    for path in rust_files(&root().join("runtime/src")) {
+        let text = read(&path);
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            if !code_of(line).contains("unsafe {") {
+                continue;
+            }
+            // Its comment stands right above, over a statement of a few lines at most.
+            let above = &lines[index.saturating_sub(12)..=index];
+            if !above.iter().any(|line| line.contains("SAFETY:")) {
+                violations.push(format!(
+                    "{}:{}: an unsafe block without `SAFETY:`: nobody can review it",
+                    shown(&path),
+                    index + 1
+                ));
+            }
+        }
+    }
+    assert_none(violations);
+}
+
+#[test]
+fn pure_code_reaches_for_no_clock_socket_file_or_log() {
+    let mut violations = Vec::new();
+    let mut files = 0;
+    for folder in PURE {
+        for path in rust_files(&root().join(folder)) {
+            let name = shown(&path);
+            if name.contains("/driver/") {
+                continue;
+            }
+            files += 1;
+            for (number, line) in code_before_tests(&read(&path)) {
+                let named = IMPURE.iter().filter(|(word, _)| line.contains(word));
+                violations.extend(named.map(|(word, instead)| {
+                    format!("{name}:{number}: pure code must not name `{word}`: {instead}")
+                }));
+            }
+        }
+    }
+    assert!(files > 10, "the pure crates are elsewhere");
+    assert_none(violations);
+}
+
+#[test]
+fn the_pure_parts_of_the_nodes_name_no_driver() {
+    let mut violations = Vec::new();
+    for folder in ["gateway-core/src", "chat-core/src"] {
+        for path in rust_files(&root().join(folder)) {
+            let name = shown(&path);
+            let is_glue = name.contains("/driver/") || name.ends_with("/driver.rs");
+            for (number, line) in code_before_tests(&read(&path)) {
+                for word in ["newim_runtime", "newim_store", "newim_cluster"] {
+                    if line.contains(word) && !is_glue {
+                        violations.push(format!(
+                            "{name}:{number}: only driver/ may name {word}: the shard must run in a simulation"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert_none(violations);
+}
+
+#[test]
+fn no_file_has_grown_a_second_noun() {
+    let mut violations = Vec::new();
+    for path in rust_files(root()) {
+        let text = read(&path);
+        let count = text
+            .lines()
+            .filter(|line| !code_of(line).is_empty())
+            .count();
+        if count > CODE_LINES_MAX {
+            violations.push(format!(
+                "{} has {count} lines of code, at most {CODE_LINES_MAX} are allowed: which part of it has a name of its own?",
+                shown(&path)
+            ));
+        }
+    }
+    assert_none(violations);
+}
+
+#[test]
+fn every_file_of_a_crate_says_what_it_is() {
+    let mut violations = Vec::new();
+    for path in rust_files(root()) {
+        let name = shown(&path);
+        let is_source = name.starts_with("src/") || name.contains("/src/");
+        let first = read(&path).lines().next().unwrap_or_default().to_owned();
+        if is_source && !first.starts_with("//!") {
+            violations.push(format!(
+                "{name} must open with `//!`: what it owns, on which core it lives, who calls it"
+            ));
+        }
+    }
+    assert_none(violations);
+}
+
+#[test]
+fn no_test_sleeps_and_hopes() {
+    let mut violations = Vec::new();
+    for path in rust_files(root()) {
+        let name = shown(&path);
+        // Polls of a condition with a deadline.
+        let is_poll = ["testkit/src/", "tests/integration/node.rs", "tests/walls/"];
+        let is_test = name.contains("tests/") || read(&path).contains("#[cfg(test)]");
+        if !is_test || is_poll.iter().any(|allowed| name.starts_with(allowed)) {
+            continue;
+        }
+        for (index, line) in read(&path).lines().enumerate() {
+            let is_excused = line.contains("// condition");
+            if code_of(line).contains("thread::sleep(") && !is_excused {
+                violations.push(format!(
+                    "{name}:{}: a test waits for a condition with a deadline (newim_testkit::wait_until); \
+                     a sleep that polls one says so by `// condition`",
+                    index + 1
+                ));
+            }
+        }
+    }
+    assert_none(violations);
+}
