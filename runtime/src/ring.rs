@@ -166,7 +166,8 @@ fn build(
     cq_entries: u32,
     report: &mut KernelReport,
 ) -> Result<IoUring, StartError> {
-    const MODES: [(&str, fn(&mut io_uring::Builder)); 3] = [
+    type Mode = (&'static str, fn(&mut io_uring::Builder));
+    const MODES: [Mode; 3] = [
         ("SINGLE_ISSUER|DEFER_TASKRUN", |builder| {
             builder.setup_single_issuer().setup_defer_taskrun();
         }),

@@ -107,7 +107,7 @@ struct Gossip {
     told: bool,
 }
 
-const LETTERS: u64 = 20_000;
+const LETTERS: u64 = 5_000;
 
 impl Driver for Gossip {
     type Mail = (ShardIndex, u64);
