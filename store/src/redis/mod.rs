@@ -1,1 +1,29 @@
-//! The Redis client: follows.
+//! The message log in Redis 6.2 or newer (or Valkey): a client of one connection without the
+//! connection. A gateway shard owns one, brings it the bytes that its socket received, and sends what
+//! it puts out; nothing here waits, opens, or reads a clock.
+//!
+//! Commands are pipelined: those for one box take effect in the order in which they were pushed.
+//! Each step of a command is one Lua script over the keys of one box or of one user (see
+//! `keys.rs` and `scripts/`), so it is atomic, also on a Redis Cluster. What concerns both takes
+//! two steps, ordered so that a loss between them leaves a user's list with a box too many, never
+//! one too few; the box's own members are the truth.
+//!
+//! Redis must not evict (`maxmemory-policy noeviction`). A restart of the server, or a failover, shows
+//! in its run id: each box then counts on in a new epoch, so that a position which was lost is never
+//! issued again under the same name.
+
+mod answers;
+mod calls;
+mod client;
+mod config;
+mod frames;
+mod keys;
+mod lanes;
+mod listed;
+mod operations;
+mod scripts;
+mod steps;
+
+pub use answers::ServerInfo;
+pub use client::{RedisClient, RedisFault};
+pub use config::{RedisConfig, UrlError};

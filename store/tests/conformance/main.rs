@@ -1,5 +1,6 @@
 //! One suite for all engines: the model, the store on disk, and a real Redis.
 
+mod in_redis;
 mod on_disk;
 mod random;
 mod subject;
@@ -62,3 +63,9 @@ conformance_of!(model, |settings| Box::new(newim_store::model::Model::new(
 conformance_of!(embedded, |settings| Box::new(crate::on_disk::OnDisk::new(
     settings
 )));
+conformance_of!(redis, |settings| Box::new(crate::in_redis::InRedis::new(
+    settings
+)));
+conformance_of!(redis_byte_by_byte, |settings| Box::new(
+    crate::in_redis::InRedis::in_bytes(settings)
+));

@@ -136,7 +136,10 @@ fn compare(subject: &mut dyn Subject, model: &mut Model, batch: &[Command]) {
 }
 
 /// One command at a time, at bounds so small that they are reached.
-pub fn short_sequences_are_answered_as_by_the_model(new: Maker, cases: u32) {
+fn short_sequences_are_answered_as_by_the_model<'a>(
+    new: &dyn Fn(StoreSettings) -> Box<dyn Subject + 'a>,
+    cases: u32,
+) {
     let config = Config {
         cases,
         failure_persistence: None,
@@ -157,7 +160,7 @@ pub fn short_sequences_are_answered_as_by_the_model(new: Maker, cases: u32) {
 
 /// Ten thousand at once. The bound on boxes stays out of reach: where it is met, a pipeline may
 /// refuse a JOIN for which the QUIT before it has just made room.
-pub fn a_pipeline_of_10k_is_answered_as_by_the_model(new: Maker) {
+fn a_pipeline_of_10k_is_answered_as_by_the_model(new: Maker) {
     let settings = StoreSettings {
         boxes_per_user_max: 100,
         ..tiny()
@@ -182,5 +185,21 @@ fn on_disk_short_sequences_are_answered_as_by_the_model() {
 fn on_disk_a_pipeline_of_10k_is_answered_as_by_the_model() {
     a_pipeline_of_10k_is_answered_as_by_the_model(&|settings| {
         Box::new(crate::on_disk::OnDisk::new(settings))
+    });
+}
+
+#[test]
+fn in_redis_short_sequences_are_answered_as_by_the_model() {
+    let redis = newim_testkit::Redis::start();
+    let new = |settings| -> Box<dyn Subject + '_> {
+        Box::new(crate::in_redis::Emptied::new(&redis, settings))
+    };
+    short_sequences_are_answered_as_by_the_model(&new, 64);
+}
+
+#[test]
+fn in_redis_a_pipeline_of_10k_is_answered_as_by_the_model() {
+    a_pipeline_of_10k_is_answered_as_by_the_model(&|settings| {
+        Box::new(crate::in_redis::InRedis::new(settings))
     });
 }

@@ -1,0 +1,282 @@
+//! Reads the server's values: what the scripts answer, and errors.
+
+use newim_proto::ids::{BoxId, Uuid};
+use newim_proto::log::{Append, Appended, Entries, Entry, Head, StoreError};
+use redis::{ServerError, Value};
+
+/// The first value of the scripts' answers.
+const DONE: u64 = 0;
+const NOT_A_MEMBER: u64 = 1;
+const CLIENT_ID_REUSED: u64 = 2;
+const TOO_MANY_BOXES: u64 = 4;
+
+fn unexpected(value: &Value) -> StoreError {
+    let mut text = format!("an answer that makes no sense: {value:?}");
+    text.truncate(text.floor_char_boundary(200));
+    StoreError::Failed(text)
+}
+
+/// What an error of the server means for the command.
+pub(super) fn error(error: &ServerError) -> StoreError {
+    let text = match error.details() {
+        Some(details) => format!("Redis: {} {details}", error.code()),
+        None => format!("Redis: {}", error.code()),
+    };
+    match error.code() {
+        // It can't serve now, and says so before it does anything.
+        "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY"
+        | "NOREPLICAS" | "MOVED" | "ASK" => StoreError::Unavailable(text),
+        _ => StoreError::Failed(text),
+    }
+}
+
+/// A number, whether it comes as one, as digits, or as nothing, which stands for 0.
+fn number(value: &Value) -> Result<u64, StoreError> {
+    let number = match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::BulkString(digits) => str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse().ok()),
+        Value::Nil => Some(0),
+        _ => None,
+    };
+    number.ok_or_else(|| unexpected(value))
+}
+
+fn array(value: &Value) -> Result<&[Value], StoreError> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(unexpected(value)),
+    }
+}
+
+fn bytes(value: &Value) -> Result<&[u8], StoreError> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        _ => Err(unexpected(value)),
+    }
+}
+
+fn fields<const COUNT: usize>(value: &Value) -> Result<&[Value; COUNT], StoreError> {
+    array(value)?.first_chunk().ok_or_else(|| unexpected(value))
+}
+
+/// The values after the status, when that is DONE.
+pub(super) fn done(value: &Value) -> Result<&[Value], StoreError> {
+    let (status, rest) = array(value)?
+        .split_first()
+        .ok_or_else(|| unexpected(value))?;
+    match number(status)? {
+        DONE => Ok(rest),
+        NOT_A_MEMBER => Err(StoreError::NotAMember),
+        CLIENT_ID_REUSED => Err(StoreError::ClientIdReused),
+        TOO_MANY_BOXES => Err(StoreError::TooManyBoxes),
+        _ => Err(unexpected(value)),
+    }
+}
+
+/// An append's answer, and whether the sender is a member now.
+pub(super) fn appended(value: &Value, append: &Append) -> Result<(Appended, bool), StoreError> {
+    let rest = done(value)?;
+    let Some(([epoch, seq, duplicate, has_members, is_member], first)) =
+        rest.split_first_chunk::<5>()
+    else {
+        return Err(unexpected(value));
+    };
+    let duplicate = number(duplicate)? != 0;
+    let (uuid, ts_ms) = match (duplicate, first) {
+        (false, []) => (append.uuid, append.ts_ms),
+        (true, [uuid, ts_ms]) => {
+            let uuid = bytes(uuid)?.try_into().map_err(|_| unexpected(value))?;
+            (Uuid(u128::from_be_bytes(uuid)), number(ts_ms)?)
+        }
+        _ => return Err(unexpected(value)),
+    };
+    let (epoch, seq, has_members) = (number(epoch)?, number(seq)?, number(has_members)? != 0);
+    Ok((
+        Appended {
+            epoch,
+            seq,
+            uuid,
+            ts_ms,
+            duplicate,
+            has_members,
+        },
+        number(is_member)? != 0,
+    ))
+}
+
+/// Whether list_join put the box on the list.
+pub(super) fn newly_listed(value: &Value) -> Result<bool, StoreError> {
+    match done(value)? {
+        [added] => Ok(number(added)? != 0),
+        _ => Err(unexpected(value)),
+    }
+}
+
+pub(super) fn entries(value: &Value) -> Result<Entries, StoreError> {
+    let rest = done(value)?;
+    let Some(([epoch, seq, scanned_to], found)) = rest.split_first_chunk::<3>() else {
+        return Err(unexpected(value));
+    };
+    let (found, odd) = found.as_chunks::<3>();
+    if !odd.is_empty() {
+        return Err(unexpected(value));
+    }
+    let entry = |[seq, epoch, payload]: &[Value; 3]| {
+        Ok(Entry {
+            epoch: number(epoch)?,
+            seq: number(seq)?,
+            payload: bytes(payload)?.into(),
+        })
+    };
+    Ok(Entries {
+        entries: found.iter().map(entry).collect::<Result<_, StoreError>>()?,
+        scanned_to: number(scanned_to)?,
+        head: Head {
+            epoch: number(epoch)?,
+            seq: number(seq)?,
+        },
+    })
+}
+
+pub(super) fn head(value: &Value) -> Result<Head, StoreError> {
+    let [epoch, seq] = fields(value)?;
+    Ok(Head {
+        epoch: number(epoch)?,
+        seq: number(seq)?,
+    })
+}
+
+/// A box as one user stands to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub head: Head,
+    /// The seq that the present epoch began after.
+    pub epoch_base: u64,
+    pub member: bool,
+    pub party: bool,
+}
+
+pub(super) fn standing(value: &Value) -> Result<Standing, StoreError> {
+    let [epoch, seq, epoch_base, member, party] = fields(value)?;
+    Ok(Standing {
+        head: Head {
+            epoch: number(epoch)?,
+            seq: number(seq)?,
+        },
+        epoch_base: number(epoch_base)?,
+        member: number(member)? != 0,
+        party: number(party)? != 0,
+    })
+}
+
+/// One box on a user's list, before the box itself was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub boxid: BoxId,
+    /// The JOIN that it is listed for; zeros while that is under way. None: for direct messages.
+    pub joined: Option<Head>,
+    pub marks_epoch: u64,
+    pub delivered: u64,
+    pub read: u64,
+}
+
+/// What is on a user's list, sorted by name.
+pub(super) fn list(value: &Value) -> Result<Vec<Listed>, StoreError> {
+    let [joined, direct, marks] = fields(value)?;
+    let listed = |boxid, joined| Listed {
+        boxid,
+        joined,
+        marks_epoch: 0,
+        delivered: 0,
+        read: 0,
+    };
+    let mut list = Vec::new();
+    for [name, position] in pairs(joined)? {
+        let [epoch, seq] = words(position)?;
+        list.push(listed(boxid(name)?, Some(Head { epoch, seq })));
+    }
+    for name in array(direct)? {
+        list.push(listed(boxid(name)?, None));
+    }
+    // A box listed for both reasons stands twice: the JOIN's comes first, and stays.
+    list.sort_by(|a, b| {
+        a.boxid
+            .cmp(&b.boxid)
+            .then(b.joined.is_some().cmp(&a.joined.is_some()))
+    });
+    list.dedup_by(|a, b| a.boxid == b.boxid);
+    for [name, marks] in pairs(marks)? {
+        let name = boxid(name)?;
+        if let Ok(at) = list.binary_search_by(|listed| listed.boxid.cmp(&name)) {
+            let [marks_epoch, delivered, read] = words(marks)?;
+            list[at] = Listed {
+                marks_epoch,
+                delivered,
+                read,
+                ..list[at].clone()
+            };
+        }
+    }
+    Ok(list)
+}
+
+fn pairs(value: &Value) -> Result<&[[Value; 2]], StoreError> {
+    match array(value)?.as_chunks::<2>() {
+        (pairs, []) => Ok(pairs),
+        _ => Err(unexpected(value)),
+    }
+}
+
+fn boxid(value: &Value) -> Result<BoxId, StoreError> {
+    let name = str::from_utf8(bytes(value)?)
+        .ok()
+        .and_then(|name| BoxId::parse(name).ok());
+    name.ok_or_else(|| unexpected(value))
+}
+
+/// Numbers with a space between.
+fn words<const COUNT: usize>(value: &Value) -> Result<[u64; COUNT], StoreError> {
+    let text = str::from_utf8(bytes(value)?).map_err(|_| unexpected(value))?;
+    let words: Option<Vec<u64>> = text.split(' ').map(|word| word.parse().ok()).collect();
+    words
+        .and_then(|words| words.try_into().ok())
+        .ok_or_else(|| unexpected(value))
+}
+
+/// What the server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerInfo {
+    pub version: String,
+    /// Another one after each restart: numbers that it issues from then on get another epoch.
+    pub run_id: String,
+    /// Anything but `noeviction` lets the server drop messages when its memory is full.
+    pub maxmemory_policy: String,
+    pub(super) loading: bool,
+    pub(super) replica: bool,
+}
+
+/// From the text of INFO.
+pub(super) fn server_info(value: &Value) -> Result<ServerInfo, StoreError> {
+    let text = String::from_utf8_lossy(bytes(value)?);
+    let field = |name: &str| {
+        let find = |line: &str| {
+            line.strip_prefix(name)?
+                .strip_prefix(':')
+                .map(str::to_owned)
+        };
+        text.lines().find_map(find).unwrap_or_default()
+    };
+    let info = ServerInfo {
+        version: field("redis_version"),
+        run_id: field("run_id"),
+        maxmemory_policy: field("maxmemory_policy"),
+        loading: field("loading") == "1",
+        replica: field("role") == "slave",
+    };
+    match info.run_id.is_empty() {
+        true => Err(unexpected(value)),
+        false => Ok(info),
+    }
+}

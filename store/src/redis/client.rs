@@ -1,0 +1,386 @@
+//! One connection to Redis, without the connection: its life from the handshake to the end, and the
+//! queue of what was sent and not yet answered. Lives on the shard that owns the socket, and is called
+//! by its driver only. What each command does is in `steps`.
+
+use std::collections::VecDeque;
+
+use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
+use redis::{ServerErrorKind, Value};
+
+use super::answers::{self, ServerInfo};
+use super::calls::CallWriter;
+use super::config::RedisConfig;
+use super::frames::Frames;
+use super::lanes::Lanes;
+use super::listed::ListedPairs;
+use super::operations::{Awaited, Call, Operation, OperationId, Operations, Progress};
+use super::scripts::Script;
+
+/// Buffers kept for output that grew larger than this are given back.
+const BUFFER_KEPT_BYTES_MAX: usize = 256 * 1024;
+const BUFFERS_KEPT_MAX: usize = 2;
+
+/// Why the connection is of no more use: close it, call [`RedisClient::closed`], and connect again
+/// after a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisFault {
+    /// What came is not the protocol, or not an answer to what was asked.
+    Protocol(String),
+    /// The server doesn't let us work: wrong password, a replica, still loading its data.
+    Refused(String),
+    /// No answer in time.
+    TimedOut { ms_max: u64 },
+}
+
+impl std::fmt::Display for RedisFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RedisFault::Protocol(text) => write!(f, "Redis broke the protocol: {text}"),
+            RedisFault::Refused(text) => write!(f, "Redis refused the connection: {text}"),
+            RedisFault::TimedOut { ms_max } => write!(f, "Redis did not answer within {ms_max} ms"),
+        }
+    }
+}
+
+impl std::error::Error for RedisFault {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No connection. Commands are refused.
+    Closed,
+    /// Commands wait.
+    Handshake,
+    Ready,
+    /// The server forgot our scripts. Commands wait until all that are under way are answered and the
+    /// scripts are loaded, so that none overtakes another.
+    Reloading,
+}
+
+pub struct RedisClient {
+    pub(super) config: RedisConfig,
+    phase: Phase,
+    server: ServerInfo,
+    pub(super) operations: Operations,
+    pub(super) lanes: Lanes,
+    pub(super) listed: ListedPairs,
+    pub(super) writer: CallWriter,
+    frames: Frames,
+    /// Sent, or in the output, and not yet answered.
+    awaited: VecDeque<Awaited>,
+    /// To be sent when Ready.
+    waiting: VecDeque<(OperationId, Call)>,
+    /// To be sent before those, once the scripts are there again.
+    forgotten: Vec<(OperationId, Call)>,
+    deadlines: VecDeque<(u64, OperationId, u64)>,
+    handshake_deadline_us: Option<u64>,
+    serial: u64,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl RedisClient {
+    pub fn new(config: RedisConfig) -> RedisClient {
+        RedisClient {
+            phase: Phase::Closed,
+            server: ServerInfo::default(),
+            operations: Operations::default(),
+            lanes: Lanes::default(),
+            listed: ListedPairs::new(config.listed_max),
+            writer: CallWriter::new(),
+            frames: Frames::default(),
+            awaited: VecDeque::new(),
+            waiting: VecDeque::new(),
+            forgotten: Vec::new(),
+            deadlines: VecDeque::new(),
+            handshake_deadline_us: None,
+            serial: 0,
+            buffers: Vec::new(),
+            config,
+        }
+    }
+
+    /// The connection is up: the handshake is put out. Commands may be pushed from now on; they go
+    /// out when the server has let us in.
+    pub fn connected(&mut self, now_mono_us: u64) {
+        assert_eq!(
+            self.phase,
+            Phase::Closed,
+            "`closed` comes before the next `connected`"
+        );
+        self.phase = Phase::Handshake;
+        self.handshake_deadline_us = Some(now_mono_us + self.config.command_ms_max * 1000);
+        let RedisConfig {
+            username,
+            password,
+            database,
+            ..
+        } = &self.config;
+        if let Some(password) = password {
+            match username {
+                Some(username) => self.writer.plain(&["AUTH", username, password]),
+                None => self.writer.plain(&["AUTH", password]),
+            }
+            self.awaited.push_back(Awaited::Auth);
+        }
+        if *database != 0 {
+            self.writer.plain(&["SELECT", &database.to_string()]);
+            self.awaited.push_back(Awaited::Select);
+        }
+        self.writer.plain(&["INFO"]);
+        self.awaited.push_back(Awaited::Info);
+        self.load_scripts();
+    }
+
+    /// Takes a command. An error is its result; else the result comes from `feed` or `closed`.
+    pub fn push(
+        &mut self,
+        now_mono_us: u64,
+        token: StoreToken,
+        command: Command,
+    ) -> Result<(), StoreError> {
+        if self.phase == Phase::Closed {
+            return Err(StoreError::Unavailable("not connected to Redis".into()));
+        }
+        if self.operations.count() >= self.config.commands_max {
+            return Err(StoreError::Unavailable(
+                "too many commands wait for Redis".into(),
+            ));
+        }
+        self.serial += 1;
+        let (progress, serial) = (Progress::Begun, self.serial);
+        let id = self.operations.insert(Operation {
+            token,
+            command,
+            progress,
+            serial,
+            reloaded: false,
+        });
+        self.deadlines
+            .push_back((now_mono_us + self.config.command_ms_max * 1000, id, serial));
+        self.begin(id);
+        Ok(())
+    }
+
+    /// All bytes that are ready to be sent, or None. Give the buffer back with `sent`.
+    pub fn take_output(&mut self) -> Option<Vec<u8>> {
+        if self.writer.output.is_empty() {
+            return None;
+        }
+        let next = self.buffers.pop().unwrap_or_default();
+        Some(std::mem::replace(&mut self.writer.output, next))
+    }
+
+    /// A buffer that `take_output` gave, to be filled again.
+    pub fn sent(&mut self, mut buffer: Vec<u8>) {
+        if self.buffers.len() < BUFFERS_KEPT_MAX && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// Bytes from the server, in pieces of any size. Results of the commands that they complete are
+    /// added to `replies`, not always in the order of the pushes. After an error, close.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        replies: &mut Vec<(StoreToken, StoreResult)>,
+    ) -> Result<(), RedisFault> {
+        self.frames.push(bytes);
+        while let Some(value) = self
+            .frames
+            .next()
+            .map_err(|garbage| RedisFault::Protocol(garbage.0))?
+        {
+            let Some(awaited) = self.awaited.pop_front() else {
+                return Err(RedisFault::Protocol(format!(
+                    "a reply to nothing: {value:.100?}"
+                )));
+            };
+            match awaited {
+                Awaited::Step(id, call) => self.step_answered(id, call, value, replies),
+                Awaited::Unlisted => {}
+                Awaited::Auth | Awaited::Select => {
+                    handshake(value)?;
+                }
+                Awaited::Info => self.greeted(&handshake(value)?)?,
+                Awaited::Load(index) => self.loaded(index, &handshake(value)?)?,
+            }
+            if self.phase == Phase::Reloading && self.awaited.is_empty() {
+                self.load_scripts();
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection is gone. Whatever is under way fails: it may or may not have been done.
+    pub fn closed(&mut self, replies: &mut Vec<(StoreToken, StoreResult)>) {
+        for operation in self.operations.drain() {
+            let error = StoreError::Unavailable("the connection to Redis was lost".into());
+            replies.push((operation.token, Err(error)));
+        }
+        self.phase = Phase::Closed;
+        self.lanes.clear();
+        // The next server may know less: it may be another, or have lost what was listed.
+        self.listed.clear();
+        self.frames.clear();
+        self.writer.output.clear();
+        self.awaited.clear();
+        self.waiting.clear();
+        self.forgotten.clear();
+        self.deadlines.clear();
+        self.handshake_deadline_us = None;
+    }
+
+    /// The server let us in.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Reloading)
+    }
+
+    /// What the server said of itself in the last handshake.
+    pub fn server(&self) -> &ServerInfo {
+        &self.server
+    }
+
+    /// Commands that were pushed and have no result yet.
+    pub fn in_flight(&self) -> usize {
+        self.operations.count()
+    }
+
+    /// Bytes that wait for `take_output`.
+    pub fn output_bytes(&self) -> usize {
+        self.writer.output.len()
+    }
+
+    /// When `on_deadline` is wanted, in the time of `push`; None while nothing is under way. It may be
+    /// early.
+    pub fn next_deadline(&mut self) -> Option<u64> {
+        while let Some((_, id, serial)) = self.deadlines.front() {
+            if self.operations.is_under_way(*id, *serial) {
+                break;
+            }
+            self.deadlines.pop_front();
+        }
+        let first = self.deadlines.front().map(|(deadline_us, ..)| *deadline_us);
+        self.handshake_deadline_us.into_iter().chain(first).min()
+    }
+
+    /// An error if the server has let a deadline pass: close.
+    pub fn on_deadline(&mut self, now_mono_us: u64) -> Result<(), RedisFault> {
+        match self.next_deadline() {
+            Some(deadline_us) if deadline_us <= now_mono_us => Err(RedisFault::TimedOut {
+                ms_max: self.config.command_ms_max,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a step out, or behind those that wait.
+    pub(super) fn send(&mut self, id: OperationId, call: Call) {
+        if self.phase == Phase::Ready {
+            self.write(id, call);
+            self.awaited.push_back(Awaited::Step(id, call));
+        } else {
+            self.waiting.push_back((id, call));
+        }
+    }
+
+    /// Expects the answer to something that was written for nobody.
+    pub(super) fn await_unlisted(&mut self) {
+        self.awaited.push_back(Awaited::Unlisted);
+    }
+
+    /// Whether something can be written that no step waits for.
+    pub(super) fn may_tidy(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    fn step_answered(
+        &mut self,
+        id: OperationId,
+        call: Call,
+        value: Value,
+        replies: &mut Vec<(StoreToken, StoreResult)>,
+    ) {
+        let Value::ServerError(error) = value else {
+            return self.answered(id, call, Ok(value), replies);
+        };
+        let operation = self.operations.at(id);
+        if error.kind() == Some(ServerErrorKind::NoScript) && !operation.reloaded {
+            // Not done, and safe to repeat. Once only, lest a server that forgets at once be asked forever.
+            self.phase = Phase::Reloading;
+            self.forgotten.push((id, call));
+            return;
+        }
+        self.answered(id, call, Err(answers::error(&error)), replies);
+    }
+
+    fn greeted(&mut self, info: &Value) -> Result<(), RedisFault> {
+        let refused = |error: StoreError| RedisFault::Refused(error.to_string());
+        self.server = answers::server_info(info).map_err(refused)?;
+        if self.server.loading {
+            return Err(RedisFault::Refused("it is loading its data".into()));
+        }
+        if self.server.replica {
+            return Err(RedisFault::Refused(
+                "it is a replica: name its master".into(),
+            ));
+        }
+        if !is_6_2_or_newer(&self.server.version) {
+            let text = format!(
+                "it has version {:?}, 6.2 or newer is needed",
+                self.server.version
+            );
+            return Err(RedisFault::Refused(text));
+        }
+        self.writer.run_id.clone_from(&self.server.run_id);
+        Ok(())
+    }
+
+    fn load_scripts(&mut self) {
+        for (index, script) in Script::ALL.iter().enumerate() {
+            self.writer.plain(&["SCRIPT", "LOAD", script.source()]);
+            self.awaited.push_back(Awaited::Load(index));
+        }
+    }
+
+    fn loaded(&mut self, index: usize, hash: &Value) -> Result<(), RedisFault> {
+        let Value::BulkString(hash) = hash else {
+            return Err(RedisFault::Protocol(format!(
+                "{hash:.100?} is no hash of a script"
+            )));
+        };
+        self.writer.loaded.set(
+            Script::ALL[index],
+            String::from_utf8_lossy(hash).into_owned(),
+        );
+        if index + 1 == Script::ALL.len() {
+            self.ready();
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self) {
+        self.phase = Phase::Ready;
+        self.handshake_deadline_us = None;
+        for (id, call) in std::mem::take(&mut self.forgotten) {
+            self.operations.at(id).reloaded = true;
+            self.send(id, call);
+        }
+        for (id, call) in std::mem::take(&mut self.waiting) {
+            self.send(id, call);
+        }
+    }
+}
+
+fn handshake(value: Value) -> Result<Value, RedisFault> {
+    match value {
+        Value::ServerError(error) => Err(RedisFault::Refused(answers::error(&error).to_string())),
+        value => Ok(value),
+    }
+}
+
+fn is_6_2_or_newer(version: &str) -> bool {
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 2)
+}

@@ -1,0 +1,56 @@
+//! Keeps the commands of one box in order while one of them waits for its listing with a user. Only
+//! boxes where one does have a lane; all else goes straight to the wire.
+
+use std::collections::{HashMap, VecDeque};
+
+use newim_proto::ids::BoxId;
+
+use super::operations::{Call, OperationId};
+
+#[derive(Default)]
+pub(super) struct Lanes(HashMap<BoxId, VecDeque<(OperationId, Call)>>);
+
+impl Lanes {
+    /// The call back, when nothing waits in its box: it may go now.
+    pub fn queue(&mut self, boxid: &BoxId, operation: OperationId, call: Call) -> Result<(), Call> {
+        if self.0.is_empty() {
+            return Err(call);
+        }
+        match self.0.get_mut(boxid) {
+            Some(lane) => {
+                lane.push_back((operation, call));
+                Ok(())
+            }
+            None => Err(call),
+        }
+    }
+
+    /// Queues one that waits, and all that come after it.
+    pub fn open(&mut self, boxid: &BoxId, operation: OperationId, call: Call) {
+        self.0
+            .entry(boxid.clone())
+            .or_default()
+            .push_back((operation, call));
+    }
+
+    /// The first in a lane, if `ready` says so. An emptied lane is gone.
+    pub fn pop(
+        &mut self,
+        boxid: &BoxId,
+        ready: impl Fn(OperationId) -> bool,
+    ) -> Option<(OperationId, Call)> {
+        let lane = self.0.get_mut(boxid)?;
+        let first = match lane.front() {
+            Some((operation, _)) if !ready(*operation) => return None,
+            _ => lane.pop_front(),
+        };
+        if lane.is_empty() {
+            self.0.remove(boxid);
+        }
+        first
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
