@@ -367,6 +367,40 @@ mod tests {
     }
 
     #[test]
+    fn groups_nest_as_deep_as_prost_reads_them_inside_a_status_too() {
+        let nested = |depth: usize| {
+            let groups = [vec![0xa3, 1].repeat(depth), vec![0xa4, 1].repeat(depth)].concat();
+            let mut bytes = with(&[]);
+            put_bytes(&mut bytes, field::STATUS, &groups);
+            bytes
+        };
+        for (depth, is_read) in [(99, true), (100, false)] {
+            let bytes = nested(depth);
+            assert_eq!(
+                ChatMessage::decode(&bytes[..]).is_ok(),
+                is_read,
+                "prost, {depth}"
+            );
+            assert_eq!(ChatView::parse(&bytes).is_ok(), is_read, "{depth}");
+        }
+    }
+
+    #[test]
+    fn no_receiver_can_be_written_that_runs_into_the_body() {
+        let of = |receiver: &str, body: &str| {
+            let mut bytes = with(&[]);
+            put_bytes(&mut bytes, field::RECEIVER, receiver.as_bytes());
+            put_bytes(&mut bytes, field::BODY, body.as_bytes());
+            digest(&ChatView::parse(&bytes).unwrap())
+        };
+        // Were the length no true one but a mark of any value below 128.
+        for mark in 0..128u8 {
+            let mark = char::from(mark).to_string() + &"\0".repeat(7);
+            assert_ne!(of(&format!("x{mark}y"), "z"), of("x", &format!("y{mark}z")));
+        }
+    }
+
+    #[test]
     fn the_digest_tells_what_was_meant_and_not_what_a_retry_may_change() {
         let of = |bytes: &[u8]| digest(&ChatView::parse(bytes).unwrap());
         let plain = of(SHORTEST);

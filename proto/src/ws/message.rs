@@ -526,6 +526,23 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_dribbles_in_is_read_once() {
+        let limits = MessageLimits {
+            message_bytes_max: 1000,
+            ..LIMITS
+        };
+        let mut messages = Messages::new();
+        for mut byte in frame(Opcode::Text, true, "ä".repeat(300).as_bytes())[..506]
+            .chunks(1)
+            .map(Vec::from)
+        {
+            assert_eq!(messages.next(limits, &mut &mut byte[..]), Ok(None));
+        }
+        // 8 bytes of header and 498 of text: whole characters so far, none of them to be checked again.
+        assert_eq!(messages.pending.unwrap().text_checked, 498);
+    }
+
+    #[test]
     fn a_close_may_be_empty_and_must_not_be_malformed() {
         assert_says(&frame(Opcode::Close, true, b""), &["Close(None)"]);
         assert_says(&frame(Opcode::Close, true, b"\x03"), &["CloseCutShort"]);
