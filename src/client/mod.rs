@@ -1,30 +1,106 @@
-//! `newim client`: a line-mode chat.
+//! `newim client`: a line-mode chat, for people and for scripts. A process of its own with one thread of
+//! tokio and one that reads lines; speaks v2 over an independent WebSocket library. `session` and
+//! `box_log` follow the client rules of the protocol and are an example for authors of SDKs.
+
+mod box_log;
+mod command;
+mod connect;
+mod line;
+mod outgoing;
+mod screen;
+mod session;
+mod talk;
+mod wire;
 
 use std::fmt;
+use std::io;
 
 use crate::cli::ClientFlags;
+use connect::{ConnectError, Target};
+use screen::Screen;
+use session::Session;
+use talk::{Talk, Until};
 
 #[derive(Debug)]
 pub enum ClientError {
-    NotBuilt,
+    /// The URL or a name is wrong.
+    Usage(String),
+    /// The first connection was not made; later ones are tried for ever.
+    NoConnection {
+        url: String,
+        error: ConnectError,
+    },
+    /// The system refuses what every process needs.
+    Start(io::Error),
+    /// The terminal or the reader of the output is gone.
+    Output(io::Error),
+    NotAcknowledged {
+        count: usize,
+    },
+    /// The wait was over before `--until` was reached.
+    NotShown {
+        shown: u64,
+    },
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this build has no client in it")
+        match self {
+            ClientError::Usage(why) => f.write_str(why),
+            ClientError::NoConnection { url, error } => {
+                write!(f, "can't connect to {url}: {error}")
+            }
+            ClientError::Start(error) => write!(f, "can't start: {error}"),
+            ClientError::Output(error) => write!(f, "can't write: {error}"),
+            ClientError::NotAcknowledged { count } => {
+                write!(
+                    f,
+                    "{count} of the lines said were not acknowledged: they may or may not be stored"
+                )
+            }
+            ClientError::NotShown { shown } => write!(f, "only {shown} messages came"),
+        }
     }
 }
 
 impl ClientError {
+    /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            ClientError::NoConnection {
+                error: ConnectError::Unreachable(_),
+                ..
+            } => Some("is a node running there? `newim` starts one on ws://127.0.0.1:8180".into()),
+            _ => None,
+        }
     }
 
     pub fn is_usage(&self) -> bool {
-        false
+        matches!(self, ClientError::Usage(_))
     }
 }
 
-pub fn run(_flags: ClientFlags) -> Result<(), ClientError> {
-    Err(ClientError::NotBuilt)
+/// Returns when the input has ended and everything it said is acknowledged, or when `--until` holds.
+pub fn run(flags: ClientFlags) -> Result<(), ClientError> {
+    let target = Target::new(&flags.url, &flags.uid).map_err(ClientError::Usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(ClientError::Start)?.block_on(async {
+        let socket = target.connect().await;
+        let socket = socket.map_err(|error| ClientError::NoConnection {
+            url: flags.url.clone(),
+            error,
+        })?;
+        let (screen, lines) = Screen::open(&flags.uid).map_err(ClientError::Output)?;
+        let run = format!("{:016x}", fastrand::u64(..));
+        let session = Session::new(&flags.uid, run, flags.boxid, flags.history);
+        let until = Until {
+            shown: flags.until,
+            wait_ms: flags.wait_ms,
+        };
+        Talk::new(session, screen, lines, target, socket, until)
+            .run()
+            .await
+    })
 }

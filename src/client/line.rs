@@ -1,0 +1,135 @@
+//! What the client shows: one line each. Stored messages go to stdout, words about them (notices,
+//! errors) to stderr when the output isn't a terminal, so that a script reads messages alone.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use newim_proto::schema::ChatMessage;
+use newim_proto::schema::chat_message::{ChatOp, MessageType};
+
+use super::wire;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Line {
+    /// A stored message of a box.
+    Message(ChatMessage),
+    Notice(String),
+    Error(String),
+}
+
+const DIM: &str = "\x1b[2m";
+const RED: &str = "\x1b[31m";
+const BOLD: &str = "\x1b[1m";
+const RESET: &str = "\x1b[0m";
+
+/// `[lobby] 12:03:05 alice: hi`. With `colour`, in ANSI colours.
+pub fn render(line: &Line, me: &str, zone: &TimeZone, colour: bool) -> String {
+    let paint = |style: &str, text: &str| {
+        if colour {
+            format!("{style}{text}{RESET}")
+        } else {
+            text.to_owned()
+        }
+    };
+    match line {
+        Line::Notice(text) => paint(DIM, &format!("* {text}")),
+        Line::Error(text) => paint(RED, &format!("! {text}")),
+        Line::Message(message) => {
+            let head = paint(
+                DIM,
+                &format!("[{}] {}", place(message, me), time(message, zone)),
+            );
+            let sender = plain(message.sender.as_deref().unwrap_or("?"));
+            match message.op() {
+                ChatOp::Join => format!("{head} {}", paint(DIM, &format!("* {sender} joined"))),
+                ChatOp::Quit => format!("{head} {}", paint(DIM, &format!("* {sender} left"))),
+                _ => format!("{head} {}: {}", paint(BOLD, &sender), body(message)),
+            }
+        }
+    }
+}
+
+fn place(message: &ChatMessage, me: &str) -> String {
+    if !wire::is_direct(message) {
+        return plain(&message.boxid);
+    }
+    match message.receiver.as_deref() {
+        Some(receiver) if receiver != me => format!("to {}", plain(receiver)),
+        _ => "to you".into(),
+    }
+}
+
+fn time(message: &ChatMessage, zone: &TimeZone) -> String {
+    let ms = message.ts_ms.and_then(|ms| i64::try_from(ms).ok());
+    match ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
+        Some(timestamp) => timestamp
+            .to_zoned(zone.clone())
+            .strftime("%H:%M:%S")
+            .to_string(),
+        None => "--:--:--".into(),
+    }
+}
+
+fn body(message: &ChatMessage) -> String {
+    let body = plain(message.body.as_deref().unwrap_or(""));
+    match message.mtype() {
+        MessageType::SmallText | MessageType::LongText => body,
+        other => format!("({}) {body}", other.as_str_name().to_lowercase()),
+    }
+}
+
+/// What others wrote must not move the cursor, recolour the terminal or look like another's line.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(message: ChatMessage) -> String {
+        let stored = ChatMessage {
+            sender: Some("bob".into()),
+            ts_ms: Some(3_723_000),
+            ..message
+        };
+        render(&Line::Message(stored), "alice", &TimeZone::UTC, false)
+    }
+
+    #[test]
+    fn a_line_tells_box_time_and_sender() {
+        assert_eq!(shown(wire::chat("lobby", "hi")), "[lobby] 01:02:03 bob: hi");
+        assert_eq!(shown(wire::join("lobby")), "[lobby] 01:02:03 * bob joined");
+        assert_eq!(shown(wire::quit("lobby")), "[lobby] 01:02:03 * bob left");
+        assert_eq!(
+            shown(wire::direct("bob", "alice", "psst")),
+            "[to you] 01:02:03 bob: psst"
+        );
+        assert_eq!(
+            shown(wire::direct("bob", "carol", "psst")),
+            "[to carol] 01:02:03 bob: psst"
+        );
+        let image = ChatMessage {
+            mtype: MessageType::Image.into(),
+            ..wire::chat("lobby", "cat.png")
+        };
+        assert_eq!(shown(image), "[lobby] 01:02:03 bob: (image) cat.png");
+    }
+
+    #[test]
+    fn a_message_can_not_play_with_the_terminal() {
+        let line = shown(wire::chat(
+            "lobby",
+            "x\x1b[2J\n[lobby] 01:02:03 alice: no\u{9b}",
+        ));
+        assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+    }
+
+    #[test]
+    fn colour_is_there_only_when_asked_for() {
+        let line = Line::Error("no".into());
+        assert!(render(&line, "a", &TimeZone::UTC, true).contains('\x1b'));
+        assert_eq!(render(&line, "a", &TimeZone::UTC, false), "! no");
+    }
+}
