@@ -40,7 +40,7 @@ fn an_idle_node_ends_at_once() {
 
 #[test]
 fn a_drain_ends_in_time_whatever_its_peers_do() {
-    let mut node = Node::with_config("[drain]\nms_max = 2000\n");
+    let mut node = Node::with_config("[drain]\nms_max = 15000\n");
     // One that never answers the close frame, one that never upgraded, one within a message.
     let _deaf = RawPeer::upgraded(node.ws(), "/websocket", "deaf");
     let _silent = TcpStream::connect(node.ws()).expect("the node listens");

@@ -92,14 +92,20 @@ impl Metrics {
 
     /// Upgrades refused with that status.
     pub fn refused(&self, status: u16) -> f64 {
-        let labels = [("status", &*status.to_string())];
+        let own = [400, 401, 404, 405, 408, 426, 431].contains(&status);
+        let status = if own {
+            status.to_string()
+        } else {
+            "other".to_owned()
+        };
+        let labels = [("status", &*status)];
         self.sum("newim_upgrades_refused_total", &labels)
     }
 
     /// Connections closed by us with that code.
     pub fn closed(&self, code: u16) -> f64 {
         let labels = [("code", &*code.to_string())];
-        self.sum("newim_closed_total", &labels)
+        self.sum("newim_closes_total", &labels)
     }
 
     /// Requests answered with an error.
@@ -124,7 +130,7 @@ impl Metrics {
     }
 
     pub fn append_latency_count(&self) -> f64 {
-        self.sum("newim_append_seconds_count", &[])
+        self.sum("newim_append_latency_seconds_count", &[])
     }
 
     pub fn outbox_bytes(&self) -> f64 {
