@@ -526,19 +526,19 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_dribbles_in_is_read_once() {
+    fn a_text_that_dribbles_in_is_read_once_even_if_each_part_ends_inside_a_character() {
         let limits = MessageLimits {
             message_bytes_max: 1000,
             ..LIMITS
         };
         let mut messages = Messages::new();
-        for mut byte in frame(Opcode::Text, true, "ä".repeat(300).as_bytes())[..506]
-            .chunks(1)
-            .map(Vec::from)
-        {
-            assert_eq!(messages.next(limits, &mut &mut byte[..]), Ok(None));
+        let mut stream = frame(Opcode::Text, true, "ä".repeat(300).as_bytes());
+        let (first, rest) = stream[..8 + 499].split_at_mut(8 + 1);
+        assert_eq!(messages.next(limits, &mut &mut *first), Ok(None));
+        for mut part in rest.chunks_mut(2) {
+            assert_eq!(messages.next(limits, &mut part), Ok(None));
         }
-        // 8 bytes of header and 498 of text: whole characters so far, none of them to be checked again.
+        // All but the half character are checked and need no second look.
         assert_eq!(messages.pending.unwrap().text_checked, 498);
     }
 
