@@ -23,6 +23,8 @@ pub(super) enum Call {
     Range,
     /// Of the box with that index.
     Head(u32),
+    /// For the heads of no box.
+    Ping,
     List,
     /// Of the listed box with that index.
     Standing(u32),

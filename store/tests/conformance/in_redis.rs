@@ -23,10 +23,13 @@ pub struct Connection {
 
 impl Connection {
     pub fn open(redis: &Redis, config: RedisConfig) -> Connection {
-        let stream = TcpStream::connect((config.host.as_str(), redis.port())).expect("connected");
+        Connection::with_client(redis, RedisClient::new(config))
+    }
+
+    fn with_client(redis: &Redis, mut client: RedisClient) -> Connection {
+        let stream = TcpStream::connect(redis.address()).expect("connected");
         stream.set_read_timeout(Some(ANSWER_LIMIT)).expect("set");
         stream.set_nodelay(true).expect("set");
-        let mut client = RedisClient::new(config);
         client.connected(0);
         Connection {
             client,
@@ -34,6 +37,11 @@ impl Connection {
             began: Instant::now(),
             piece_bytes: usize::MAX,
         }
+    }
+
+    /// The same client on another connection.
+    pub fn reopen(self, redis: &Redis) -> Connection {
+        Connection::with_client(redis, self.client)
     }
 
     pub fn now_us(&self) -> u64 {

@@ -1,8 +1,11 @@
-//! One suite for all engines: the model, the store on disk, and a real Redis.
+//! One suite for all engines: the model, the store on disk, and a real Redis; and what befalls only
+//! one of them.
 
 mod in_redis;
+mod killed;
 mod on_disk;
 mod random;
+mod redis_faults;
 mod subject;
 mod suite;
 

@@ -1,4 +1,6 @@
-//! The embedded engine as a subject, in a folder of its own.
+//! The embedded engine as a subject.
+
+use std::path::Path;
 
 use crossbeam_channel::{Receiver, unbounded};
 use newim_proto::ids::ShardIndex;
@@ -13,15 +15,15 @@ pub struct OnDisk {
     handle: EmbeddedHandle,
     replies: Receiver<Vec<(StoreToken, StoreResult)>>,
     _thread: EmbeddedThread,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 const SHARD: ShardIndex = ShardIndex(3);
 
 impl OnDisk {
+    /// In a folder of its own. Its bounds are small, so that groups are split and the cache is emptied.
     pub fn new(settings: StoreSettings) -> OnDisk {
         let folder = tempfile::tempdir().expect("a folder");
-        // Small, so that groups are split and the cache is emptied.
         let config = EmbeddedConfig {
             settings,
             batch_commands_max: 64,
@@ -29,7 +31,15 @@ impl OnDisk {
             page_cache_bytes: 4 << 20,
             ..EmbeddedConfig::default()
         };
-        let store = EmbeddedStore::open(folder.path(), config).expect("opened");
+        let subject = OnDisk::open(folder.path(), config);
+        OnDisk {
+            _folder: Some(folder),
+            ..subject
+        }
+    }
+
+    pub fn open(folder: &Path, config: EmbeddedConfig) -> OnDisk {
+        let store = EmbeddedStore::open(folder, config).expect("opened");
         let handle = store.handle();
         let (sender, replies) = unbounded();
         let reply = move |shard, batch| {
@@ -40,7 +50,7 @@ impl OnDisk {
             handle,
             replies,
             _thread: store.start(reply).expect("started"),
-            _folder: folder,
+            _folder: None,
         }
     }
 }
@@ -48,15 +58,17 @@ impl OnDisk {
 impl Subject for OnDisk {
     fn run(&mut self, commands: Vec<Command>) -> Vec<StoreResult> {
         let count = commands.len();
-        let mut commands = commands
-            .into_iter()
-            .enumerate()
-            .map(|(at, command)| (StoreToken(at as u64), command));
-        loop {
-            let batch: Vec<_> = commands.by_ref().take(10).collect();
-            if batch.is_empty() {
-                break;
+        let mut batches = Vec::new();
+        for (at, command) in commands.into_iter().enumerate() {
+            if at % 10 == 0 {
+                batches.push(Vec::new());
             }
+            batches
+                .last_mut()
+                .expect("pushed above")
+                .push((StoreToken(at as u64), command));
+        }
+        for batch in batches {
             self.handle.submit(SHARD, batch).expect("room for these");
         }
         let mut results = Vec::new();

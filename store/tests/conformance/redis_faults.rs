@@ -1,0 +1,361 @@
+//! The Redis client against servers that restart, forget, refuse, run full, or vanish.
+
+use crate::in_redis::{Connection, config};
+use crate::subject::*;
+use newim_proto::log::{AppendKind, Command, Head, StoreError, StoreResult, StoreToken};
+use newim_store::redis::{RedisConfig, RedisFault};
+use newim_store::settings::StoreSettings;
+use newim_testkit::Redis;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+fn connect(redis: &Redis) -> Connection {
+    Connection::open(redis, config(redis, StoreSettings::default()))
+}
+
+/// One inline command past the client, as an operator would.
+fn operator(redis: &Redis, command: &str) -> String {
+    let mut stream = TcpStream::connect(redis.address()).expect("connected");
+    stream
+        .write_all(format!("{command}\r\nQUIT\r\n").as_bytes())
+        .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+fn chat(number: u64) -> Command {
+    Command::Append(append("a", "ann", AppendKind::Chat, number).client_id(&format!("m{number}")))
+}
+
+#[test]
+fn a_restarted_server_counts_on_in_a_new_epoch() {
+    let mut redis = Redis::start();
+    let mut connection = connect(&redis);
+    let before = connection
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    connection
+        .append(append("a", "ann", AppendKind::Chat, 2).client_id("m"))
+        .expect("appended");
+    connection.mark("a", "ann", 2, 1).expect("marked");
+    redis.restart();
+    let mut connection = connect(&redis);
+    assert_eq!(
+        connection.heads(&["a"]),
+        [Head {
+            epoch: before.epoch,
+            seq: 2
+        }],
+        "nothing was issued yet"
+    );
+    let mut again = append("a", "ann", AppendKind::Chat, 3).client_id("m");
+    again.digest = [2; 16];
+    let again = connection.append(again).expect("a duplicate");
+    assert_eq!(
+        (again.epoch, again.seq, again.duplicate),
+        (before.epoch, 2, true),
+        "as it was issued"
+    );
+    let after = connection
+        .append(append("a", "ann", AppendKind::Chat, 500))
+        .expect("appended");
+    assert_eq!((after.epoch, after.seq), (START_MS + 500, 3));
+    let next = connection
+        .append(append("a", "ann", AppendKind::Chat, 4))
+        .expect("appended");
+    assert_eq!((next.epoch, next.seq), (after.epoch, 4), "once per restart");
+    let entries = connection.range("a", "ann", 0).expect("a member").entries;
+    let epochs: Vec<u64> = entries.iter().map(|entry| entry.epoch).collect();
+    assert_eq!(
+        epochs,
+        [before.epoch, before.epoch, after.epoch, after.epoch],
+        "entries keep their own"
+    );
+    let state = connection.boxes("ann").remove(0);
+    assert_eq!(
+        (state.head.seq, state.delivered, state.read),
+        (4, 2, 1),
+        "what was held still counts"
+    );
+}
+
+#[test]
+fn an_epoch_goes_up_even_where_the_clock_went_back() {
+    let mut redis = Redis::start();
+    let before = connect(&redis)
+        .append(append("a", "ann", AppendKind::Join, 1000))
+        .expect("appended");
+    redis.restart();
+    let after = connect(&redis)
+        .append(append("a", "ann", AppendKind::Chat, 1))
+        .expect("appended");
+    assert_eq!(after.epoch, before.epoch + 1);
+}
+
+#[test]
+fn a_server_killed_in_flight_fails_all_that_it_did_not_answer() {
+    let mut redis = Redis::start();
+    let mut connection = connect(&redis);
+    connection
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    redis.pause();
+    for number in 0..100 {
+        connection.push(number, chat(number));
+    }
+    connection.send();
+    redis.kill();
+    let mut replies = Vec::new();
+    while connection.receive(&mut replies).expect("no garbage") {}
+    assert!(replies.is_empty(), "it was stopped before it could answer");
+    connection.client.closed(&mut replies);
+    let tokens: Vec<u64> = replies.iter().map(|(token, _)| token.0).collect();
+    assert_eq!(tokens, (0..100).collect::<Vec<_>>());
+    assert!(
+        replies
+            .iter()
+            .all(|(_, result)| matches!(result, Err(StoreError::Unavailable(_))))
+    );
+    let refused = connection.client.push(0, StoreToken(100), chat(100));
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable(_))),
+        "nothing is taken without a connection"
+    );
+    assert_eq!(
+        (
+            connection.client.in_flight(),
+            connection.client.take_output()
+        ),
+        (0, None)
+    );
+    redis.restart();
+    let mut connection = connect(&redis);
+    let retried = connection.run((0..100).map(chat).collect());
+    let seqs: Vec<u64> = retried
+        .into_iter()
+        .map(|result| appended(result.expect("appended")).seq)
+        .collect();
+    assert_eq!(
+        seqs,
+        (2..102).collect::<Vec<_>>(),
+        "a retry has each once, whether it was done or not"
+    );
+}
+
+#[test]
+fn one_client_serves_the_next_connection_too() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    connection
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    connection.push(7, chat(2));
+    let mut replies = Vec::new();
+    connection.client.closed(&mut replies);
+    assert_eq!(replies.len(), 1);
+    let mut connection = connection.reopen(&redis);
+    assert_eq!(
+        connection
+            .append(append("a", "ann", AppendKind::Chat, 3))
+            .expect("appended")
+            .seq,
+        2
+    );
+}
+
+#[test]
+fn a_silent_server_is_given_up_after_the_limit() {
+    let redis = Redis::start();
+    let limits = RedisConfig {
+        command_ms_max: 50,
+        ..config(&redis, StoreSettings::default())
+    };
+    let mut connection = Connection::open(&redis, limits);
+    connection.handshake().expect("let in");
+    assert_eq!(
+        connection.client.next_deadline(),
+        None,
+        "nothing is under way"
+    );
+    redis.pause();
+    connection
+        .client
+        .push(1_000_000, StoreToken(1), chat(1))
+        .expect("taken");
+    connection
+        .client
+        .push(1_000_900, StoreToken(2), chat(2))
+        .expect("taken");
+    assert_eq!(
+        connection.client.next_deadline(),
+        Some(1_050_000),
+        "the oldest counts"
+    );
+    assert_eq!(connection.client.on_deadline(1_049_999), Ok(()));
+    assert_eq!(
+        connection.client.on_deadline(1_050_000),
+        Err(RedisFault::TimedOut { ms_max: 50 })
+    );
+    redis.resume();
+}
+
+#[test]
+fn a_silent_handshake_is_given_up_too() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    assert_eq!(connection.client.next_deadline(), Some(2_000_000));
+    assert_eq!(
+        connection.client.on_deadline(2_000_000),
+        Err(RedisFault::TimedOut { ms_max: 2000 })
+    );
+}
+
+#[test]
+fn forgotten_scripts_are_loaded_again_and_nothing_is_overtaken() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    connection
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    assert!(operator(&redis, "SCRIPT FLUSH").starts_with("+OK"));
+    let mut commands: Vec<Command> = (2..200).map(chat).collect();
+    commands.push(Command::Append(append("b", "ann", AppendKind::Join, 1)));
+    commands.push(Command::Append(append("c", "ann", direct("bob"), 1)));
+    commands.push(Command::Boxes(uid("ann")));
+    let results = connection.run(commands);
+    let (chats, rest) = results.split_at(198);
+    for (at, result) in chats.iter().enumerate() {
+        assert_eq!(
+            appended(result.clone().expect("appended")).seq,
+            at as u64 + 2
+        );
+    }
+    assert!(rest.iter().all(Result::is_ok), "{rest:?}");
+}
+
+#[test]
+fn a_full_memory_is_an_error_and_never_an_acknowledgement() {
+    let redis = Redis::start_with(&["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"]);
+    let mut connection = connect(&redis);
+    connection
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    let mut acknowledged = 1;
+    let refused = loop {
+        let large =
+            append("a", "ann", AppendKind::Chat, acknowledged + 1).payload(payload(64 * 1024));
+        match connection.append(large) {
+            Ok(appended) => {
+                acknowledged += 1;
+                assert_eq!(appended.seq, acknowledged);
+            }
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 1000, "4 MB don't hold this");
+    };
+    assert!(
+        matches!(&refused, StoreError::Failed(text) if text.contains("OOM")),
+        "{refused:?}"
+    );
+    assert_eq!(
+        connection.heads(&["a"])[0].seq,
+        acknowledged,
+        "reads go on, and nothing was half done"
+    );
+    assert!(operator(&redis, "CONFIG SET maxmemory 100mb").starts_with("+OK"));
+    let next = connection
+        .append(append("a", "ann", AppendKind::Chat, 5000))
+        .expect("there is room");
+    assert_eq!(next.seq, acknowledged + 1);
+}
+
+#[test]
+fn a_password_is_needed_where_one_is_set() {
+    let redis = Redis::start();
+    assert!(operator(&redis, "CONFIG SET requirepass s3cret").starts_with("+OK"));
+    let refused = connect(&redis).handshake().expect_err("no password");
+    assert!(
+        matches!(&refused, RedisFault::Refused(text) if text.contains("NOAUTH")),
+        "{refused:?}"
+    );
+    let password = Some("wrong".to_owned());
+    let wrong = RedisConfig {
+        password,
+        ..config(&redis, StoreSettings::default())
+    };
+    let refused = Connection::open(&redis, wrong)
+        .handshake()
+        .expect_err("a wrong password");
+    assert!(
+        matches!(&refused, RedisFault::Refused(text) if text.contains("WRONGPASS")),
+        "{refused:?}"
+    );
+    let password = Some("s3cret".to_owned());
+    let right = RedisConfig {
+        password,
+        database: 3,
+        ..config(&redis, StoreSettings::default())
+    };
+    let mut connection = Connection::open(&redis, right);
+    connection
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    assert_eq!(connection.client.server().maxmemory_policy, "noeviction");
+}
+
+#[test]
+fn a_replica_is_no_place_to_write_to() {
+    let redis = Redis::start();
+    let mut before = connect(&redis);
+    before
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    assert!(operator(&redis, "REPLICAOF 127.0.0.1 1").starts_with("+OK"));
+    let result = before.append(append("a", "ann", AppendKind::Chat, 2));
+    assert!(
+        matches!(&result, Err(StoreError::Unavailable(text)) if text.contains("READONLY")),
+        "{result:?}"
+    );
+    let refused = connect(&redis).handshake().expect_err("a replica");
+    assert!(
+        matches!(&refused, RedisFault::Refused(text) if text.contains("replica")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn more_commands_than_the_bound_are_refused_at_once() {
+    let redis = Redis::start();
+    let limits = RedisConfig {
+        commands_max: 3,
+        ..config(&redis, StoreSettings::default())
+    };
+    let mut connection = Connection::open(&redis, limits);
+    for number in 0..3 {
+        connection.push(number, chat(number));
+    }
+    let refused = connection.client.push(0, StoreToken(3), chat(3));
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    let mut replies: Vec<(StoreToken, StoreResult)> = Vec::new();
+    while replies.len() < 3 {
+        connection.send();
+        assert!(connection.receive(&mut replies).expect("no garbage"));
+    }
+    connection
+        .client
+        .push(0, StoreToken(3), chat(3))
+        .expect("there is room again");
+}
+
+#[test]
+fn what_is_not_redis_is_told_at_once() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    let mut replies = Vec::new();
+    let fault = connection
+        .client
+        .feed(b"HTTP/1.1 400 Bad Request\r\n", &mut replies)
+        .expect_err("not Redis");
+    assert!(matches!(fault, RedisFault::Protocol(_)), "{fault:?}");
+}
