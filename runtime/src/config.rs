@@ -27,7 +27,9 @@ pub struct Config {
     pub sq_entries: u32,
     /// Entries of its completion queue; what doesn't fit waits in the kernel.
     pub cq_entries: u32,
-    /// Receive buffers of a shard: a power of two up to 32,768. When all are full, reading waits for the
+    /// Run the ring's task work only when the shard asks for it (Linux 6.1). Off: as on older kernels.
+    pub defer_taskrun: bool,
+    /// Receive buffers of a shard: a power of two up to 32,768. When all are in use, reading waits for the
     /// next batch.
     pub buffer_count: u16,
     pub buffer_bytes: u32,
@@ -52,6 +54,7 @@ impl Default for Config {
             conns_reserved: 64,
             sq_entries: 1024,
             cq_entries: 16_384,
+            defer_taskrun: true,
             buffer_count: 256,
             buffer_bytes: 2048,
             mesh_capacity: 1024,

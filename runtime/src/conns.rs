@@ -44,6 +44,8 @@ pub(crate) mod bits {
     pub const EOF: u16 = 1 << 10;
     /// A send moved on since the closing deadline was set.
     pub const PROGRESS: u16 = 1 << 11;
+    /// Stands in the queue for a receive buffer.
+    pub const QUEUED: u16 = 1 << 12;
 }
 
 /// Why it closes; an errno where it is positive.

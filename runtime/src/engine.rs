@@ -32,8 +32,11 @@ pub(crate) struct Engine<M> {
     pub hand_out_count: u32,
     /// When closing connections are cut off; all wait equally long, so this is in order.
     pub closing: VecDeque<(u64, ConnId)>,
-    /// Found no receive buffer; tried again when the batch has given its buffers back.
-    pub starved: Vec<ConnId>,
+    /// Readable, and waiting for a receive buffer.
+    pub starved: VecDeque<ConnId>,
+    /// Receive buffers that no receive is on its way for. Asking for more than there are would fail, and
+    /// trying again and again costs the square of the connections that are readable at once.
+    pub buffers_free: u32,
     /// Ended without ever having a slot, so that no CLOSE completes for them.
     pub slotless: Vec<ConnId>,
     /// Ready to change their id within this shard (handed over to itself).
@@ -50,6 +53,7 @@ pub(crate) struct Limits {
     pub conns_max: u32,
     /// Accepting stops at so many connections.
     pub accept_max: u32,
+    pub buffer_count: u32,
     pub linger_us: u64,
     pub backlog: i32,
 }
@@ -70,7 +74,8 @@ impl<M> Engine<M> {
             hand_outs: HashMap::new(),
             hand_out_count: 0,
             closing: VecDeque::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
+            buffers_free: limits.buffer_count,
             slotless: Vec::new(),
             moving: Vec::new(),
             limits,
@@ -103,7 +108,6 @@ impl<M> Engine<M> {
             || self.mesh.has_mail()
             || !self.slotless.is_empty()
             || !self.moving.is_empty()
-            || !self.starved.is_empty()
     }
 
     /// When `expire` has something to do, in `Now::mono_us`.
@@ -121,7 +125,7 @@ impl<M> Engine<M> {
     /// At the end of each batch: what was found out goes to the kernel and the other shards with the
     /// next enter.
     pub fn end_batch(&mut self) {
-        self.retry_starved();
+        self.read_starved();
         self.announce_mail();
         self.stats.conns_now = self.conns.len() as u64;
         self.stats.sqes = self.ring.counts.sqes;

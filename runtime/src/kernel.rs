@@ -98,8 +98,9 @@ pub(crate) fn pin_thread(core: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel every operation that the engine uses?
-pub(crate) fn check_ring(uring: &IoUring) -> Result<(), StartError> {
+/// May this process use io_uring, and has the kernel every operation that the engine uses?
+pub(crate) fn check_io_uring() -> Result<(), StartError> {
+    let uring = IoUring::new(2).map_err(ring_error)?;
     let too_old = |missing: &'static str| StartError::KernelTooOld {
         release: release(),
         missing,

@@ -62,10 +62,17 @@ impl<M> Engine<M> {
         if !matches!(conn.phase, Phase::Open | Phase::Lingering) {
             return;
         }
-        if conn.has(bits::RECV) {
+        if conn.has(bits::RECV | bits::QUEUED) {
             conn.set(bits::READABLE);
             return;
         }
+        if self.buffers_free == 0 {
+            conn.set(bits::QUEUED);
+            self.starved.push_back(id);
+            self.stats.recv_no_buffer += 1;
+            return;
+        }
+        self.buffers_free -= 1;
         conn.clear(bits::READABLE);
         conn.set(bits::RECV);
         let entry = opcode::Recv::new(types::Fixed(conn.slot), std::ptr::null_mut(), 0)
@@ -110,9 +117,15 @@ impl<M> Engine<M> {
         }
     }
 
-    pub fn retry_starved(&mut self) {
-        for id in std::mem::take(&mut self.starved) {
-            self.read(id);
+    /// In the order in which they became readable, as far as the buffers go.
+    pub fn read_starved(&mut self) {
+        while self.buffers_free > 0
+            && let Some(id) = self.starved.pop_front()
+        {
+            if let Some(conn) = self.conns.live(id) {
+                conn.clear(bits::QUEUED);
+                self.read(id);
+            }
         }
     }
 
@@ -133,6 +146,7 @@ impl<D: Driver> Shard<D> {
     pub(crate) fn on_recv(&mut self, token: Token, completion: Completion) {
         let buffer = cqueue::buffer_select(completion.flags);
         let id = token.conn();
+        self.engine.buffers_free += 1;
         if let Some(conn) = self.engine.conns.live(id) {
             conn.clear(bits::RECV);
             let phase = conn.phase;
@@ -142,10 +156,8 @@ impl<D: Driver> Shard<D> {
                 }
                 (None, _) => self.received_eof(id, phase),
                 (Some(libc::EAGAIN | libc::EINTR), _) => {}
-                (Some(libc::ENOBUFS), _) => {
-                    self.engine.stats.recv_no_buffer += 1;
-                    self.engine.starved.push(id);
-                }
+                // Submitted in the middle of a batch, before its buffers were given back.
+                (Some(libc::ENOBUFS), _) => conn.set(bits::READABLE),
                 (Some(errno), _) => self.receive_failed(id, phase, errno),
             }
             self.read_on(id, cqueue::sock_nonempty(completion.flags));

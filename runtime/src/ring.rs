@@ -9,6 +9,7 @@ use std::time::Duration;
 use io_uring::squeue::Entry;
 use io_uring::{IoUring, cqueue};
 
+use crate::config::Config;
 use crate::enter::{self, RingHandle};
 use crate::kernel::{KernelReport, ring_error};
 use crate::start::StartError;
@@ -50,12 +51,8 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// Makes the ring with the best flags that the kernel grants; `report` gets what was refused.
-    pub fn new(
-        sq_entries: u32,
-        cq_entries: u32,
-        report: &mut KernelReport,
-    ) -> Result<Ring, StartError> {
-        let uring = build(sq_entries, cq_entries, report)?;
+    pub fn new(config: &Config, report: &mut KernelReport) -> Result<Ring, StartError> {
+        let uring = build(config, report)?;
         let fd = uring.as_raw_fd();
         let handle = match enter::register_ring(fd) {
             Ok(handle) => {
@@ -160,12 +157,8 @@ impl Drop for Ring {
     }
 }
 
-/// Tries the flags from best to least; what every mode needs is checked by `kernel::check_ring`.
-fn build(
-    sq_entries: u32,
-    cq_entries: u32,
-    report: &mut KernelReport,
-) -> Result<IoUring, StartError> {
+/// Tries the flags from best to least. What every mode needs is checked by `kernel::check_io_uring`.
+fn build(config: &Config, report: &mut KernelReport) -> Result<IoUring, StartError> {
     type Mode = (&'static str, fn(&mut io_uring::Builder));
     const MODES: [Mode; 3] = [
         ("SINGLE_ISSUER|DEFER_TASKRUN", |builder| {
@@ -178,26 +171,29 @@ fn build(
             builder.setup_coop_taskrun();
         }),
     ];
-    let mut last = None;
-    for (name, set) in MODES {
+    let modes = if config.defer_taskrun {
+        &MODES[..]
+    } else {
+        &MODES[1..]
+    };
+    for (name, set) in modes {
         let mut builder = IoUring::builder();
         builder
-            .setup_cqsize(cq_entries)
+            .setup_cqsize(config.cq_entries)
             .setup_clamp()
             .setup_submit_all()
             .dontfork();
         set(&mut builder);
-        match builder.build(sq_entries) {
+        match builder.build(config.sq_entries) {
             Ok(uring) => {
                 report.used.extend([name, "SUBMIT_ALL"]);
                 return Ok(uring);
             }
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 report.refused.push((name, libc::EINVAL));
-                last = Some(error);
             }
             Err(error) => return Err(ring_error(error)),
         }
     }
-    Err(ring_error(last.expect("each mode was refused")))
+    Err(ring_error(io::Error::from_raw_os_error(libc::EINVAL)))
 }

@@ -114,6 +114,7 @@ impl<D: Driver> Shard<D> {
             .next_deadline()
             .is_some_and(|deadline| deadline <= self.engine.now.mono_us);
         self.engine.ring.take(BATCH_MAX, completions);
+        self.engine.stats.cqes += completions.len() as u64;
         let mut events = completions.len();
         for completion in completions.drain(..) {
             self.complete(completion);
@@ -126,7 +127,6 @@ impl<D: Driver> Shard<D> {
             return false;
         }
         self.engine.expire();
-        self.engine.stats.cqes += events as u64;
         self.engine.stats.batches += 1;
         self.flush();
         true

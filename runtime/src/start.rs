@@ -145,6 +145,8 @@ where
 {
     config.check()?;
     kernel::check_memlock()?;
+    // Before glommio tries, whose errors tell nobody what to do.
+    kernel::check_io_uring()?;
     let cores = if config.pin {
         kernel::allowed_cores().map_err(StartError::Limits)?
     } else {
@@ -352,8 +354,7 @@ fn build<D: Driver, F>(
         release: kernel::release(),
         ..KernelReport::default()
     };
-    let ring = Ring::new(config.sq_entries, config.cq_entries, &mut report)?;
-    kernel::check_ring(ring.uring())?;
+    let ring = Ring::new(config, &mut report)?;
     ring.uring()
         .submitter()
         .register_files_sparse(plan.conns_max)
@@ -365,6 +366,7 @@ fn build<D: Driver, F>(
     let limits = Limits {
         conns_max: plan.conns_max,
         accept_max: plan.conns_max - reserved,
+        buffer_count: u32::from(config.buffer_count),
         linger_us: config.linger_ms * 1000,
         backlog: config.backlog as i32,
     };

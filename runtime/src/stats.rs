@@ -15,7 +15,7 @@ pub struct EngineStats {
     pub polls: u64,
     pub recvs: u64,
     pub recv_bytes: u64,
-    /// Receives that found no free buffer, and were tried again.
+    /// Times a readable connection had to wait for a receive buffer.
     pub recv_no_buffer: u64,
     pub sends: u64,
     pub send_bytes: u64,

@@ -87,6 +87,49 @@ fn a_long_stream_comes_back_whole_through_few_and_small_buffers() {
 }
 
 #[test]
+fn more_readable_connections_than_buffers_take_turns() {
+    let runtime = start_echo(Config {
+        buffer_count: 4,
+        ..config(1)
+    });
+    let mut streams: Vec<_> = (0..300).map(|_| client(runtime.addrs[0])).collect();
+    for round in 0..5 {
+        for stream in &mut streams {
+            write!(stream, "round {round}").expect("sent");
+        }
+        for stream in &mut streams {
+            expect(stream, format!("round {round}").as_bytes());
+        }
+    }
+    stop_echo(runtime);
+}
+
+#[test]
+fn an_older_kernels_task_work_serves_as_well() {
+    let runtime = start_echo(Config {
+        defer_taskrun: false,
+        ..config(2)
+    });
+    assert!(
+        !runtime.kernel.used.contains(&"SINGLE_ISSUER|DEFER_TASKRUN"),
+        "{:?}",
+        runtime.kernel
+    );
+    let mut streams: Vec<_> = (0..50).map(|_| client(runtime.addrs[0])).collect();
+    // The second round finds the shards asleep in glommio.
+    for round in 0..2 {
+        for stream in &mut streams {
+            write!(stream, "round {round}").expect("sent");
+        }
+        for stream in &mut streams {
+            expect(stream, format!("round {round}").as_bytes());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
+    stop_echo(runtime);
+}
+
+#[test]
 fn more_shards_than_cores_all_serve() {
     let shards = 2 * std::thread::available_parallelism().map_or(4, usize::from) as u16 + 3;
     let runtime = start_echo(config(shards));
