@@ -15,7 +15,8 @@ pub enum Command {
     Range(Range),
     /// Heads of boxes, in the order asked.
     Heads(Vec<BoxId>),
-    /// All boxes of a user, with marks and heads.
+    /// All boxes of a user, with marks and heads. They may be newer than the commands before this one
+    /// left them, never older.
     Boxes(Uid),
     Mark(Mark),
 }

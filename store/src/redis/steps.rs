@@ -257,10 +257,9 @@ impl RedisClient {
         };
         let next = match append.kind {
             AppendKind::Join if is_member => Some(Call::ConfirmJoin),
-            // A repeated JOIN whose sender has left since.
-            AppendKind::Join => None,
-            AppendKind::Quit => Some(Call::Unlist),
-            AppendKind::Chat | AppendKind::Direct { .. } => None,
+            AppendKind::Quit if !is_member => Some(Call::Unlist),
+            // Also a repeated JOIN whose sender has left since, or a QUIT whose sender is back.
+            _ => None,
         };
         operation.progress = Progress::Appended(appended);
         if let Some(call) = next {
