@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod counters;
+#[cfg(feature = "driver")]
+pub mod driver;
 mod events;
 mod fault;
 mod holds;

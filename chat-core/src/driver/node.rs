@@ -1,0 +1,113 @@
+//! One shard of `newim chat`: a [`ChatDriver`] alone with its engine, told of routes by the control
+//! thread, and telling it its counters.
+
+use std::sync::{Arc, Mutex};
+
+use newim_proto::routes::RouteTable;
+use newim_runtime::{Driver, EngineStats, Event, Io};
+
+use super::{ChatDriver, ChatMail, WireCounters};
+use crate::{ChatCounters, Settings};
+
+/// The exchange address among `Config::listeners`.
+const EXCHANGE: usize = 0;
+/// Counters are as old as that at most while there is work, and exact when there is none.
+const SNAPSHOT_US_MIN: u64 = 100_000;
+
+/// From the control thread.
+#[derive(Debug)]
+pub enum ChatControl {
+    Routes(Arc<RouteTable>),
+    /// Leave: `ChatSnapshot::drained` says when every gateway has gone.
+    Drain,
+    /// End this shard now.
+    Stop,
+}
+
+/// What the control thread shows of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct ChatSnapshot {
+    pub shard: ChatCounters,
+    pub wire: WireCounters,
+    pub engine: EngineStats,
+    pub drained: bool,
+}
+
+pub struct ChatNode {
+    chat: ChatDriver,
+    snapshot: Arc<Mutex<ChatSnapshot>>,
+    snapshot_us: u64,
+    /// Since the last snapshot.
+    changed: bool,
+}
+
+impl ChatNode {
+    pub fn new(settings: Settings, snapshot: Arc<Mutex<ChatSnapshot>>) -> ChatNode {
+        ChatNode {
+            chat: ChatDriver::new(settings),
+            snapshot,
+            snapshot_us: 0,
+            changed: true,
+        }
+    }
+
+    fn publish_counters(&mut self, io: &Io<'_, ChatMail>) {
+        let (shard, wire) = self.chat.counters();
+        let drained = self.chat.is_drained();
+        let snapshot = ChatSnapshot {
+            shard,
+            wire,
+            engine: *io.stats(),
+            drained,
+        };
+        *self
+            .snapshot
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = snapshot;
+        (self.snapshot_us, self.changed) = (io.now().mono_us, false);
+    }
+}
+
+impl Driver for ChatNode {
+    type Mail = ChatMail;
+    type Control = ChatControl;
+
+    /// Panics where it can't listen: the address was checked before, and a shard without it is of no use.
+    fn started(&mut self, io: &mut Io<'_, ChatMail>) {
+        io.accept(EXCHANGE)
+            .expect("the exchange address was free when the node started");
+    }
+
+    fn event(&mut self, io: &mut Io<'_, ChatMail>, event: Event<'_, ChatMail, ChatControl>) {
+        self.changed = true;
+        match event {
+            Event::Received { conn, bytes } => self.chat.received(io, conn, bytes),
+            Event::Sent { conn, buf } => self.chat.sent(conn, buf),
+            Event::Accepted { conn, .. } => self.chat.opened(io.now(), conn),
+            Event::Closed { conn, .. } => self.chat.closed(io.now(), conn),
+            Event::HandedOver { conn, from, tag } => self.chat.handed_over(io, conn, from, tag),
+            Event::Mail { from, mail } => self.chat.mail(io, from, mail),
+            Event::Control(ChatControl::Routes(table)) => self.chat.routes(io.now(), table),
+            Event::Control(ChatControl::Drain) => self.chat.drain(io.now()),
+            Event::Control(ChatControl::Stop) => io.stop(),
+            Event::Connected { .. } => unreachable!("a chat node connects to nobody"),
+        }
+    }
+
+    fn flush(&mut self, io: &mut Io<'_, ChatMail>) {
+        self.chat.flush(io);
+        let due = io.now().mono_us >= self.snapshot_us + SNAPSHOT_US_MIN;
+        if self.changed && (due || self.chat.is_drained()) {
+            self.publish_counters(io);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let snapshot_us = self.changed.then_some(self.snapshot_us + SNAPSHOT_US_MIN);
+        self.chat
+            .next_deadline()
+            .into_iter()
+            .chain(snapshot_us)
+            .min()
+    }
+}
