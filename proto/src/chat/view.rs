@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn groups_nest_as_deep_as_prost_reads_them_inside_a_status_too() {
         let nested = |depth: usize| {
-            let groups = [vec![0xa3, 1].repeat(depth), vec![0xa4, 1].repeat(depth)].concat();
+            let groups = [[0xa3, 1].repeat(depth), [0xa4, 1].repeat(depth)].concat();
             let mut bytes = with(&[]);
             put_bytes(&mut bytes, field::STATUS, &groups);
             bytes
