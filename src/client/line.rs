@@ -11,7 +11,7 @@ use super::wire;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
     /// A stored message of a box.
-    Message(ChatMessage),
+    Message(Box<ChatMessage>),
     Notice(String),
     Error(String),
 }
@@ -94,7 +94,12 @@ mod tests {
             ts_ms: Some(3_723_000),
             ..message
         };
-        render(&Line::Message(stored), "alice", &TimeZone::UTC, false)
+        render(
+            &Line::Message(Box::new(stored)),
+            "alice",
+            &TimeZone::UTC,
+            false,
+        )
     }
 
     #[test]

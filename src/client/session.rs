@@ -22,7 +22,7 @@ const UNACKNOWLEDGED_MAX: usize = 256;
 
 #[derive(Debug, PartialEq)]
 pub enum Output {
-    Send(ChatMessage),
+    Send(Box<ChatMessage>),
     Show(Line),
     /// This connection is over; make the next not before so long.
     Reconnect {
@@ -422,18 +422,18 @@ impl Session {
         }
         if self.listed == Listed::No {
             self.listed = Listed::Asked;
-            self.outputs.push_back(Output::Send(wire::list()));
+            self.outputs.push_back(Output::Send(Box::new(wire::list())));
         }
         if self.listed != Listed::Yes {
             return;
         }
         for message in self.outgoing.take_due(now_ms) {
-            self.outputs.push_back(Output::Send(message));
+            self.outputs.push_back(Output::Send(Box::new(message)));
         }
         for (boxid, log) in &mut self.boxes {
             if let Some((epoch, mark)) = log.begin_pull() {
                 self.outputs
-                    .push_back(Output::Send(wire::pull(boxid, epoch, mark)));
+                    .push_back(Output::Send(Box::new(wire::pull(boxid, epoch, mark))));
             }
         }
     }
@@ -442,7 +442,7 @@ impl Session {
         if message.op() == ChatOp::Chat {
             self.shown += 1;
         }
-        self.show(Line::Message(message));
+        self.show(Line::Message(Box::new(message)));
     }
 
     fn notice(&mut self, text: &str) {

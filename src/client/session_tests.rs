@@ -13,7 +13,7 @@ fn sent(session: &mut Session) -> Vec<ChatMessage> {
     drain(session)
         .into_iter()
         .filter_map(|output| match output {
-            Output::Send(message) => Some(message),
+            Output::Send(message) => Some(*message),
             _ => None,
         })
         .collect()
