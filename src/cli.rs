@@ -19,17 +19,20 @@ const STYLES: Styles = Styles::styled()
 
 const EXAMPLES: &str = "\
 Examples:
-  newim                                              a whole NewIM on this machine, data in ./newim-data
+  newim                         a whole NewIM on this machine, data in ./newim-data
   newim client ws://127.0.0.1:8180 --uid alice --box lobby
-                                                     talk to it (open a second terminal for bob)
+                                talk to it (bob does so in a second terminal)
   newim gateway --zookeeper zk1,zk2,zk3 --redis redis://cache:6379
-                                                     a gateway of a cluster
-  newim chat --zookeeper zk1,zk2,zk3                 a chat node of the same cluster
-  newim check-config newim.toml                      is the file right, and what does it come to?
-  curl http://127.0.0.1:8182/metrics                 what a node is doing
+                                a gateway of a cluster
+  newim chat --zookeeper zk1,zk2,zk3
+                                a chat node of the same cluster
+  newim check-config newim.toml is the file right, and what does it come to?
+  curl http://127.0.0.1:8182/metrics
+                                what a node is doing
 
-Settings come from flags, then NEWIM_* variables (NEWIM_LISTEN, NEWIM_LIMITS_MESSAGE_BYTES_MAX, …), then
-the file of --config, then the defaults. Once a node serves, it prints one line on stdout:
+Settings come from flags, then NEWIM_* variables (NEWIM_LISTEN,
+NEWIM_LIMITS_MESSAGE_BYTES_MAX, …), then the file of --config, then the defaults.
+Once a node serves, it prints one line on stdout:
   ready ws=127.0.0.1:8180 exchange=127.0.0.1:8181 admin=127.0.0.1:8182
 SIGTERM or Ctrl-C drains it; a second one ends it at once.
 
@@ -86,15 +89,15 @@ pub struct NodeFlags {
     #[arg(long, value_name = "IP:PORT", help_heading = "Addresses")]
     admin: Option<String>,
     /// Where a standalone node keeps its messages [default: ./newim-data]
-    #[arg(long, value_name = "DIR", help_heading = "Storage", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", help_heading = "Cluster and storage", value_hint = ValueHint::DirPath)]
     data_dir: Option<String>,
     /// ZooKeeper's servers, where nodes find each other: HOST[:PORT],…[/PATH]
-    #[arg(long, value_name = "SERVERS", help_heading = "Storage")]
+    #[arg(long, value_name = "SERVERS", help_heading = "Cluster and storage")]
     zookeeper: Option<String>,
     /// Redis, where gateways keep messages: redis://[USER:PASSWORD@]HOST[:PORT][/DB]
     ///
     /// Processes of this machine can read a password in a flag; NEWIM_REDIS or the file hide it.
-    #[arg(long, value_name = "URL", help_heading = "Storage", value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "URL", help_heading = "Cluster and storage", value_hint = ValueHint::Url)]
     redis: Option<String>,
     /// Threads that hold connections, pinned to the cores in turn [default: one per core]
     #[arg(long, value_name = "N")]

@@ -30,6 +30,8 @@ enum Output {
         _modes: Modes,
     },
     Pipe,
+    #[cfg(test)]
+    Kept(Arc<Mutex<Vec<String>>>),
 }
 
 /// Lines as they are typed; None at the end of the input.
@@ -64,6 +66,12 @@ impl Screen {
                 let text = line::render(line, &self.me, &self.zone, *colour);
                 printer.print(format!("{text}\n")).map_err(io::Error::other)
             }
+            #[cfg(test)]
+            Output::Kept(kept) => {
+                let text = line::render(line, &self.me, &self.zone, false);
+                kept.lock().expect("its holders don't panic").push(text);
+                Ok(())
+            }
             Output::Pipe => {
                 let text = line::render(line, &self.me, &self.zone, false);
                 match line {
@@ -76,6 +84,24 @@ impl Screen {
                 }
             }
         }
+    }
+
+    /// A screen that keeps what it is shown, and the end that types.
+    #[cfg(test)]
+    pub fn kept(me: &str) -> (Self, Lines, mpsc::Sender<String>, Arc<Mutex<Vec<String>>>) {
+        let (sender, lines) = mpsc::channel(LINES_AHEAD_MAX);
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let output = Output::Kept(Arc::clone(&kept));
+        (
+            Self {
+                me: me.to_owned(),
+                zone: TimeZone::UTC,
+                output,
+            },
+            lines,
+            sender,
+            kept,
+        )
     }
 
     /// From the next line on.

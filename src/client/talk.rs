@@ -281,3 +281,7 @@ impl Talk {
         self.started.elapsed().as_millis() as u64
     }
 }
+
+#[cfg(test)]
+#[path = "talk_tests.rs"]
+mod tests;

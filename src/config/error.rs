@@ -149,9 +149,6 @@ impl ConfigError {
             ConfigError::UnknownVariable { .. } => {
                 Some("unset it; every NEWIM_ variable names a key, as in `newim --help`".into())
             }
-            ConfigError::Unreadable { .. } => {
-                Some("`newim check-config FILE` tells what is wrong with a file".into())
-            }
             _ => None,
         }
     }

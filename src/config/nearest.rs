@@ -44,9 +44,9 @@ fn last_segment(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(_, last)| last)
 }
 
-/// Two slips, or one in three characters, still make the same word; more is another word.
+/// One slip in three characters still makes the same word; more makes another.
 fn nearest<'a, T>(unknown: &str, known: impl Iterator<Item = (&'a str, T)>) -> Option<(usize, T)> {
-    let slips_max = (unknown.len() / 3).max(2);
+    let slips_max = (unknown.len() / 3).max(1);
     known
         .map(|(name, what)| (strsim::damerau_levenshtein(unknown, name), what))
         .min_by_key(|(slips, _)| *slips)
@@ -81,5 +81,10 @@ mod tests {
         assert_eq!(key("favourite_colour"), None);
         assert_eq!(section("x509"), None);
         assert_eq!(variable("NEWIM_FAVOURITE_COLOUR"), None);
+        assert_eq!(
+            variable("NEWIM_FOO"),
+            None,
+            "short words are near to everything"
+        );
     }
 }
