@@ -8,7 +8,8 @@ use newim_proto::chat::reply::{self, Ack, ErrorReply};
 use newim_proto::ids::{BoxId, ConnId, Origin, Topic, Uid};
 use newim_proto::link::{Carries, Delivery};
 use newim_proto::log::{
-    AppendKind, Appended, BoxState, Command, Entries, Head, Reply, StoreError, StoreResult, StoreToken,
+    AppendKind, Appended, BoxState, Command, Entries, Head, Reply, StoreError, StoreResult,
+    StoreToken,
 };
 use newim_proto::schema::ErrorCode;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
@@ -22,19 +23,36 @@ const LIST_BOXES_PER_MESSAGE: usize = 256;
 
 impl GatewayShard {
     pub(crate) fn stored(&mut self, token: StoreToken, result: StoreResult) {
-        let Some(pending) = self.pending.remove(token) else { return };
+        let Some(pending) = self.pending.remove(token) else {
+            return;
+        };
         let conn = pending.conn();
         if let Some(session) = conn.and_then(|conn| self.sessions.get(conn)) {
             session.commands -= 1;
         }
         match (pending, result) {
-            (Pending::Append(append), Ok(Reply::Appended(appended))) => self.appended(*append, appended),
+            (Pending::Append(append), Ok(Reply::Appended(appended))) => {
+                self.appended(*append, appended)
+            }
             (Pending::Append(append), Err(error)) => self.append_failed(*append, &error),
-            (Pending::Connect { conn, uid }, Ok(Reply::Boxes(boxes))) => self.connected(conn, &uid, &boxes),
+            (Pending::Connect { conn, uid }, Ok(Reply::Boxes(boxes))) => {
+                self.connected(conn, &uid, &boxes)
+            }
             (Pending::Connect { conn, .. }, Err(_)) => self.connect_failed(conn),
-            (Pending::List { conn, uid }, Ok(Reply::Boxes(boxes))) => self.listed(conn, &uid, &boxes),
-            (Pending::Pull { conn, boxid }, Ok(Reply::Entries(entries))) => self.pulled(conn, &boxid, &entries),
-            (Pending::Replay { conn, boxid, box_topic }, result) => {
+            (Pending::List { conn, uid }, Ok(Reply::Boxes(boxes))) => {
+                self.listed(conn, &uid, &boxes)
+            }
+            (Pending::Pull { conn, boxid }, Ok(Reply::Entries(entries))) => {
+                self.pulled(conn, &boxid, &entries)
+            }
+            (
+                Pending::Replay {
+                    conn,
+                    boxid,
+                    box_topic,
+                },
+                result,
+            ) => {
                 self.replayed(conn, &boxid, box_topic, result);
             }
             (Pending::Settle { topics }, Ok(Reply::Heads(heads))) => self.heads(&topics, &heads),
@@ -53,23 +71,40 @@ impl GatewayShard {
     }
 
     fn appended(&mut self, append: PendingAppend, appended: Appended) {
-        self.counters.append_latency.record(self.now.mono_us - append.sent_us);
-        let head = Head { epoch: appended.epoch, seq: appended.seq };
+        self.counters
+            .append_latency
+            .record(self.now.mono_us - append.sent_us);
+        let head = Head {
+            epoch: appended.epoch,
+            seq: appended.seq,
+        };
         let box_topic = Topic::of_box(append.boxid.as_str());
         match &append.kind {
             // Its own JOIN reaches it as well, so its stream starts right before.
             AppendKind::Join => {
-                let base = Head { seq: head.seq.saturating_sub(1), ..head };
+                let base = Head {
+                    seq: head.seq.saturating_sub(1),
+                    ..head
+                };
                 self.subscribe(append.conn, &append.boxid, base);
             }
             AppendKind::Quit | AppendKind::Chat | AppendKind::Direct { .. } => {}
         }
         self.acknowledge(&append, &appended);
         let payload = self.final_payload(&append, &appended);
-        let delivery =
-            Delivery { topic: box_topic, box_topic, epoch: head.epoch, seq: head.seq, skip: None, carries: Carries::Message, payload };
+        let delivery = Delivery {
+            topic: box_topic,
+            box_topic,
+            epoch: head.epoch,
+            seq: head.seq,
+            skip: None,
+            carries: Carries::Message,
+            payload,
+        };
         match &append.kind {
-            AppendKind::Direct { receiver } => self.publish_direct(&append, receiver, delivery, appended.has_members),
+            AppendKind::Direct { receiver } => {
+                self.publish_direct(&append, receiver, delivery, appended.has_members)
+            }
             AppendKind::Join | AppendKind::Quit | AppendKind::Chat => self.publish(delivery),
         }
         if append.kind == AppendKind::Quit {
@@ -86,14 +121,29 @@ impl GatewayShard {
         delivery: Delivery,
         has_members: bool,
     ) {
-        let origin = Origin { node: self.settings.node, shard: self.settings.shard, conn: append.conn };
+        let origin = Origin {
+            node: self.settings.node,
+            shard: self.settings.shard,
+            conn: append.conn,
+        };
         let sender_topic = Topic::of_user(append.sender.as_str());
-        self.publish(Delivery { topic: sender_topic, skip: Some(origin), ..delivery.clone() });
+        self.publish(Delivery {
+            topic: sender_topic,
+            skip: Some(origin),
+            ..delivery.clone()
+        });
         if *receiver != append.sender {
-            self.publish(Delivery { topic: Topic::of_user(receiver.as_str()), ..delivery.clone() });
+            self.publish(Delivery {
+                topic: Topic::of_user(receiver.as_str()),
+                ..delivery.clone()
+            });
         }
         if has_members {
-            self.publish(Delivery { carries: Carries::Gap, payload: Arc::from([]), ..delivery });
+            self.publish(Delivery {
+                carries: Carries::Gap,
+                payload: Arc::from([]),
+                ..delivery
+            });
         }
     }
 
@@ -184,10 +234,18 @@ impl GatewayShard {
     /// The store is back: who connected without it gets its boxes now.
     pub(crate) fn store_up(&mut self) {
         for conn in std::mem::take(&mut self.unsubscribed) {
-            let Some(session) = self.sessions.get(conn) else { continue };
+            let Some(session) = self.sessions.get(conn) else {
+                continue;
+            };
             session.flags.unsubscribed = false;
             if let Some(uid) = session.uid().cloned() {
-                self.command(Pending::Connect { conn, uid: uid.clone() }, Command::Boxes(uid));
+                self.command(
+                    Pending::Connect {
+                        conn,
+                        uid: uid.clone(),
+                    },
+                    Command::Boxes(uid),
+                );
             }
         }
         self.settle_again();
@@ -195,20 +253,26 @@ impl GatewayShard {
     }
 
     fn listed(&mut self, conn: ConnId, uid: &Uid, boxes: &[BoxState]) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         session.flags.listed_early = true; // until the user's own topic settles
         let parts = boxes.len().div_ceil(LIST_BOXES_PER_MESSAGE).max(1);
         for part in 0..parts {
             let from = part * LIST_BOXES_PER_MESSAGE;
             let to = boxes.len().min(from + LIST_BOXES_PER_MESSAGE);
-            self.answer(conn, |out| reply::write_list(out, uid, &boxes[from..to], part + 1 == parts));
+            self.answer(conn, |out| {
+                reply::write_list(out, uid, &boxes[from..to], part + 1 == parts)
+            });
         }
     }
 
     fn pulled(&mut self, conn: ConnId, boxid: &BoxId, entries: &Entries) {
         self.push_entries(conn, entries);
         let head = entries.head;
-        self.answer(conn, |out| reply::write_pull_end(out, boxid.as_str(), head, entries.scanned_to));
+        self.answer(conn, |out| {
+            reply::write_pull_end(out, boxid.as_str(), head, entries.scanned_to)
+        });
     }
 
     /// Stored messages, each with its position, as binary frames.
@@ -242,11 +306,15 @@ fn error_text(error: &StoreError) -> String {
     match error {
         StoreError::NotAMember => "not a member of the box: JOIN it first".to_owned(),
         StoreError::ClientIdReused => "this client_id was used with another payload".to_owned(),
-        StoreError::BadSeq { head } => format!("seq is beyond the head of the box, which is {head}"),
+        StoreError::BadSeq { head } => {
+            format!("seq is beyond the head of the box, which is {head}")
+        }
         StoreError::TooManyBoxes => "the user has too many boxes: QUIT some first".to_owned(),
         StoreError::Unavailable(_) => {
             "the message store can't be reached: try again under the same client_id".to_owned()
         }
-        StoreError::Failed(_) => "the message store failed: try again under the same client_id".to_owned(),
+        StoreError::Failed(_) => {
+            "the message store failed: try again under the same client_id".to_owned()
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! What a gateway shard counts: plain integers, bumped in place; the driver publishes copies.
 
 /// Upper bounds of the append-latency buckets, microseconds; one more bucket takes the rest.
-pub const APPEND_BUCKETS_US: [u64; 14] =
-    [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 5_000_000];
+pub const APPEND_BUCKETS_US: [u64; 14] = [
+    100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000,
+    1_000_000, 5_000_000,
+];
 
 /// A histogram of fixed buckets: command out to reply in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +50,8 @@ counters! {
     upgrades_refused_426,
     upgrades_refused_431,
     upgrades_refused_other,
-    /// By the close code that we sent.
+    /// By the code of our close frame (the peer's own, when it closed first).
+    closed_normal_1000,
     closed_protocol_error_1002,
     closed_unsupported_1003,
     closed_invalid_payload_1007,

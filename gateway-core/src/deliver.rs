@@ -36,7 +36,10 @@ impl GatewayShard {
             return;
         }
         if entry.boxid.is_some() {
-            entry.head = Head { epoch: delivery.epoch, seq: delivery.seq };
+            entry.head = Head {
+                epoch: delivery.epoch,
+                seq: delivery.seq,
+            };
         }
         let gap = matches!(order, Order::Gap);
         self.counters.gaps_seen += u64::from(gap);
@@ -49,7 +52,10 @@ impl GatewayShard {
     }
 
     fn fan_out(&mut self, delivery: &Delivery, gap_after: Option<Head>) {
-        let index = self.subscriptions.find(delivery.topic).expect("the caller found it");
+        let index = self
+            .subscriptions
+            .find(delivery.topic)
+            .expect("the caller found it");
         let frame = self.frame(Opcode::Binary, &delivery.payload);
         let nudge = gap_after.map(|_| self.nudge_frame(delivery));
         let skip = delivery
@@ -59,7 +65,15 @@ impl GatewayShard {
         let members = std::mem::take(&mut self.subscriptions.entry_mut(index).members);
         let boxid = self.subscriptions.entry(index).boxid.clone();
         for conn_index in &members {
-            self.deliver_to(*conn_index, delivery, &frame, skip, gap_after, nudge.as_ref(), boxid.as_ref());
+            self.deliver_to(
+                *conn_index,
+                delivery,
+                &frame,
+                skip,
+                gap_after,
+                nudge.as_ref(),
+                boxid.as_ref(),
+            );
         }
         self.subscriptions.entry_mut(index).members = members;
     }
@@ -76,8 +90,14 @@ impl GatewayShard {
         nudge: Option<&Rc<[u8]>>,
         boxid: Option<&BoxId>,
     ) {
-        let session = self.sessions.at(conn_index).expect("a topic's members live");
-        let conn = ConnId { index: conn_index, generation: session.generation };
+        let session = self
+            .sessions
+            .at(conn_index)
+            .expect("a topic's members live");
+        let conn = ConnId {
+            index: conn_index,
+            generation: session.generation,
+        };
         if skip == Some(conn) {
             return;
         }
@@ -108,8 +128,13 @@ impl GatewayShard {
         gap_after: Option<Head>,
         boxid: Option<&BoxId>,
     ) {
-        let head = Head { epoch: delivery.epoch, seq: delivery.seq };
-        let Some(session) = self.sessions.get(conn) else { return };
+        let head = Head {
+            epoch: delivery.epoch,
+            seq: delivery.seq,
+        };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if let Some(lag) = &mut session.lag
             && lag.extend(delivery.box_topic, head)
         {
@@ -129,10 +154,21 @@ impl GatewayShard {
             return;
         }
         self.counters.drops_outbox_full += u64::from(full);
-        let after = gap_after.unwrap_or(Head { epoch: head.epoch, seq: head.seq - 1 });
+        let after = gap_after.unwrap_or(Head {
+            epoch: head.epoch,
+            seq: head.seq - 1,
+        });
         let boxid = boxid.cloned().or_else(|| boxid_of(&delivery.payload));
         if let Some(boxid) = boxid {
-            self.missed_in(conn, Missed { boxid, box_topic: delivery.box_topic, after, head });
+            self.missed_in(
+                conn,
+                Missed {
+                    boxid,
+                    box_topic: delivery.box_topic,
+                    after,
+                    head,
+                },
+            );
         }
     }
 
@@ -140,7 +176,14 @@ impl GatewayShard {
         let boxid = boxid_of(&delivery.payload);
         let boxid = boxid.as_ref().map_or("", |b| b.as_str());
         let mut payload = Vec::new();
-        reply::write_nudge(&mut payload, boxid, Head { epoch: delivery.epoch, seq: delivery.seq });
+        reply::write_nudge(
+            &mut payload,
+            boxid,
+            Head {
+                epoch: delivery.epoch,
+                seq: delivery.seq,
+            },
+        );
         self.frame(Opcode::Binary, &payload)
     }
 
@@ -155,14 +198,31 @@ impl GatewayShard {
 
     /// The stream of a box went from `before` to its head past us.
     pub(crate) fn missed_by_all(&mut self, topic: Topic, before: Head) {
-        let Some(index) = self.subscriptions.find(topic) else { return };
+        let Some(index) = self.subscriptions.find(topic) else {
+            return;
+        };
         let entry = self.subscriptions.entry_mut(index);
         let head = entry.head;
-        let Some(boxid) = entry.boxid.clone() else { return };
+        let Some(boxid) = entry.boxid.clone() else {
+            return;
+        };
         let members = std::mem::take(&mut entry.members);
         for conn_index in &members {
-            let generation = self.sessions.at(*conn_index).expect("a topic's members live").generation;
-            self.missed(ConnId { index: *conn_index, generation }, &boxid, topic, before, head);
+            let generation = self
+                .sessions
+                .at(*conn_index)
+                .expect("a topic's members live")
+                .generation;
+            self.missed(
+                ConnId {
+                    index: *conn_index,
+                    generation,
+                },
+                &boxid,
+                topic,
+                before,
+                head,
+            );
         }
         self.subscriptions.entry_mut(index).members = members;
     }
@@ -170,7 +230,9 @@ impl GatewayShard {
     /// The store's heads of topics whose interest settled.
     pub(crate) fn heads(&mut self, topics: &[Topic], heads: &[Head]) {
         for (topic, head) in topics.iter().zip(heads) {
-            let Some(entry) = self.subscriptions.by_topic(*topic) else { continue };
+            let Some(entry) = self.subscriptions.by_topic(*topic) else {
+                continue;
+            };
             let before = entry.head;
             if (head.epoch, head.seq) > (before.epoch, before.seq) {
                 entry.head = *head;
@@ -181,14 +243,22 @@ impl GatewayShard {
 
     /// What is sent to a user reaches us from now on; what was before, its v2 clients list and pull.
     pub(crate) fn user_settled(&mut self, topic: Topic, uncertain: bool) {
-        let Some(index) = self.subscriptions.find(topic) else { return };
+        let Some(index) = self.subscriptions.find(topic) else {
+            return;
+        };
         let members = self.subscriptions.entry(index).members.clone();
         let mut nudge = Vec::new();
         reply::write_nudge(&mut nudge, "", Head::default());
         let frame = self.frame(Opcode::Binary, &nudge);
         for conn_index in members {
-            let session = self.sessions.at(conn_index).expect("a topic's members live");
-            let conn = ConnId { index: conn_index, generation: session.generation };
+            let session = self
+                .sessions
+                .at(conn_index)
+                .expect("a topic's members live");
+            let conn = ConnId {
+                index: conn_index,
+                generation: session.generation,
+            };
             let listed_early = std::mem::take(&mut session.flags.listed_early);
             if session.flags.v2 && (uncertain || listed_early) {
                 self.counters.nudges += 1;

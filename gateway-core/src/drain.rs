@@ -16,12 +16,14 @@ impl GatewayShard {
 
     /// The peer's frames can't be read any more.
     pub(crate) fn fail_framing(&mut self, conn: ConnId, error: FrameError) {
-        self.start_close(conn, error.close_code(), &error.to_string(), Listen::Discard);
+        self.start_close(conn, error.close_code(), &error.to_string(), Listen::Over);
     }
 
     /// The peer's close frame came: answer it in kind, then close.
     pub(crate) fn peer_closes(&mut self, conn: ConnId, code: Option<CloseCode>) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if let Phase::Closing { listen, .. } = &mut session.phase {
             *listen = Listen::Over;
             if session.outbox.is_empty() && !session.flags.sending {
@@ -32,13 +34,20 @@ impl GatewayShard {
         self.start_close(conn, code.unwrap_or(CloseCode::NORMAL), "", Listen::Over);
     }
 
-    pub(crate) fn start_close(&mut self, conn: ConnId, code: CloseCode, reason: &str, listen: Listen) {
-        let Some(session) = self.sessions.get(conn) else { return };
+    pub(crate) fn start_close(
+        &mut self,
+        conn: ConnId,
+        code: CloseCode,
+        reason: &str,
+        listen: Listen,
+    ) {
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if session.is_closing() {
             return;
         }
-        let ours = listen != Listen::Over;
-        self.count_close(code, ours);
+        self.count_close(code);
         let mut body = Vec::with_capacity(2 + reason.len());
         close::write_body(&mut body, code, reason);
         let frame = self.frame(Opcode::Close, &body);
@@ -49,13 +58,20 @@ impl GatewayShard {
     /// No more messages go to it, and what it still says is only looked at for its end.
     pub(crate) fn enter_closing(&mut self, conn: ConnId, listen: Listen) {
         let deadline_s = deadline_s(self.now, self.settings.close_linger_ms_max);
-        let Some(session) = self.sessions.get(conn) else { return };
-        session.phase = Phase::Closing { deadline_s: deadline_s as u32, listen };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
+        session.phase = Phase::Closing {
+            deadline_s: deadline_s as u32,
+            listen,
+        };
         session.lag = None;
         if std::mem::take(&mut session.flags.paused) {
             self.outputs.push_back(Output::Resume { conn }); // or its close frame is never read
         }
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         for subscription in std::mem::take(&mut session.subscriptions) {
             self.end_subscription(conn.index, subscription);
         }
@@ -64,12 +80,14 @@ impl GatewayShard {
 
     /// Everything queued for a closing session is with the kernel.
     pub(crate) fn last_words_sent(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else { return };
-        let Phase::Closing { listen, .. } = session.phase else { return };
-        match listen {
-            Listen::Over => self.close_now(conn),
-            Listen::Discard => self.outputs.push_back(Output::Shutdown { conn }),
-            Listen::ForClose => {}
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
+        let Phase::Closing { listen, .. } = session.phase else {
+            return;
+        };
+        if listen == Listen::Over {
+            self.close_now(conn);
         }
     }
 
@@ -79,8 +97,11 @@ impl GatewayShard {
         }
         let conns: Vec<ConnId> = self.sessions.conns().collect();
         for (nth, conn) in conns.iter().enumerate() {
-            let retry_after_ms = self.settings.drain_spread_ms * (nth as u64 + 1) / conns.len() as u64;
-            let Some(session) = self.sessions.get(*conn) else { continue };
+            let retry_after_ms =
+                self.settings.drain_spread_ms * (nth as u64 + 1) / conns.len() as u64;
+            let Some(session) = self.sessions.get(*conn) else {
+                continue;
+            };
             match session.phase {
                 Phase::Upgrading(_) => self.close_now(*conn),
                 Phase::Open(_) if session.flags.v2 => {
@@ -97,18 +118,23 @@ impl GatewayShard {
         if !self.draining {
             return;
         }
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         let answered = session.commands == 0;
         if answered && matches!(session.phase, Phase::Open(_) | Phase::Echo) {
-            self.start_close(conn, CloseCode::GOING_AWAY, "this gateway is leaving", Listen::ForClose);
+            self.start_close(
+                conn,
+                CloseCode::GOING_AWAY,
+                "this gateway is leaving",
+                Listen::ForClose,
+            );
         }
     }
 
-    fn count_close(&mut self, code: CloseCode, ours: bool) {
-        if !ours {
-            return;
-        }
+    fn count_close(&mut self, code: CloseCode) {
         let counter = match code {
+            CloseCode::NORMAL => &mut self.counters.closed_normal_1000,
             CloseCode::GOING_AWAY => &mut self.counters.closed_going_away_1001,
             CloseCode::UNSUPPORTED_DATA => &mut self.counters.closed_unsupported_1003,
             CloseCode::INVALID_PAYLOAD => &mut self.counters.closed_invalid_payload_1007,

@@ -10,18 +10,37 @@ use newim_proto::sendbuf::SendBuf;
 
 #[derive(Debug)]
 pub enum Input<'a> {
-    Accepted { conn: ConnId },
+    Accepted {
+        conn: ConnId,
+    },
     /// In arrival order; unmasked in place.
-    Received { conn: ConnId, bytes: &'a mut [u8] },
+    Received {
+        conn: ConnId,
+        bytes: &'a mut [u8],
+    },
     /// The last `Output::Send` of this connection is with the kernel.
-    Sent { conn: ConnId, buf: SendBuf },
+    Sent {
+        conn: ConnId,
+        buf: SendBuf,
+    },
     /// The connection is gone, whoever ended it.
-    Closed { conn: ConnId },
-    Stored { token: StoreToken, result: StoreResult },
+    Closed {
+        conn: ConnId,
+    },
+    Stored {
+        token: StoreToken,
+        result: StoreResult,
+    },
     /// The store can be reached again, after it could not.
     StoreUp,
-    Mail { from: ShardIndex, mail: Mail },
-    Link { chat: ChatShard, input: LinkInput },
+    Mail {
+        from: ShardIndex,
+        mail: Mail,
+    },
+    Link {
+        chat: ChatShard,
+        input: LinkInput,
+    },
     Routes(Arc<RouteTable>),
     /// Take no more requests, tell clients to move, finish what is in flight.
     Drain,
@@ -40,32 +59,65 @@ pub enum LinkInput {
 #[derive(Debug)]
 pub enum Output {
     /// One at a time per connection: the next follows its `Input::Sent`.
-    Send { conn: ConnId, buf: SendBuf },
-    /// Everything is sent that shall be: close.
-    Close { conn: ConnId },
-    /// Our side is done, the peer's is still read (and thrown away): a close now would make the kernel
-    /// reset the connection, and the peer might never read why. A Close follows.
-    Shutdown { conn: ConnId },
+    Send {
+        conn: ConnId,
+        buf: SendBuf,
+    },
+    /// Everything is sent that shall be: close, in good order.
+    Close {
+        conn: ConnId,
+    },
     /// Stop and go on reading: the peer asks for more than it takes.
-    Pause { conn: ConnId },
-    Resume { conn: ConnId },
-    Store { token: StoreToken, command: Command },
-    Mail { to: ShardIndex, mail: Mail },
+    Pause {
+        conn: ConnId,
+    },
+    Resume {
+        conn: ConnId,
+    },
+    Store {
+        token: StoreToken,
+        command: Command,
+    },
+    Mail {
+        to: ShardIndex,
+        mail: Mail,
+    },
     /// Connect, say Hello, and say Up when welcomed; again after each loss until LinkClose.
-    LinkOpen { chat: ChatShard, exchange: Arc<str> },
-    LinkClose { chat: ChatShard },
-    LinkSend { chat: ChatShard, message: LinkMessage },
+    LinkOpen {
+        chat: ChatShard,
+        exchange: Arc<str>,
+    },
+    LinkClose {
+        chat: ChatShard,
+    },
+    LinkSend {
+        chat: ChatShard,
+        message: LinkMessage,
+    },
 }
 
 /// Between the gateway shards of one process. `chat` says which link it is about: the receiver owns it.
 #[derive(Debug, Clone)]
 pub enum Mail {
     /// I have a subscriber of the topic (said once, until Withdraw).
-    Interest { chat: ChatShard, topic: Topic },
-    Withdraw { chat: ChatShard, topic: Topic },
-    Publish { chat: ChatShard, routes_epoch: u64, delivery: Delivery },
+    Interest {
+        chat: ChatShard,
+        topic: Topic,
+    },
+    Withdraw {
+        chat: ChatShard,
+        topic: Topic,
+    },
+    Publish {
+        chat: ChatShard,
+        routes_epoch: u64,
+        delivery: Delivery,
+    },
     /// From the link's owner: publishes to these topics reach you from now on. `uncertain`: the link
     /// was away, so some may have been missed.
-    Settled { topics: Vec<Topic>, uncertain: bool },
+    Settled {
+        topics: Vec<Topic>,
+        uncertain: bool,
+    },
     Deliver(Delivery),
 }

@@ -4,7 +4,9 @@ use newim_proto::ids::{ConnId, Uid};
 use newim_proto::log::Command;
 use newim_proto::ws::handshake::PROTOCOL_V2;
 use newim_proto::ws::refusal::Status;
-use newim_proto::ws::{Refusal, Upgrade, UpgradeRequest, parse_upgrade, write_accept, write_refusal};
+use newim_proto::ws::{
+    Refusal, Upgrade, UpgradeRequest, parse_upgrade, write_accept, write_refusal,
+};
 
 use crate::pending::Pending;
 use crate::session::{Listen, Phase};
@@ -19,8 +21,12 @@ enum Admitted {
 impl GatewayShard {
     /// Bytes of a connection that has not upgraded yet.
     pub(crate) fn upgrade(&mut self, conn: ConnId, bytes: &mut [u8]) {
-        let Some(session) = self.sessions.get(conn) else { return };
-        let Phase::Upgrading(request) = &mut session.phase else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
+        let Phase::Upgrading(request) = &mut session.phase else {
+            return;
+        };
         if request.is_empty() {
             return self.upgrade_from(conn, bytes); // the usual case: one read holds it all
         }
@@ -33,7 +39,9 @@ impl GatewayShard {
     fn upgrade_from(&mut self, conn: ConnId, bytes: &mut [u8]) {
         let (admitted, consumed) = match parse_upgrade(bytes) {
             Upgrade::Partial => {
-                let Some(session) = self.sessions.get(conn) else { return };
+                let Some(session) = self.sessions.get(conn) else {
+                    return;
+                };
                 session.phase = Phase::Upgrading(bytes.to_vec());
                 return;
             }
@@ -55,42 +63,69 @@ impl GatewayShard {
 
     fn admit_upgrade(&self, request: &UpgradeRequest<'_>) -> Result<Admitted, Refusal> {
         if self.draining {
-            return Err(Refusal::new(Status::ServiceUnavailable, "this gateway is leaving: connect to another"));
+            return Err(Refusal::new(
+                Status::ServiceUnavailable,
+                "this gateway is leaving: connect to another",
+            ));
         }
         if request.path == "/echo" && self.settings.echo_message_bytes_max.is_some() {
             return Ok(Admitted::Echo);
         }
         let Some(sid) = &request.sid else {
-            return Err(Refusal::new(Status::Unauthorized, "no user: send the header `Cookie: sid=<uid>`"));
+            return Err(Refusal::new(
+                Status::Unauthorized,
+                "no user: send the header `Cookie: sid=<uid>`",
+            ));
         };
         match Uid::parse(sid) {
-            Ok(uid) => Ok(Admitted::User { uid, v2: request.v2 }),
-            Err(error) => Err(Refusal::new(Status::BadRequest, format!("the user in `Cookie: sid=` {error}"))),
+            Ok(uid) => Ok(Admitted::User {
+                uid,
+                v2: request.v2,
+            }),
+            Err(error) => Err(Refusal::new(
+                Status::BadRequest,
+                format!("the user in `Cookie: sid=` {error}"),
+            )),
         }
     }
 
     fn write_accept(&mut self, conn: ConnId, request: &UpgradeRequest<'_>) {
         self.scratch.clear();
-        write_accept(&mut self.scratch, request.key, request.v2.then_some(PROTOCOL_V2));
+        write_accept(
+            &mut self.scratch,
+            request.key,
+            request.v2.then_some(PROTOCOL_V2),
+        );
         let response = self.scratch.as_slice().into();
         self.push(conn, response);
     }
 
     fn open(&mut self, conn: ConnId, admitted: Admitted) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         match admitted {
             Admitted::Echo => session.phase = Phase::Echo,
             Admitted::User { uid, v2 } => {
                 session.phase = Phase::Open(uid.clone());
                 session.flags.v2 = v2;
                 self.subscribe_user(conn, &uid);
-                self.command(Pending::Connect { conn, uid: uid.clone() }, Command::Boxes(uid));
+                self.command(
+                    Pending::Connect {
+                        conn,
+                        uid: uid.clone(),
+                    },
+                    Command::Boxes(uid),
+                );
             }
         }
     }
 
     pub(crate) fn upgrade_timed_out(&mut self, conn: ConnId) {
-        let text = format!("the request took longer than {} ms", self.settings.upgrade_ms_max);
+        let text = format!(
+            "the request took longer than {} ms",
+            self.settings.upgrade_ms_max
+        );
         self.refuse_upgrade(conn, &Refusal::new(Status::RequestTimeout, text));
     }
 
@@ -109,7 +144,7 @@ impl GatewayShard {
         self.scratch.clear();
         write_refusal(&mut self.scratch, refusal);
         let response = self.scratch.as_slice().into();
-        self.enter_closing(conn, Listen::Discard);
+        self.enter_closing(conn, Listen::Over);
         self.push_last(conn, response);
     }
 }

@@ -28,7 +28,9 @@ impl Interest {
 
     /// True when the chat shard has to be told.
     pub fn remove(&mut self, topic: Topic, shard: ShardIndex) -> bool {
-        let Some(shards) = self.topics.get_mut(&topic) else { return false };
+        let Some(shards) = self.topics.get_mut(&topic) else {
+            return false;
+        };
         shards.retain(|s| *s != shard);
         if shards.is_empty() {
             self.topics.remove(&topic);
@@ -38,11 +40,15 @@ impl Interest {
     }
 
     pub fn shards(&self, topic: Topic) -> &[ShardIndex] {
-        self.topics.get(&topic).map_or(&[], |shards| shards.as_slice())
+        self.topics
+            .get(&topic)
+            .map_or(&[], |shards| shards.as_slice())
     }
 
     pub fn topics(&self) -> impl Iterator<Item = (Topic, &[ShardIndex])> {
-        self.topics.iter().map(|(topic, shards)| (*topic, shards.as_slice()))
+        self.topics
+            .iter()
+            .map(|(topic, shards)| (*topic, shards.as_slice()))
     }
 }
 
@@ -56,7 +62,10 @@ mod tests {
         let topic = Topic::of_box("lobby");
         assert!(interest.add(topic, ShardIndex(0)));
         assert!(!interest.add(topic, ShardIndex(1)));
-        assert!(!interest.add(topic, ShardIndex(1)), "said twice counts once");
+        assert!(
+            !interest.add(topic, ShardIndex(1)),
+            "said twice counts once"
+        );
         assert_eq!(interest.shards(topic), [ShardIndex(0), ShardIndex(1)]);
         assert!(!interest.remove(topic, ShardIndex(0)));
         assert!(interest.remove(topic, ShardIndex(1)));

@@ -96,8 +96,14 @@ impl Links {
 
     /// The chat shard left the routes: what it hadn't accepted comes back, to be routed anew.
     pub fn close(&mut self, chat: ChatShard) -> Vec<Delivery> {
-        let Some(link) = self.by_chat.remove(&chat) else { return Vec::new() };
-        link.window.into_iter().map(|w| w.delivery).chain(link.nudges.into_values()).collect()
+        let Some(link) = self.by_chat.remove(&chat) else {
+            return Vec::new();
+        };
+        link.window
+            .into_iter()
+            .map(|w| w.delivery)
+            .chain(link.nudges.into_values())
+            .collect()
     }
 
     pub fn interest(&mut self, chat: ChatShard, topic: Topic, shard: ShardIndex) {
@@ -114,7 +120,9 @@ impl Links {
     }
 
     pub fn withdraw(&mut self, chat: ChatShard, topic: Topic, shard: ShardIndex) {
-        let Some(link) = self.by_chat.get_mut(&chat) else { return };
+        let Some(link) = self.by_chat.get_mut(&chat) else {
+            return;
+        };
         if link.interest.remove(topic, shard) && link.up {
             link.pending.push((topic, false));
             mark(&mut self.announcing, chat);
@@ -126,14 +134,23 @@ impl Links {
 
     /// Welcomed: everything is said anew, interest before publishes, so that ours come back to us too.
     pub fn up(&mut self, chat: ChatShard, outputs: &mut VecDeque<Output>) {
-        let Some(link) = self.by_chat.get_mut(&chat) else { return };
+        let Some(link) = self.by_chat.get_mut(&chat) else {
+            return;
+        };
         link.up = true;
         link.uncertain = true;
         link.barriers.clear();
-        link.pending = link.interest.topics().map(|(topic, _)| (topic, true)).collect();
+        link.pending = link
+            .interest
+            .topics()
+            .map(|(topic, _)| (topic, true))
+            .collect();
         link.pending.sort_unstable(); // one order whatever the table's: a run can be replayed
-        link.settling =
-            link.interest.topics().flat_map(|(topic, shards)| shards.iter().map(move |s| (topic, *s))).collect();
+        link.settling = link
+            .interest
+            .topics()
+            .flat_map(|(topic, shards)| shards.iter().map(move |s| (topic, *s)))
+            .collect();
         link.settling.sort_unstable();
         link.announce(chat, outputs);
         link.next_number = 0;
@@ -151,7 +168,9 @@ impl Links {
 
     /// Lost. True if it was up.
     pub fn down(&mut self, chat: ChatShard) -> bool {
-        let Some(link) = self.by_chat.get_mut(&chat) else { return false };
+        let Some(link) = self.by_chat.get_mut(&chat) else {
+            return false;
+        };
         link.pending.clear();
         link.settling.clear();
         link.barriers.clear();
@@ -173,13 +192,19 @@ impl Links {
             link.announce(chat, outputs);
             link.send(chat, routes_epoch, delivery, outputs);
         } else {
-            link.window.push_back(Windowed { number: 0, routes_epoch, delivery });
+            link.window.push_back(Windowed {
+                number: 0,
+                routes_epoch,
+                delivery,
+            });
         }
         link.shrink(bounds)
     }
 
     pub fn accepted(&mut self, chat: ChatShard, number: u64) {
-        let Some(link) = self.by_chat.get_mut(&chat) else { return };
+        let Some(link) = self.by_chat.get_mut(&chat) else {
+            return;
+        };
         while link.window.front().is_some_and(|w| w.number <= number) {
             link.window.pop_front();
         }
@@ -191,14 +216,25 @@ impl Links {
     /// The chat shard owns its slot no more: the publish comes back.
     pub fn refused(&mut self, chat: ChatShard, number: u64) -> Option<Delivery> {
         let link = self.by_chat.get_mut(&chat)?;
-        let at = link.window.binary_search_by_key(&number, |w| w.number).ok()?;
+        let at = link
+            .window
+            .binary_search_by_key(&number, |w| w.number)
+            .ok()?;
         link.window.remove(at).map(|w| w.delivery)
     }
 
     pub fn settled(&mut self, chat: ChatShard, barrier: u64) -> Vec<Settled> {
-        let Some(link) = self.by_chat.get_mut(&chat) else { return Vec::new() };
+        let Some(link) = self.by_chat.get_mut(&chat) else {
+            return Vec::new();
+        };
         let done = link.barriers.partition_point(|b| b.number <= barrier);
-        link.barriers.drain(..done).map(|b| Settled { uncertain: b.uncertain, topics: b.settling }).collect()
+        link.barriers
+            .drain(..done)
+            .map(|b| Settled {
+                uncertain: b.uncertain,
+                topics: b.settling,
+            })
+            .collect()
     }
 
     /// Sends the announcements of this batch.
@@ -254,15 +290,32 @@ impl Link {
         if !self.settling.is_empty() {
             self.next_barrier += 1;
             let settling = std::mem::take(&mut self.settling);
-            self.barriers.push_back(Barrier { number: self.next_barrier, uncertain: self.uncertain, settling });
-            send(LinkMessage::Interest { topics: Vec::new(), barrier: self.next_barrier });
+            self.barriers.push_back(Barrier {
+                number: self.next_barrier,
+                uncertain: self.uncertain,
+                settling,
+            });
+            send(LinkMessage::Interest {
+                topics: Vec::new(),
+                barrier: self.next_barrier,
+            });
         }
         self.uncertain = false;
     }
 
-    fn send(&mut self, chat: ChatShard, routes_epoch: u64, delivery: Delivery, outputs: &mut VecDeque<Output>) {
+    fn send(
+        &mut self,
+        chat: ChatShard,
+        routes_epoch: u64,
+        delivery: Delivery,
+        outputs: &mut VecDeque<Output>,
+    ) {
         self.next_number += 1;
-        let windowed = Windowed { number: self.next_number, routes_epoch, delivery };
+        let windowed = Windowed {
+            number: self.next_number,
+            routes_epoch,
+            delivery,
+        };
         outputs.push_back(publish(chat, &windowed));
         self.window.push_back(windowed);
     }
@@ -287,11 +340,20 @@ impl Link {
 fn into_nudge(mut delivery: Delivery) -> Delivery {
     if delivery.carries == Carries::Message {
         let boxid = match delivery.topic == delivery.box_topic {
-            true => ChatView::parse(&delivery.payload).map(|view| view.boxid).unwrap_or_default(),
+            true => ChatView::parse(&delivery.payload)
+                .map(|view| view.boxid)
+                .unwrap_or_default(),
             false => "",
         };
         let mut payload = Vec::new();
-        reply::write_nudge(&mut payload, boxid, Head { epoch: delivery.epoch, seq: delivery.seq });
+        reply::write_nudge(
+            &mut payload,
+            boxid,
+            Head {
+                epoch: delivery.epoch,
+                seq: delivery.seq,
+            },
+        );
         delivery.payload = Arc::from(payload);
         delivery.carries = Carries::Nudge;
     }

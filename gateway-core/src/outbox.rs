@@ -53,7 +53,9 @@ impl Outbox {
             Queue::Empty => self.queue = Queue::One(frame),
             Queue::One(_) => {
                 let mut frames = spares.queues.pop().unwrap_or_default();
-                let Queue::One(first) = std::mem::take(&mut self.queue) else { unreachable!("matched One") };
+                let Queue::One(first) = std::mem::take(&mut self.queue) else {
+                    unreachable!("matched One")
+                };
                 frames.push_back(first);
                 frames.push_back(frame);
                 self.queue = Queue::Many(frames);
@@ -66,7 +68,9 @@ impl Outbox {
         let buf = match &mut self.queue {
             Queue::Empty => return None,
             Queue::One(_) => {
-                let Queue::One(frame) = std::mem::take(&mut self.queue) else { unreachable!("matched One") };
+                let Queue::One(frame) = std::mem::take(&mut self.queue) else {
+                    unreachable!("matched One")
+                };
                 SendBuf::Shared(frame)
             }
             Queue::Many(frames) => {
@@ -78,7 +82,10 @@ impl Outbox {
             }
         };
         self.bytes -= buf.as_ref().len() as u32;
-        debug_assert!(self.bytes > 0 || self.is_empty(), "an outbox without bytes has no frames");
+        debug_assert!(
+            self.bytes > 0 || self.is_empty(),
+            "an outbox without bytes has no frames"
+        );
         Some(buf)
     }
 
@@ -101,7 +108,9 @@ impl Outbox {
 
 fn coalesce(frames: &mut VecDeque<Rc<[u8]>>, buffers: &mut Vec<Vec<u8>>) -> SendBuf {
     let first = frames.pop_front().expect("Many holds at least one frame");
-    let fits = |taken: usize, next: Option<&Rc<[u8]>>| next.is_some_and(|f| taken + f.len() <= COALESCE_BYTES_MAX);
+    let fits = |taken: usize, next: Option<&Rc<[u8]>>| {
+        next.is_some_and(|f| taken + f.len() <= COALESCE_BYTES_MAX)
+    };
     if !fits(first.len(), frames.front()) {
         return SendBuf::Shared(first);
     }
@@ -160,7 +169,11 @@ mod tests {
         assert_eq!(sent.as_ref(), expected);
         assert!(outbox.is_empty() && outbox.bytes() == 0);
         spares.give_back(sent);
-        assert_eq!((spares.buffers.len(), spares.queues.len()), (1, 1), "both are kept for the next time");
+        assert_eq!(
+            (spares.buffers.len(), spares.queues.len()),
+            (1, 1),
+            "both are kept for the next time"
+        );
     }
 
     #[test]
@@ -169,7 +182,9 @@ mod tests {
         outbox.push(frame(1, 5), &mut spares);
         outbox.push(frame(2, COALESCE_BYTES_MAX + 1), &mut spares);
         outbox.push(frame(3, 5), &mut spares);
-        let lens: Vec<usize> = std::iter::from_fn(|| outbox.take(&mut spares)).map(|b| b.as_ref().len()).collect();
+        let lens: Vec<usize> = std::iter::from_fn(|| outbox.take(&mut spares))
+            .map(|b| b.as_ref().len())
+            .collect();
         assert_eq!(lens, [5, COALESCE_BYTES_MAX + 1, 5]);
         assert_eq!(outbox.bytes(), 0);
     }

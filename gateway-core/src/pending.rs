@@ -12,15 +12,33 @@ use newim_proto::schema::chat_message::MessageType;
 pub(crate) enum Pending {
     Append(Box<PendingAppend>),
     /// A new session's boxes, to subscribe it to.
-    Connect { conn: ConnId, uid: Uid },
+    Connect {
+        conn: ConnId,
+        uid: Uid,
+    },
     /// A client's "list my boxes".
-    List { conn: ConnId, uid: Uid },
-    Pull { conn: ConnId, boxid: BoxId },
+    List {
+        conn: ConnId,
+        uid: Uid,
+    },
+    Pull {
+        conn: ConnId,
+        boxid: BoxId,
+    },
     /// A v1 session that missed something gets it from the store.
-    Replay { conn: ConnId, boxid: BoxId, box_topic: Topic },
-    Mark { conn: ConnId, boxid: BoxId },
+    Replay {
+        conn: ConnId,
+        boxid: BoxId,
+        box_topic: Topic,
+    },
+    Mark {
+        conn: ConnId,
+        boxid: BoxId,
+    },
     /// Heads of topics whose interest settled: was anything missed before?
-    Settle { topics: Vec<Topic> },
+    Settle {
+        topics: Vec<Topic>,
+    },
 }
 
 #[derive(Debug)]
@@ -96,7 +114,10 @@ mod tests {
         let first = table.insert(Pending::Settle { topics: vec![] });
         assert!(table.remove(first).is_some());
         let second = table.insert(Pending::Settle { topics: vec![] });
-        assert!(table.remove(first).is_none(), "the slot is another command's now");
+        assert!(
+            table.remove(first).is_none(),
+            "the slot is another command's now"
+        );
         assert!(table.remove(second).is_some());
         assert_eq!(table.len(), 0);
         assert!(table.remove(StoreToken(77)).is_none());

@@ -9,19 +9,31 @@ use crate::shard::{GatewayShard, seconds};
 impl GatewayShard {
     pub(crate) fn received(&mut self, conn: ConnId, bytes: &mut [u8]) {
         let heard_s = seconds(self.now) as u32;
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         session.heard_s = heard_s;
         match session.phase {
             Phase::Upgrading(_) => self.upgrade(conn, bytes),
-            Phase::Closing { listen: Listen::Discard | Listen::Over, .. } => {}
-            Phase::Open(_) | Phase::Echo | Phase::Closing { listen: Listen::ForClose, .. } => {
+            Phase::Closing {
+                listen: Listen::Over,
+                ..
+            } => {}
+            Phase::Open(_)
+            | Phase::Echo
+            | Phase::Closing {
+                listen: Listen::ForClose,
+                ..
+            } => {
                 self.read_messages(conn, bytes);
             }
         }
     }
 
     fn read_messages(&mut self, conn: ConnId, mut bytes: &mut [u8]) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         let limits = MessageLimits {
             side: Side::Server,
             message_bytes_max: match (&session.phase, self.settings.echo_message_bytes_max) {
@@ -47,7 +59,9 @@ impl GatewayShard {
         bytes: &mut &mut [u8],
     ) -> Result<(), FrameError> {
         while let Some(event) = messages.next(limits, bytes)? {
-            let Some(session) = self.sessions.get(conn) else { return Ok(()) };
+            let Some(session) = self.sessions.get(conn) else {
+                return Ok(());
+            };
             match (event, &session.phase) {
                 (WsEvent::Close(code), _) => {
                     self.peer_closes(conn, code.map(|(code, _)| code));

@@ -41,7 +41,11 @@ impl Lag {
         if self.all {
             return true;
         }
-        match self.boxes.iter_mut().find(|b| b.missed.box_topic == box_topic) {
+        match self
+            .boxes
+            .iter_mut()
+            .find(|b| b.missed.box_topic == box_topic)
+        {
             Some(lagging) => {
                 lagging.missed.head = head;
                 true
@@ -51,16 +55,37 @@ impl Lag {
     }
 
     fn find(&mut self, box_topic: Topic) -> Option<&mut LagBox> {
-        self.boxes.iter_mut().find(|b| b.missed.box_topic == box_topic)
+        self.boxes
+            .iter_mut()
+            .find(|b| b.missed.box_topic == box_topic)
     }
 }
 
 impl GatewayShard {
     /// The session missed (after, head] of the box: repaired at once if there is room, else when there is.
-    pub(crate) fn missed(&mut self, conn: ConnId, boxid: &BoxId, box_topic: Topic, after: Head, head: Head) {
+    pub(crate) fn missed(
+        &mut self,
+        conn: ConnId,
+        boxid: &BoxId,
+        box_topic: Topic,
+        after: Head,
+        head: Head,
+    ) {
         let low_water = self.settings.outbox_low_water();
-        self.missed_in(conn, Missed { boxid: boxid.clone(), box_topic, after, head });
-        if self.sessions.get(conn).is_some_and(|s| s.outbox.bytes() <= low_water) {
+        self.missed_in(
+            conn,
+            Missed {
+                boxid: boxid.clone(),
+                box_topic,
+                after,
+                head,
+            },
+        );
+        if self
+            .sessions
+            .get(conn)
+            .is_some_and(|s| s.outbox.bytes() <= low_water)
+        {
             self.repair(conn);
         }
     }
@@ -68,7 +93,9 @@ impl GatewayShard {
     pub(crate) fn missed_in(&mut self, conn: ConnId, missed: Missed) {
         let boxes_max = self.settings.lagging_boxes_max;
         let low_water = self.settings.outbox_low_water();
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if session.uid().is_none() {
             return;
         }
@@ -78,7 +105,10 @@ impl GatewayShard {
             return;
         }
         if lag.boxes.len() < boxes_max {
-            lag.boxes.push(LagBox { missed, replaying: false });
+            lag.boxes.push(LagBox {
+                missed,
+                replaying: false,
+            });
         } else {
             lag.all = true;
         }
@@ -89,7 +119,9 @@ impl GatewayShard {
 
     /// The outbox has room: SYNC for each box that lags, or its replay.
     pub(crate) fn repair(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if session.is_closing() {
             session.lag = None;
             return;
@@ -97,7 +129,9 @@ impl GatewayShard {
         if !session.flags.v2 {
             return self.replay(conn);
         }
-        let Some(lag) = session.lag.take() else { return };
+        let Some(lag) = session.lag.take() else {
+            return;
+        };
         if lag.all {
             self.nudge(conn, "", Head::default());
             return;
@@ -114,12 +148,20 @@ impl GatewayShard {
 
     /// A v1 client knows no SYNC: the shard reads for it.
     fn replay(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else { return };
-        let Some(uid) = session.uid().cloned() else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
+        let Some(uid) = session.uid().cloned() else {
+            return;
+        };
         let Some(lag) = &mut session.lag else { return };
         if lag.all {
             // More than can be told apart, and no way to say so to this client: it starts anew.
-            return self.fail(conn, CloseCode::TRY_AGAIN_LATER, "too far behind in too many boxes");
+            return self.fail(
+                conn,
+                CloseCode::TRY_AGAIN_LATER,
+                "too far behind in too many boxes",
+            );
         }
         let mut wanted = Vec::new();
         for lagging in lag.boxes.iter_mut().filter(|b| !b.replaying) {
@@ -135,15 +177,29 @@ impl GatewayShard {
                 messages_max: limits::PULL_MESSAGES_MAX,
                 bytes_max: self.settings.outbox_low_water().min(limits::PULL_BYTES_MAX),
             };
-            let pending = Pending::Replay { conn, boxid: missed.boxid, box_topic: missed.box_topic };
+            let pending = Pending::Replay {
+                conn,
+                boxid: missed.boxid,
+                box_topic: missed.box_topic,
+            };
             self.command(pending, Command::Range(range));
         }
     }
 
-    pub(crate) fn replayed(&mut self, conn: ConnId, boxid: &BoxId, box_topic: Topic, result: StoreResult) {
+    pub(crate) fn replayed(
+        &mut self,
+        conn: ConnId,
+        boxid: &BoxId,
+        box_topic: Topic,
+        result: StoreResult,
+    ) {
         let low_water = self.settings.outbox_low_water();
-        let Some(session) = self.sessions.get(conn) else { return };
-        let Some(lagging) = session.lag.as_mut().and_then(|lag| lag.find(box_topic)) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
+        let Some(lagging) = session.lag.as_mut().and_then(|lag| lag.find(box_topic)) else {
+            return;
+        };
         lagging.replaying = false;
         let head = lagging.missed.head;
         match result {
@@ -163,7 +219,10 @@ impl GatewayShard {
             Err(_) => self.caught_up_in(conn, box_topic), // not a member any more
             Ok(_) => unreachable!("a Range is answered with Entries: {boxid}"),
         }
-        let room = self.sessions.get(conn).is_some_and(|s| s.lag.is_some() && s.outbox.bytes() <= low_water);
+        let room = self
+            .sessions
+            .get(conn)
+            .is_some_and(|s| s.lag.is_some() && s.outbox.bytes() <= low_water);
         if room {
             self.repair(conn);
         }
@@ -174,7 +233,9 @@ impl GatewayShard {
     }
 
     fn caught_up_in(&mut self, conn: ConnId, box_topic: Topic) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if let Some(lag) = &mut session.lag {
             lag.boxes.retain(|b| b.missed.box_topic != box_topic);
             if lag.boxes.is_empty() && !lag.all {

@@ -29,10 +29,16 @@ impl GatewayShard {
         let view = match ChatView::parse(payload) {
             Ok(view) => view,
             Err(error) => {
-                return self.fail(conn, CloseCode::INVALID_PAYLOAD, &format!("not a ChatMessage: {error}"));
+                return self.fail(
+                    conn,
+                    CloseCode::INVALID_PAYLOAD,
+                    &format!("not a ChatMessage: {error}"),
+                );
             }
         };
-        let Some(uid) = self.sessions.get(conn).and_then(|s| s.uid()).cloned() else { return };
+        let Some(uid) = self.sessions.get(conn).and_then(|s| s.uid()).cloned() else {
+            return;
+        };
         let done = match view.op {
             ChatOp::Ack if !view.is_sync() => {
                 self.counters.requests_ignored += 1; // a v1 client's receipt: nothing to answer
@@ -51,7 +57,10 @@ impl GatewayShard {
     fn append(&mut self, conn: ConnId, sender: Uid, view: &ChatView<'_>) -> Result<(), Refused> {
         self.admit()?;
         if self.draining {
-            return Err(refused(ErrorCode::Draining, "this gateway is leaving: reconnect and send again"));
+            return Err(refused(
+                ErrorCode::Draining,
+                "this gateway is leaving: reconnect and send again",
+            ));
         }
         let boxid = boxid(view)?;
         let client_id = match view.client_id {
@@ -69,7 +78,11 @@ impl GatewayShard {
             AppendKind::Direct { .. } => self.counters.requests_direct += 1,
         }
         let uuid = self.next_uuid();
-        let stamp = Stamp { sender: sender.as_str(), uuid, ts_ms: self.now.wall_ms };
+        let stamp = Stamp {
+            sender: sender.as_str(),
+            uuid,
+            ts_ms: self.now.wall_ms,
+        };
         self.scratch.clear();
         chat::stamp(view, &stamp, &mut self.scratch);
         let payload: Arc<[u8]> = Arc::from(self.scratch.as_slice());
@@ -84,8 +97,21 @@ impl GatewayShard {
             payload: payload.clone(),
             sent_us: self.now.mono_us,
         };
-        let digest = if client_id.is_some() { chat::digest(view) } else { [0; 16] };
-        let append = Append { boxid, sender, kind, client_id, digest, uuid, ts_ms: self.now.wall_ms, payload };
+        let digest = if client_id.is_some() {
+            chat::digest(view)
+        } else {
+            [0; 16]
+        };
+        let append = Append {
+            boxid,
+            sender,
+            kind,
+            client_id,
+            digest,
+            uuid,
+            ts_ms: self.now.wall_ms,
+            payload,
+        };
         self.counters.appends += 1;
         self.command(Pending::Append(Box::new(pending)), Command::Append(append));
         Ok(())
@@ -94,7 +120,13 @@ impl GatewayShard {
     fn list(&mut self, conn: ConnId, uid: Uid) -> Result<(), Refused> {
         self.admit()?;
         self.counters.requests_list += 1;
-        self.command(Pending::List { conn, uid: uid.clone() }, Command::Boxes(uid));
+        self.command(
+            Pending::List {
+                conn,
+                uid: uid.clone(),
+            },
+            Command::Boxes(uid),
+        );
         Ok(())
     }
 
@@ -113,7 +145,13 @@ impl GatewayShard {
                 delivered,
                 read: view.read_seq,
             };
-            self.command(Pending::Mark { conn, boxid: boxid.clone() }, Command::Mark(mark));
+            self.command(
+                Pending::Mark {
+                    conn,
+                    boxid: boxid.clone(),
+                },
+                Command::Mark(mark),
+            );
         }
         let marks_only = view.limit == Some(0)
             || (view.read_seq.is_some() && view.ack_seq.is_none() && view.limit.is_none());
@@ -135,7 +173,10 @@ impl GatewayShard {
 
     fn admit(&self) -> Result<(), Refused> {
         if self.pending.len() >= self.settings.commands_max {
-            return Err(refused(ErrorCode::Overloaded, "too many requests wait for the store: try again"));
+            return Err(refused(
+                ErrorCode::Overloaded,
+                "too many requests wait for the store: try again",
+            ));
         }
         Ok(())
     }
@@ -169,7 +210,10 @@ impl GatewayShard {
     }
 
     pub(crate) fn retry_after(&self, code: ErrorCode) -> Option<u64> {
-        let again = matches!(code, ErrorCode::StoreUnavailable | ErrorCode::Overloaded | ErrorCode::Draining);
+        let again = matches!(
+            code,
+            ErrorCode::StoreUnavailable | ErrorCode::Overloaded | ErrorCode::Draining
+        );
         again.then_some(self.settings.retry_after_ms)
     }
 }
@@ -186,12 +230,17 @@ fn append_kind(view: &ChatView<'_>) -> Result<AppendKind, Refused> {
         (_, Some(receiver)) if view.group == 0 && !receiver.is_empty() => {
             let receiver = Uid::parse(receiver);
             let error = |e| refused(ErrorCode::BadReceiver, &format!("receiver {e}"));
-            Ok(AppendKind::Direct { receiver: receiver.map_err(error)? })
+            Ok(AppendKind::Direct {
+                receiver: receiver.map_err(error)?,
+            })
         }
         _ => Ok(AppendKind::Chat),
     }
 }
 
 fn refused(code: ErrorCode, text: &str) -> Refused {
-    Refused { code, text: text.to_owned() }
+    Refused {
+        code,
+        text: text.to_owned(),
+    }
 }

@@ -23,7 +23,9 @@ impl GatewayShard {
     /// The connection hears of the box from `base` on. What passed here since is repaired.
     pub(crate) fn subscribe(&mut self, conn: ConnId, boxid: &BoxId, base: Head) {
         let topic = Topic::of_box(boxid.as_str());
-        let Some(index) = self.join(conn, topic, Some(boxid), base) else { return };
+        let Some(index) = self.join(conn, topic, Some(boxid), base) else {
+            return;
+        };
         let head = self.subscriptions.entry(index.topic).head;
         if (head.epoch, head.seq) > (base.epoch, base.seq) {
             self.missed(conn, boxid, topic, base, head);
@@ -35,7 +37,13 @@ impl GatewayShard {
         self.join(conn, Topic::of_user(uid.as_str()), None, Head::default());
     }
 
-    fn join(&mut self, conn: ConnId, topic: Topic, boxid: Option<&BoxId>, base: Head) -> Option<Subscription> {
+    fn join(
+        &mut self,
+        conn: ConnId,
+        topic: Topic,
+        boxid: Option<&BoxId>,
+        base: Head,
+    ) -> Option<Subscription> {
         let known = self.subscriptions.find(topic);
         let session = self.sessions.get(conn)?;
         session.uid()?;
@@ -51,9 +59,15 @@ impl GatewayShard {
     }
 
     pub(crate) fn unsubscribe(&mut self, conn: ConnId, topic: Topic) {
-        let Some(index) = self.subscriptions.find(topic) else { return };
-        let Some(session) = self.sessions.get(conn) else { return };
-        let Some(at) = session.subscription(index) else { return };
+        let Some(index) = self.subscriptions.find(topic) else {
+            return;
+        };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
+        let Some(at) = session.subscription(index) else {
+            return;
+        };
         let subscription = session.subscriptions.swap_remove(at);
         self.end_subscription(conn.index, subscription);
     }
@@ -66,14 +80,23 @@ impl GatewayShard {
         if let Some(ended) = left.ended
             && let Some(chat) = ended.announced
         {
-            self.send_mail(self.link_owner(chat), Mail::Withdraw { chat, topic: ended.topic });
+            self.send_mail(
+                self.link_owner(chat),
+                Mail::Withdraw {
+                    chat,
+                    topic: ended.topic,
+                },
+            );
         }
     }
 
     /// Tells the owner of the link to the topic's chat shard that we listen.
     fn announce(&mut self, topic: Topic) {
         let chat = self.routes.owner(topic);
-        let entry = self.subscriptions.by_topic(topic).expect("the caller just found or made it");
+        let entry = self
+            .subscriptions
+            .by_topic(topic)
+            .expect("the caller just found or made it");
         entry.announced = chat;
         entry.settled = false;
         if let Some(chat) = chat {
@@ -96,19 +119,33 @@ impl GatewayShard {
             return;
         };
         let routes_epoch = self.routes.epoch;
-        self.send_mail(self.link_owner(chat), Mail::Publish { chat, routes_epoch, delivery });
+        self.send_mail(
+            self.link_owner(chat),
+            Mail::Publish {
+                chat,
+                routes_epoch,
+                delivery,
+            },
+        );
     }
 
     pub(crate) fn mail(&mut self, from: ShardIndex, mail: Mail) {
         match mail {
             Mail::Deliver(delivery) => self.deliver(&delivery),
-            Mail::Publish { chat, routes_epoch, delivery } => {
+            Mail::Publish {
+                chat,
+                routes_epoch,
+                delivery,
+            } => {
                 self.counters.publishes += 1;
                 let bounds = Bounds {
                     window_max: self.settings.publish_window_max,
                     nudges_max: self.settings.nudges_max,
                 };
-                if !self.links.publish(chat, routes_epoch, delivery, bounds, &mut self.outputs) {
+                if !self
+                    .links
+                    .publish(chat, routes_epoch, delivery, bounds, &mut self.outputs)
+                {
                     self.counters.drops_nudge += 1;
                 }
             }
@@ -123,13 +160,18 @@ impl GatewayShard {
             LinkInput::Up => self.links.up(chat, &mut self.outputs),
             LinkInput::Down => self.counters.link_losses += u64::from(self.links.down(chat)),
             LinkInput::Message(LinkMessage::Deliver(delivery)) => self.spread(chat, delivery),
-            LinkInput::Message(LinkMessage::Accepted { number }) => self.links.accepted(chat, number),
+            LinkInput::Message(LinkMessage::Accepted { number }) => {
+                self.links.accepted(chat, number)
+            }
             LinkInput::Message(LinkMessage::Settled { barrier }) => {
                 for settled in self.links.settled(chat, barrier) {
                     self.tell_settled(settled.topics, settled.uncertain);
                 }
             }
-            LinkInput::Message(LinkMessage::Refused { number, routes_epoch }) => {
+            LinkInput::Message(LinkMessage::Refused {
+                number,
+                routes_epoch,
+            }) => {
                 self.publish_refused(chat, number, routes_epoch);
             }
             // Its znode says so too, and the routes follow. The rest is not a chat shard's to say.
@@ -160,7 +202,9 @@ impl GatewayShard {
     /// By a newer table the slot is another's. Our own says whose, now or when it comes.
     fn publish_refused(&mut self, chat: ChatShard, number: u64, routes_epoch: u64) {
         self.counters.publishes_refused += 1;
-        let Some(delivery) = self.links.refused(chat, number) else { return };
+        let Some(delivery) = self.links.refused(chat, number) else {
+            return;
+        };
         if self.routes.epoch >= routes_epoch && self.routes.owner(delivery.topic) != Some(chat) {
             self.publish(delivery);
         } else if self.stranded.len() < self.settings.publish_window_max {
@@ -188,15 +232,24 @@ impl GatewayShard {
         let routes = self.routes.clone();
         let owners: BTreeSet<ChatShard> = routes.slots.iter().copied().collect();
         let mut homeless = Vec::new();
-        let gone: Vec<ChatShard> = self.links.chats().filter(|chat| !owners.contains(chat)).collect();
+        let gone: Vec<ChatShard> = self
+            .links
+            .chats()
+            .filter(|chat| !owners.contains(chat))
+            .collect();
         for chat in gone {
             homeless.extend(self.links.close(chat));
             self.outputs.push_back(Output::LinkClose { chat });
         }
         for chat in owners {
-            let Some(node) = routes.node(chat.node) else { continue };
+            let Some(node) = routes.node(chat.node) else {
+                continue;
+            };
             if self.link_owner(chat) == self.settings.shard && self.links.open(chat) {
-                self.outputs.push_back(Output::LinkOpen { chat, exchange: Arc::from(node.exchange.as_str()) });
+                self.outputs.push_back(Output::LinkOpen {
+                    chat,
+                    exchange: Arc::from(node.exchange.as_str()),
+                });
             }
         }
         homeless
@@ -214,7 +267,10 @@ impl GatewayShard {
             if let Some(chat) = old {
                 self.send_mail(self.link_owner(chat), Mail::Withdraw { chat, topic });
             }
-            self.subscriptions.by_topic(topic).expect("listed above").uncertain = true;
+            self.subscriptions
+                .by_topic(topic)
+                .expect("listed above")
+                .uncertain = true;
             self.announce(topic);
         }
     }
@@ -223,7 +279,9 @@ impl GatewayShard {
     fn settled(&mut self, topics: Vec<Topic>, uncertain: bool) {
         let mut boxes = Vec::new();
         for topic in topics {
-            let Some(entry) = self.subscriptions.by_topic(topic) else { continue };
+            let Some(entry) = self.subscriptions.by_topic(topic) else {
+                continue;
+            };
             entry.settled = true;
             let uncertain = std::mem::take(&mut entry.uncertain) || uncertain;
             if entry.boxid.is_some() {
@@ -240,7 +298,11 @@ impl GatewayShard {
             let mut known = Vec::with_capacity(chunk.len());
             let mut boxids = Vec::with_capacity(chunk.len());
             for topic in chunk {
-                if let Some(boxid) = self.subscriptions.by_topic(*topic).and_then(|e| e.boxid.clone()) {
+                if let Some(boxid) = self
+                    .subscriptions
+                    .by_topic(*topic)
+                    .and_then(|e| e.boxid.clone())
+                {
                     known.push(*topic);
                     boxids.push(boxid);
                 }

@@ -33,7 +33,10 @@ pub(crate) enum Phase {
     Echo,
     /// Our close frame (or refusal) is queued; nothing else will be. `deadline_s`: then the socket is
     /// closed, whatever the peer does.
-    Closing { deadline_s: u32, listen: Listen },
+    Closing {
+        deadline_s: u32,
+        listen: Listen,
+    },
 }
 
 /// What a closing session still does with what its peer sends.
@@ -41,10 +44,8 @@ pub(crate) enum Phase {
 pub(crate) enum Listen {
     /// Framing is intact: wait for the peer's close frame.
     ForClose,
-    /// The stream can't be read any more: let it run out, so that unread bytes don't make the kernel
-    /// reset the connection before the peer reads our close frame.
-    Discard,
-    /// The peer's close frame came first: close as soon as ours is sent.
+    /// Not at all: its close frame came first, or its stream can't be read any more. Close as soon as
+    /// ours is sent (the engine lets what is unread run out, so that the peer gets our last words).
     Over,
 }
 
@@ -116,13 +117,17 @@ impl Sessions {
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        assert!(self.slots[index].is_none(), "the engine reports a close before it uses an index again");
+        assert!(
+            self.slots[index].is_none(),
+            "the engine reports a close before it uses an index again"
+        );
         self.slots[index] = Some(Box::new(session));
         self.len += 1;
     }
 
     pub fn get(&mut self, conn: ConnId) -> Option<&mut Session> {
-        self.at(conn.index).filter(|s| s.generation == conn.generation)
+        self.at(conn.index)
+            .filter(|s| s.generation == conn.generation)
     }
 
     /// By index alone: for what the shard itself keeps in step with the sessions' lives.
@@ -138,14 +143,19 @@ impl Sessions {
 
     pub fn conns(&self) -> impl Iterator<Item = ConnId> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            slot.as_ref().map(|s| ConnId { index: index as u32, generation: s.generation })
+            slot.as_ref().map(|s| ConnId {
+                index: index as u32,
+                generation: s.generation,
+            })
         })
     }
 
     /// A topic's member list moved this session to another position.
     pub fn moved(&mut self, index: u32, topic: TopicIndex, position: u32) {
         let session = self.at(index).expect("a topic's members live");
-        let at = session.subscription(topic).expect("a member has the subscription");
+        let at = session
+            .subscription(topic)
+            .expect("a member has the subscription");
         session.subscriptions[at] = Subscription { topic, position };
     }
 }

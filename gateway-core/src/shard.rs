@@ -116,11 +116,16 @@ impl GatewayShard {
     /// The next thing to do, until None. Sends come last: what one batch queued for a connection
     /// leaves in one send.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.poll_work().or_else(|| self.next_send())
+    }
+
+    /// The same without the sends, for who has more to put in before they go.
+    pub fn poll_work(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
         self.links.flush(&mut self.outputs);
-        self.outputs.pop_front().or_else(|| self.next_send())
+        self.outputs.pop_front()
     }
 
     /// Drained, and every session gone, and nothing in flight.
@@ -156,31 +161,48 @@ impl GatewayShard {
             let session = self.sessions.get(conn).expect("listed");
             for subscription in &session.subscriptions {
                 let members = &self.subscriptions.entry(subscription.topic).members;
-                assert_eq!(members[subscription.position as usize], conn.index, "a member stands in its place");
+                assert_eq!(
+                    members[subscription.position as usize], conn.index,
+                    "a member stands in its place"
+                );
                 subscriptions += 1;
             }
             let bound = self.settings.outbox_bytes_max
-                + self.settings.echo_message_bytes_max.unwrap_or(self.settings.message_bytes_max)
+                + self
+                    .settings
+                    .echo_message_bytes_max
+                    .unwrap_or(self.settings.message_bytes_max)
                 + newim_proto::limits::PULL_BYTES_MAX
                 + self.settings.message_bytes_max;
-            assert!(session.outbox.bytes() <= bound, "an outbox stays within its bound");
+            assert!(
+                session.outbox.bytes() <= bound,
+                "an outbox stays within its bound"
+            );
         }
-        assert_eq!(subscriptions, self.subscriptions.subscription_count(), "subscriptions agree");
+        assert_eq!(
+            subscriptions,
+            self.subscriptions.subscription_count(),
+            "subscriptions agree"
+        );
         assert!(self.pending.len() <= self.settings.commands_max + self.sessions.len() * 4 + 64);
     }
 
     fn accepted(&mut self, conn: ConnId) {
         self.counters.accepted += 1;
         let heard_s = seconds(self.now) as u32;
-        self.sessions.insert(conn, Session::new(conn.generation, heard_s));
-        self.timers.insert(conn, deadline_s(self.now, self.settings.upgrade_ms_max));
+        self.sessions
+            .insert(conn, Session::new(conn.generation, heard_s));
+        self.timers
+            .insert(conn, deadline_s(self.now, self.settings.upgrade_ms_max));
         if self.draining {
             self.outputs.push_back(Output::Close { conn });
         }
     }
 
     fn closed(&mut self, conn: ConnId) {
-        let Some(mut session) = self.sessions.remove(conn) else { return };
+        let Some(mut session) = self.sessions.remove(conn) else {
+            return;
+        };
         self.counters.outbox_bytes_now -= session.outbox.bytes() as u64;
         session.outbox.clear(&mut self.spares);
         for subscription in std::mem::take(&mut session.subscriptions) {
@@ -191,7 +213,9 @@ impl GatewayShard {
     fn sent(&mut self, conn: ConnId, buf: SendBuf) {
         self.spares.give_back(buf);
         let low_water = self.settings.outbox_low_water();
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         session.flags.sending = false;
         if !session.outbox.is_empty() {
             self.mark_dirty(conn);
@@ -199,7 +223,9 @@ impl GatewayShard {
             self.last_words_sent(conn);
             return;
         }
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if session.outbox.bytes() <= low_water {
             self.caught_up(conn);
         }
@@ -207,7 +233,9 @@ impl GatewayShard {
 
     /// The outbox is low: what fell behind is repaired, and reading goes on.
     fn caught_up(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if session.lag.is_some() {
             self.repair(conn);
         }
@@ -215,9 +243,17 @@ impl GatewayShard {
     }
 
     pub(crate) fn resume_reading(&mut self, conn: ConnId) {
-        let (low_water, commands_max) = (self.settings.outbox_low_water(), self.settings.session_commands_max);
-        let Some(session) = self.sessions.get(conn) else { return };
-        if session.flags.paused && session.outbox.bytes() <= low_water && session.commands < commands_max {
+        let (low_water, commands_max) = (
+            self.settings.outbox_low_water(),
+            self.settings.session_commands_max,
+        );
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
+        if session.flags.paused
+            && session.outbox.bytes() <= low_water
+            && session.commands < commands_max
+        {
             session.flags.paused = false;
             self.outputs.push_back(Output::Resume { conn });
         }
@@ -225,8 +261,13 @@ impl GatewayShard {
 
     /// Backpressure: a peer that asks faster than it takes, or than the store answers, isn't read.
     pub(crate) fn pause_if_over(&mut self, conn: ConnId) {
-        let (high_water, commands_max) = (self.settings.outbox_bytes_max, self.settings.session_commands_max);
-        let Some(session) = self.sessions.get(conn) else { return };
+        let (high_water, commands_max) = (
+            self.settings.outbox_bytes_max,
+            self.settings.session_commands_max,
+        );
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         let over = session.outbox.bytes() >= high_water || session.commands >= commands_max;
         if over && !session.flags.paused && !session.is_closing() {
             session.flags.paused = true;
@@ -237,13 +278,17 @@ impl GatewayShard {
 
     fn next_send(&mut self) -> Option<Output> {
         while let Some(conn) = self.dirty.pop() {
-            let Some(session) = self.sessions.get(conn) else { continue };
+            let Some(session) = self.sessions.get(conn) else {
+                continue;
+            };
             session.flags.dirty = false;
             if session.flags.sending || session.flags.closed {
                 continue;
             }
             let before = session.outbox.bytes();
-            let Some(buf) = session.outbox.take(&mut self.spares) else { continue };
+            let Some(buf) = session.outbox.take(&mut self.spares) else {
+                continue;
+            };
             session.flags.sending = true;
             self.counters.outbox_bytes_now -= (before - session.outbox.bytes()) as u64;
             self.counters.sends += 1;
@@ -264,7 +309,9 @@ impl GatewayShard {
 
     /// Queues a frame, whatever the outbox holds: for answers, which the pausing of reads bounds.
     pub(crate) fn push(&mut self, conn: ConnId, frame: Rc<[u8]>) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         if session.is_closing() {
             return;
         }
@@ -273,7 +320,9 @@ impl GatewayShard {
 
     /// The same for a session that says its last words.
     pub(crate) fn push_last(&mut self, conn: ConnId, frame: Rc<[u8]>) {
-        let Some(session) = self.sessions.get(conn) else { return };
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         self.counters.outbox_bytes_now += frame.len() as u64;
         session.outbox.push(frame, &mut self.spares);
         if !session.flags.dirty && !session.flags.sending {
@@ -325,10 +374,17 @@ impl GatewayShard {
 
     fn session_due(&mut self, conn: ConnId) {
         let now_s = seconds(self.now);
-        let (idle_s, pong_s) = (self.settings.idle_ping_ms.div_ceil(1000), self.settings.pong_ms_max.div_ceil(1000));
-        let Some(session) = self.sessions.get(conn) else { return };
+        let (idle_s, pong_s) = (
+            self.settings.idle_ping_ms.div_ceil(1000),
+            self.settings.pong_ms_max.div_ceil(1000),
+        );
+        let Some(session) = self.sessions.get(conn) else {
+            return;
+        };
         match &session.phase {
-            Phase::Closing { deadline_s, .. } if u64::from(*deadline_s) <= now_s => self.close_now(conn),
+            Phase::Closing { deadline_s, .. } if u64::from(*deadline_s) <= now_s => {
+                self.close_now(conn)
+            }
             Phase::Closing { deadline_s, .. } => {
                 let due_s = u64::from(*deadline_s);
                 self.timers.insert(conn, due_s);

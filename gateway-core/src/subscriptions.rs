@@ -88,11 +88,15 @@ impl Subscriptions {
     }
 
     pub fn entry(&self, index: TopicIndex) -> &TopicEntry {
-        self.entries[index.0 as usize].as_ref().expect("an index is held only while its topic lives")
+        self.entries[index.0 as usize]
+            .as_ref()
+            .expect("an index is held only while its topic lives")
     }
 
     pub fn entry_mut(&mut self, index: TopicIndex) -> &mut TopicEntry {
-        self.entries[index.0 as usize].as_mut().expect("an index is held only while its topic lives")
+        self.entries[index.0 as usize]
+            .as_mut()
+            .expect("an index is held only while its topic lives")
     }
 
     pub fn by_topic(&mut self, topic: Topic) -> Option<&mut TopicEntry> {
@@ -106,12 +110,24 @@ impl Subscriptions {
 
     /// Adds a session; the caller has checked that it isn't subscribed. Returns its subscription, and
     /// whether the topic is new here (then its head is `base`).
-    pub fn join(&mut self, conn: u32, topic: Topic, boxid: Option<&BoxId>, base: Head) -> (Subscription, bool) {
+    pub fn join(
+        &mut self,
+        conn: u32,
+        topic: Topic,
+        boxid: Option<&BoxId>,
+        base: Head,
+    ) -> (Subscription, bool) {
         self.subscription_count += 1;
         if let Some(index) = self.find(topic) {
             let members = &mut self.entry_mut(index).members;
             members.push(conn);
-            return (Subscription { topic: index, position: members.len() as u32 - 1 }, false);
+            return (
+                Subscription {
+                    topic: index,
+                    position: members.len() as u32 - 1,
+                },
+                false,
+            );
         }
         let entry = TopicEntry {
             topic,
@@ -133,7 +149,13 @@ impl Subscriptions {
             }
         };
         self.index.insert(topic, index);
-        (Subscription { topic: index, position: 0 }, true)
+        (
+            Subscription {
+                topic: index,
+                position: 0,
+            },
+            true,
+        )
     }
 
     pub fn leave(&mut self, conn: u32, subscription: Subscription) -> Left {
@@ -143,14 +165,22 @@ impl Subscriptions {
         assert_eq!(left, conn, "a session stands where its subscription says");
         self.subscription_count -= 1;
         let entry = self.entry_mut(index);
-        let moved = entry.members.get(subscription.position as usize).map(|conn| (*conn, subscription.position));
+        let moved = entry
+            .members
+            .get(subscription.position as usize)
+            .map(|conn| (*conn, subscription.position));
         if !entry.members.is_empty() {
             return Left { moved, ended: None };
         }
-        let ended = self.entries[index.0 as usize].take().expect("entry was just used");
+        let ended = self.entries[index.0 as usize]
+            .take()
+            .expect("entry was just used");
         self.index.remove(&ended.topic);
         self.free.push(index);
-        Left { moved: None, ended: Some(ended) }
+        Left {
+            moved: None,
+            ended: Some(ended),
+        }
     }
 }
 
@@ -169,8 +199,28 @@ mod tests {
         let left = subs.leave(1, a);
         assert_eq!(left.moved, Some((3, 0)), "the last took the first's place");
         assert!(left.ended.is_none());
-        assert!(subs.leave(2, Subscription { topic: c.topic, position: 1 }).ended.is_none());
-        assert!(subs.leave(3, Subscription { topic: c.topic, position: 0 }).ended.is_some());
+        assert!(
+            subs.leave(
+                2,
+                Subscription {
+                    topic: c.topic,
+                    position: 1
+                }
+            )
+            .ended
+            .is_none()
+        );
+        assert!(
+            subs.leave(
+                3,
+                Subscription {
+                    topic: c.topic,
+                    position: 0
+                }
+            )
+            .ended
+            .is_some()
+        );
         assert_eq!((subs.topic_count(), subs.subscription_count()), (0, 0));
         assert!(subs.find(topic).is_none());
     }
@@ -181,6 +231,9 @@ mod tests {
         let topic = Topic::of_box("lobby");
         subs.join(1, topic, None, Head { epoch: 9, seq: 4 });
         subs.join(2, topic, None, Head { epoch: 9, seq: 7 });
-        assert_eq!(subs.by_topic(topic).expect("lives").head, Head { epoch: 9, seq: 4 });
+        assert_eq!(
+            subs.by_topic(topic).expect("lives").head,
+            Head { epoch: 9, seq: 4 }
+        );
     }
 }

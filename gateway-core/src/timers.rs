@@ -17,7 +17,11 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub fn new() -> Timers {
-        Timers { buckets: (0..BUCKETS).map(|_| Vec::new()).collect(), next_s: 0, len: 0 }
+        Timers {
+            buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            next_s: 0,
+            len: 0,
+        }
     }
 
     /// Comes due at the first `advance` in or after that second.
@@ -53,7 +57,8 @@ impl Timers {
         if self.len == 0 {
             return None;
         }
-        (self.next_s..self.next_s + BUCKETS as u64).find(|s| !self.buckets[*s as usize % BUCKETS].is_empty())
+        (self.next_s..self.next_s + BUCKETS as u64)
+            .find(|s| !self.buckets[*s as usize % BUCKETS].is_empty())
     }
 }
 
@@ -62,7 +67,10 @@ mod tests {
     use super::*;
 
     fn conn(index: u32) -> ConnId {
-        ConnId { index, generation: 0 }
+        ConnId {
+            index,
+            generation: 0,
+        }
     }
 
     fn due(timers: &mut Timers, now_s: u64) -> Vec<u32> {

@@ -1,0 +1,69 @@
+//! Mail to the other shards that the mesh had no room for: kept in order and tried again. What one
+//! batch produces is bounded by what it read, and the sender's reads pause with its outboxes, so this
+//! stays small; a shard that is stuck is beyond repair by dropping its mail.
+
+use std::collections::VecDeque;
+
+use newim_proto::ids::ShardIndex;
+use newim_runtime::Io;
+
+use crate::events::Mail;
+
+/// A full queue is looked at again after so long; the receiver empties it every tick.
+const RETRY_US: u64 = 200;
+
+pub(super) struct Mailbox {
+    waiting: Vec<VecDeque<Mail>>,
+    len: usize,
+    retry_us: u64,
+}
+
+impl Mailbox {
+    pub fn new(shards: u16) -> Mailbox {
+        Mailbox {
+            waiting: (0..shards).map(|_| VecDeque::new()).collect(),
+            len: 0,
+            retry_us: 0,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn send(&mut self, io: &mut Io<'_, Mail>, to: ShardIndex, mail: Mail) {
+        let queue = &mut self.waiting[usize::from(to.0)];
+        if queue.is_empty() {
+            let Err(mail) = io.mail(to, mail) else { return };
+            queue.push_back(mail);
+        } else {
+            queue.push_back(mail);
+        }
+        self.len += 1;
+        self.retry_us = io.now().mono_us + RETRY_US;
+    }
+
+    pub fn retry(&mut self, io: &mut Io<'_, Mail>) {
+        if self.len == 0 {
+            return;
+        }
+        for (shard, queue) in self.waiting.iter_mut().enumerate() {
+            while let Some(mail) = queue.pop_front() {
+                if let Err(mail) = io.mail(ShardIndex(shard as u16), mail) {
+                    queue.push_front(mail);
+                    break;
+                }
+                self.len -= 1;
+            }
+        }
+        self.retry_us = io.now().mono_us + RETRY_US;
+    }
+
+    pub fn next_deadline(&self) -> Option<u64> {
+        (self.len > 0).then_some(self.retry_us)
+    }
+}

@@ -1,0 +1,85 @@
+//! A gateway alone on its core: what the engine runs in `newim gateway`.
+
+use std::sync::Arc;
+
+use newim_proto::log::{StoreResult, StoreToken};
+use newim_proto::routes::RouteTable;
+use newim_runtime::{Driver, Event, Io};
+
+use super::{ExchangeAddrs, GatewayDriver};
+use crate::events::Mail;
+
+/// From the control thread and the embedded store's.
+#[derive(Debug)]
+pub enum GatewayControl {
+    /// Start to accept clients.
+    Serve,
+    Routes(Arc<RouteTable>, Arc<ExchangeAddrs>),
+    Stored(Vec<(StoreToken, StoreResult)>),
+    /// Stop accepting, tell clients to move, finish what is in flight: `GatewaySnapshot::drained`.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// Index of the WebSocket listener in the runtime's configuration.
+const WS_LISTENER: usize = 0;
+
+pub struct GatewayNode {
+    gateway: GatewayDriver,
+}
+
+impl GatewayNode {
+    pub fn new(gateway: GatewayDriver) -> GatewayNode {
+        GatewayNode { gateway }
+    }
+}
+
+impl Driver for GatewayNode {
+    type Mail = Mail;
+    type Control = GatewayControl;
+
+    fn started(&mut self, _io: &mut Io<'_, Mail>) {}
+
+    fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
+        let gateway = &mut self.gateway;
+        match event {
+            Event::Received { conn, bytes } => gateway.received(io, conn, bytes),
+            Event::Sent { conn, buf } => gateway.sent(io, conn, buf),
+            Event::Mail { from, mail } => gateway.mail(io, from, mail),
+            Event::Accepted { conn, .. } => gateway.accepted(io, conn),
+            Event::Connected { conn } => gateway.connected(io, conn),
+            Event::Closed { conn, .. } => gateway.closed(io, conn),
+            Event::HandedOver { conn, .. } => io.abort(conn), // gateways hand nothing over
+            Event::Control(control) => gateway.control(io, control),
+        }
+    }
+
+    fn flush(&mut self, io: &mut Io<'_, Mail>) {
+        self.gateway.flush(io);
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.gateway.next_deadline()
+    }
+}
+
+impl GatewayDriver {
+    /// The same for a gateway alone and one beside a chat shard.
+    pub fn control(&mut self, io: &mut Io<'_, Mail>, control: GatewayControl) {
+        match control {
+            GatewayControl::Stored(replies) => self.stored(replies),
+            GatewayControl::Routes(routes, addrs) => self.routes(io, routes, &addrs),
+            GatewayControl::Serve => {
+                if let Err(error) = io.accept(WS_LISTENER) {
+                    tracing::error!(%error, "this shard can't accept connections");
+                }
+            }
+            GatewayControl::Drain => {
+                io.stop_accepting(WS_LISTENER);
+                self.drain(io);
+            }
+            GatewayControl::Stop => io.stop(),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a gateway shard shows of itself: a copy of its counters, put where the control thread reads it.
+//! The shard never waits for a reader: a copy that can't be put down now is put down later.
+
+use std::sync::{Arc, Mutex};
+
+use newim_runtime::EngineStats;
+
+use crate::counters::GatewayCounters;
+use crate::links::LinkView;
+
+#[derive(Clone, Debug, Default)]
+pub struct GatewaySnapshot {
+    pub counters: GatewayCounters,
+    pub links: Vec<LinkView>,
+    pub engine: EngineStats,
+    pub store_up: bool,
+    /// Mail that the mesh had no room for.
+    pub mail_waiting: usize,
+    /// After a drain: this shard has nothing left to do.
+    pub drained: bool,
+}
+
+/// One shard writes, the control thread reads.
+#[derive(Clone, Debug, Default)]
+pub struct SharedSnapshot(Arc<Mutex<GatewaySnapshot>>);
+
+impl SharedSnapshot {
+    pub(super) fn publish(&self, snapshot: GatewaySnapshot) {
+        if let Ok(mut shared) = self.0.try_lock() {
+            *shared = snapshot;
+        }
+    }
+
+    pub fn read(&self) -> GatewaySnapshot {
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
+    }
+}

@@ -1,0 +1,234 @@
+//! The last leg: order, gaps, slow readers, and who gets nothing.
+
+use newim_proto::ids::{Origin, ShardIndex, Topic};
+use newim_proto::link::{Carries, LinkMessage};
+use newim_proto::log::{Command, Reply, StoreError};
+use newim_proto::schema::ChatMessage;
+use newim_proto::schema::chat_message::{ChatOp, MessageType};
+use newim_proto::ws::frame::Opcode;
+
+use super::harness::{Harness, NODE, delivery, entries, message, settings, sync};
+use crate::{Input, LinkInput, Settings};
+
+fn is_nudge(message: &ChatMessage) -> bool {
+    message.op() == ChatOp::Ack && message.mtype() == MessageType::Sync && message.uuid.is_none()
+}
+
+#[test]
+fn a_box_reaches_all_its_subscribers_and_nobody_else() {
+    let mut h = Harness::routed();
+    let (alice, bob, eve) = (
+        h.connect("alice", true),
+        h.connect("bob", false),
+        h.connect("eve", true),
+    );
+    h.join(alice, "lobby", 1);
+    h.join(bob, "lobby", 2);
+    h.join(eve, "other", 1);
+    h.delivered("lobby", 3);
+    assert_eq!(
+        (h.seqs(alice), h.seqs(bob), h.seqs(eve)),
+        (vec![3], vec![3], vec![])
+    );
+}
+
+#[test]
+fn a_quit_ends_the_delivery_and_the_last_one_the_interest() {
+    let mut h = Harness::routed();
+    let alice = h.connect("alice", true);
+    h.join(alice, "lobby", 1);
+    h.say(alice, &message(ChatOp::Quit, "lobby", ""));
+    h.appends(2);
+    h.got(alice);
+    assert!(h.link_out.iter().any(|(_, m)| *m
+        == LinkMessage::Withdraw {
+            topics: vec![Topic::of_box("lobby")]
+        }));
+    h.delivered("lobby", 3);
+    assert!(h.got(alice).is_empty());
+}
+
+#[test]
+fn what_was_seen_is_dropped_and_what_is_missing_is_followed_by_sync() {
+    let mut h = Harness::routed();
+    let alice = h.connect("alice", true);
+    h.join(alice, "lobby", 1);
+    for seq in [2, 2, 1, 5, 4] {
+        h.delivered("lobby", seq);
+    }
+    let got = h.chats(alice);
+    assert_eq!(got.iter().map(|m| m.seq()).collect::<Vec<_>>(), [2, 5, 0]);
+    assert!(is_nudge(&got[2]) && got[2].head_seq() == 5 && got[2].boxid == "lobby");
+}
+
+#[test]
+fn a_v1_client_that_missed_something_gets_it_from_the_store_in_order() {
+    let mut h = Harness::routed();
+    let bob = h.connect("bob", false);
+    h.join(bob, "lobby", 1);
+    h.delivered("lobby", 2);
+    h.delivered("lobby", 5);
+    h.delivered("lobby", 6);
+    assert_eq!(h.seqs(bob), [2], "5 and 6 wait for what is before them");
+    let (token, command) = h.store_takes();
+    assert!(matches!(command, Command::Range(r) if r.after == 2 && r.reader.as_str() == "bob"));
+    h.stored(token, Ok(Reply::Entries(entries("lobby", 3, 7, 7))));
+    h.delivered("lobby", 7);
+    assert_eq!(h.seqs(bob), [3, 4, 5, 6, 7], "each once: 7 came live");
+}
+
+#[test]
+fn a_replay_that_the_store_fails_is_tried_again_when_it_is_back() {
+    let mut h = Harness::routed();
+    let bob = h.connect("bob", false);
+    h.join(bob, "lobby", 1);
+    h.delivered("lobby", 3);
+    let (token, _) = h.store_takes();
+    h.stored(token, Err(StoreError::Unavailable("gone".to_owned())));
+    assert!(h.commands.is_empty());
+    h.input(Input::StoreUp);
+    let (token, _) = h.store_takes();
+    h.stored(token, Ok(Reply::Entries(entries("lobby", 2, 3, 3))));
+    assert_eq!(h.seqs(bob), [2, 3]);
+}
+
+#[test]
+fn a_slow_reader_is_told_to_sync_and_stays_connected_and_bounded() {
+    let mut h = Harness::new(Settings {
+        outbox_bytes_max: 500,
+        ..settings()
+    });
+    h.routes(1, &[super::harness::CHAT]);
+    h.input(Input::Link {
+        chat: super::harness::CHAT,
+        input: LinkInput::Up,
+    });
+    let alice = h.connect("alice", true);
+    h.join(alice, "lobby", 1);
+    h.stall(alice);
+    for seq in 2..=100 {
+        h.delivered("lobby", seq);
+    }
+    assert!(h.shard.counters().outbox_bytes_now <= 500);
+    assert!(h.shard.counters().drops_outbox_full > 50);
+    h.unstall(alice);
+    let got = h.chats(alice);
+    let (nudges, live): (Vec<_>, Vec<_>) = got.iter().partition(|m| is_nudge(m));
+    let seqs: Vec<u64> = live.iter().map(|m| m.seq()).collect();
+    assert_eq!(
+        seqs,
+        (2..2 + seqs.len() as u64).collect::<Vec<_>>(),
+        "what came, came in order"
+    );
+    assert_eq!(
+        nudges.iter().map(|m| m.head_seq()).collect::<Vec<_>>(),
+        [100]
+    );
+    h.delivered("lobby", 101);
+    assert_eq!(h.seqs(alice), [101], "and live goes on");
+}
+
+#[test]
+fn other_boxes_go_on_while_one_lags() {
+    let mut h = Harness::new(Settings {
+        outbox_bytes_max: 300,
+        ..settings()
+    });
+    h.routes(1, &[super::harness::CHAT]);
+    h.input(Input::Link {
+        chat: super::harness::CHAT,
+        input: LinkInput::Up,
+    });
+    let alice = h.connect("alice", true);
+    h.join(alice, "a", 1);
+    h.join(alice, "b", 1);
+    h.stall(alice);
+    for seq in 2..=9 {
+        h.delivered("a", seq);
+    }
+    h.unstall(alice);
+    h.got(alice);
+    h.delivered("b", 2);
+    assert_eq!(h.seqs(alice), [2]);
+}
+
+#[test]
+fn a_direct_message_skips_the_connection_it_came_from() {
+    let mut h = Harness::routed();
+    let (phone, laptop) = (h.connect("alice", true), h.connect("alice", true));
+    h.settle();
+    let origin = Origin {
+        node: NODE,
+        shard: ShardIndex(0),
+        conn: phone,
+    };
+    let to_alice = newim_proto::link::Delivery {
+        topic: Topic::of_user("alice"),
+        skip: Some(origin),
+        ..delivery("thread", 1)
+    };
+    h.link_says(LinkMessage::Deliver(to_alice));
+    assert_eq!((h.seqs(phone), h.seqs(laptop)), (vec![], vec![1]));
+}
+
+#[test]
+fn a_gap_in_a_box_moves_its_stream_without_a_message() {
+    let mut h = Harness::routed();
+    let alice = h.connect("alice", true);
+    h.join(alice, "lobby", 1);
+    let skipped = newim_proto::link::Delivery {
+        carries: Carries::Gap,
+        ..delivery("lobby", 2)
+    };
+    h.link_says(LinkMessage::Deliver(skipped));
+    h.delivered("lobby", 3);
+    assert_eq!(h.seqs(alice), [3], "no SYNC: nothing of hers is missing");
+}
+
+#[test]
+fn frames_of_one_batch_leave_in_one_send() {
+    let mut h = Harness::routed();
+    let alice = h.connect("alice", true);
+    h.join(alice, "lobby", 1);
+    let sends = h.shard.counters().sends;
+    for seq in 2..=17 {
+        let message = LinkMessage::Deliver(delivery("lobby", seq));
+        let input = Input::Link {
+            chat: super::harness::CHAT,
+            input: LinkInput::Message(message),
+        };
+        h.shard.handle_input(h.now, input);
+    }
+    h.wait_s(1);
+    assert_eq!(h.seqs(alice), (2..=17).collect::<Vec<_>>());
+    assert_eq!(h.shard.counters().sends, sends + 1);
+}
+
+#[test]
+fn a_peer_that_never_reads_is_not_read_either() {
+    let mut h = Harness::new(Settings {
+        outbox_bytes_max: 100,
+        ..settings()
+    });
+    let alice = h.connect("alice", true);
+    h.stall(alice);
+    for _ in 0..20 {
+        h.frame(alice, Opcode::Text, b"flood flood flood");
+    }
+    assert_eq!(h.paused, [alice]);
+    h.unstall(alice);
+    assert!(h.paused.is_empty());
+}
+
+#[test]
+fn a_user_without_a_settled_topic_lists_again_when_it_is() {
+    let mut h = Harness::routed();
+    let alice = h.connect("alice", true);
+    h.say(alice, &sync(""));
+    let (token, _) = h.store_takes();
+    h.stored(token, Ok(Reply::Boxes(vec![])));
+    assert!(h.chats(alice)[0].done());
+    h.settle();
+    let again = h.chats(alice);
+    assert!(again.len() == 1 && is_nudge(&again[0]) && again[0].boxid.is_empty());
+}
