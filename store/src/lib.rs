@@ -9,6 +9,7 @@ pub mod embedded;
 pub mod model;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "embedded", feature = "redis"))]
 mod seen;
 pub mod settings;
 

@@ -4,12 +4,16 @@
 //!
 //! It never loses a write that it acknowledged, so a box's epoch stays what it was at the box's
 //! birth. Restoring an older copy of the folder under living clients is outside of that.
+//!
+//! What an append costs grows with the boxes that a group is spread over: each has its own page of
+//! the file (see `examples/append_rate.rs`).
 
-mod commands;
 #[cfg(test)]
 mod faults;
+mod reads;
 mod tables;
 mod writer;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;

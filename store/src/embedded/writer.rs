@@ -9,7 +9,8 @@ use newim_proto::ids::ShardIndex;
 use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
 use redb::{Database, DatabaseError};
 
-use super::commands::{BoxCache, Writes, payload_bytes, read, writes};
+use super::reads::{BoxCache, read};
+use super::writes::{Writes, payload_bytes, writes};
 use super::{EmbeddedConfig, Job, OpenError, tables};
 
 /// Commands of all shards for one transaction, in the order of their arrival.
