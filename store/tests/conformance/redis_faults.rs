@@ -6,21 +6,23 @@ use newim_proto::log::{AppendKind, Command, Head, StoreError, StoreResult, Store
 use newim_store::redis::{RedisConfig, RedisFault};
 use newim_store::settings::StoreSettings;
 use newim_testkit::Redis;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 fn connect(redis: &Redis) -> Connection {
     Connection::open(redis, config(redis, StoreSettings::default()))
 }
 
-/// One inline command past the client, as an operator would.
+/// One inline command past the client, as an operator would; the first line of the answer.
 fn operator(redis: &Redis, command: &str) -> String {
     let mut stream = TcpStream::connect(redis.address()).expect("connected");
     stream
-        .write_all(format!("{command}\r\nQUIT\r\n").as_bytes())
+        .write_all(format!("{command}\r\n").as_bytes())
         .expect("sent");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
+    BufReader::new(stream)
+        .read_line(&mut answer)
+        .expect("answered");
     answer
 }
 
@@ -100,7 +102,8 @@ fn a_server_killed_in_flight_fails_all_that_it_did_not_answer() {
     connection
         .append(append("a", "ann", AppendKind::Join, 1))
         .expect("appended");
-    redis.pause();
+    // From here on it takes commands and does none of them.
+    assert!(operator(&redis, "CLIENT PAUSE 600000 ALL").starts_with("+OK"));
     for number in 0..100 {
         connection.push(number, chat(number));
     }
@@ -108,7 +111,7 @@ fn a_server_killed_in_flight_fails_all_that_it_did_not_answer() {
     redis.kill();
     let mut replies = Vec::new();
     while connection.receive(&mut replies).expect("no garbage") {}
-    assert!(replies.is_empty(), "it was stopped before it could answer");
+    assert!(replies.is_empty(), "it was killed before it could answer");
     connection.client.closed(&mut replies);
     let tokens: Vec<u64> = replies.iter().map(|(token, _)| token.0).collect();
     assert_eq!(tokens, (0..100).collect::<Vec<_>>());
