@@ -56,8 +56,7 @@ impl<M> Engine<M> {
         conn.clear(bits::PAUSED);
         conn.set(bits::PROGRESS);
         let readable = conn.has(bits::READABLE);
-        let slot = conn.slot;
-        self.shutdown(slot, libc::SHUT_WR);
+        self.shutdown(id, libc::SHUT_WR);
         self.arm_poll(id);
         if readable {
             self.read(id);
@@ -85,7 +84,6 @@ impl<M> Engine<M> {
             conn.has(bits::CONNECT),
             conn.has(bits::SEND),
         );
-        let slot = conn.slot;
         for (is_in_kernel, op) in [(poll, Op::Poll), (connect, Op::Connect), (send, Op::Send)] {
             if is_in_kernel {
                 self.cancel(Token::of_conn(op, id));
@@ -93,7 +91,7 @@ impl<M> Engine<M> {
         }
         if send {
             // Also a send that the cancel missed on its way between two tries comes back by this.
-            self.shutdown(slot, libc::SHUT_RDWR);
+            self.shutdown(id, libc::SHUT_RDWR);
         }
         self.step_out(id);
     }
@@ -125,11 +123,25 @@ impl<M> Engine<M> {
             .push(entry.user_data(Token::of_conn(Op::Close, id).pack()));
     }
 
-    fn shutdown(&mut self, slot: u32, how: i32) {
-        // It fails where the peer is gone already, which is as good.
-        let entry = opcode::Shutdown::new(types::Fixed(slot), how).build();
+    /// The kernel does this on another thread, and looks the slot up only there: the slot must not be
+    /// closed, and taken by another connection, before it is done.
+    fn shutdown(&mut self, id: ConnId, how: i32) {
+        let conn = self.conns.live(id).expect("the caller looked it up");
+        if conn.has(bits::SHUTDOWN) {
+            return;
+        }
+        conn.set(bits::SHUTDOWN);
+        let entry = opcode::Shutdown::new(types::Fixed(conn.slot), how).build();
         self.ring
-            .push(entry.user_data(Token::bare(Op::Ignored).pack()));
+            .push(entry.user_data(Token::of_conn(Op::Shutdown, id).pack()));
+    }
+
+    /// It fails where the peer is gone already, which is as good.
+    pub fn on_shutdown(&mut self, token: Token) {
+        if let Some(conn) = self.conns.live(token.conn()) {
+            conn.clear(bits::SHUTDOWN);
+            self.step_out(token.conn());
+        }
     }
 
     pub fn cut_off_closing(&mut self) {

@@ -35,8 +35,9 @@ pub(crate) mod bits {
     pub const REGISTER: u16 = 1 << 3;
     pub const HAND_OUT: u16 = 1 << 4;
     pub const SEND: u16 = 1 << 5;
+    pub const SHUTDOWN: u16 = 1 << 6;
     /// Any of these: the kernel still has an operation of this connection.
-    pub const IN_KERNEL: u16 = POLL | RECV | CONNECT | REGISTER | HAND_OUT | SEND;
+    pub const IN_KERNEL: u16 = POLL | RECV | CONNECT | REGISTER | HAND_OUT | SEND | SHUTDOWN;
     /// Became readable while it was paused or being read.
     pub const READABLE: u16 = 1 << 8;
     pub const PAUSED: u16 = 1 << 9;

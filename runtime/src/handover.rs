@@ -4,7 +4,7 @@
 use io_uring::{opcode, types};
 use newim_proto::ids::{ConnId, ShardIndex};
 
-use crate::conns::{Cause, Phase, bits};
+use crate::conns::{Cause, Conn, Phase, bits};
 use crate::driver::{CloseCause, Driver, Event};
 use crate::engine::Engine;
 use crate::mesh::HandOverNote;
@@ -176,17 +176,30 @@ impl<D: Driver> Shard<D> {
         } = note;
         let conn = self.engine.conns.insert(slot, Phase::Open);
         self.engine.stats.hand_overs_in += 1;
+        // As if it were being read, so that it can't leave again before its unread bytes were seen.
+        self.held(conn).set(bits::RECV);
         self.emit(Event::HandedOver { conn, from, tag });
-        let is_open = self.engine.conns.live_in(conn, Phase::Open).is_some();
-        if is_open && !unread.is_empty() {
-            self.emit(Event::Received {
+        match self.held(conn).phase {
+            Phase::Open if !unread.is_empty() => self.emit(Event::Received {
                 conn,
                 bytes: &mut unread,
-            });
+            }),
+            Phase::HandingOver => self.engine.keep_unread(conn, &unread),
+            _ => {}
         }
-        if self.engine.conns.live_in(conn, Phase::Open).is_some() {
+        let held = self.held(conn);
+        held.clear(bits::RECV);
+        if held.phase == Phase::Open {
             self.engine.arm_poll(conn);
         }
+        self.engine.step_out(conn);
+    }
+
+    fn held(&mut self, conn: ConnId) -> &mut Conn {
+        self.engine
+            .conns
+            .live(conn)
+            .expect("it can't end while it is being read")
     }
 }
 

@@ -46,17 +46,19 @@ impl<D: Driver> Shard<D> {
     pub async fn run(mut self) -> std::io::Result<()> {
         let mut completions = Vec::with_capacity(BATCH_MAX);
         let mut turn_ends_us = clock::now().mono_us + TURN_US;
+        let mut is_busy = false;
         while !self.engine.stopping {
             self.wait(turn_ends_us)?;
-            let was_idle = !self.batch(&mut completions);
+            is_busy |= self.batch(&mut completions);
             if self.engine.now.mono_us < turn_ends_us {
                 continue;
             }
-            if was_idle {
-                self.park().await?;
+            if is_busy {
+                glommios_turn().await;
             } else {
-                glommio::executor().yield_task_queue_now().await;
+                self.park().await?;
             }
+            is_busy = false;
             turn_ends_us = clock::now().mono_us + TURN_US;
         }
         Ok(())
@@ -148,6 +150,7 @@ impl<D: Driver> Shard<D> {
             Op::Accept => self.on_accept(token, completion),
             Op::Register => self.engine.on_register(token, completion),
             Op::Connect => self.on_connect(token, completion),
+            Op::Shutdown => self.engine.on_shutdown(token),
             Op::Close => self.on_close(token),
             Op::HandOut => self.engine.on_hand_out(token, completion),
             Op::HandIn => self.on_hand_in(token, completion),
@@ -187,4 +190,10 @@ impl<D: Driver> Shard<D> {
     pub(crate) fn emit(&mut self, event: Event<'_, D::Mail, D::Control>) {
         self.driver.event(&mut Io::new(&mut self.engine), event);
     }
+}
+
+/// One round of glommio's reactor and of its other tasks. A timer that is due at once, for a mere yield
+/// would come back without the reactor.
+async fn glommios_turn() {
+    glommio::timer::sleep(Duration::ZERO).await;
 }

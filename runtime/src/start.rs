@@ -145,8 +145,11 @@ where
 {
     config.check()?;
     kernel::check_memlock()?;
-    // Before glommio tries, whose errors tell nobody what to do.
-    kernel::check_io_uring()?;
+    // Before glommio tries, whose errors tell nobody what to do. On a thread of its own: when a ring is torn
+    // down, the kernel interrupts whatever system call its maker is in by then (EINTR).
+    std::thread::spawn(kernel::check_io_uring)
+        .join()
+        .expect("a probe doesn't panic")?;
     let cores = if config.pin {
         kernel::allowed_cores().map_err(StartError::Limits)?
     } else {
@@ -293,6 +296,12 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".into())
 }
 
+/// In effect never. When this timer fires after glommio polled its rings and before it ran a task (the
+/// thread was preempted for so long), glommio 0.9 takes the queue for empty and sleeps, with our task
+/// ready to run. At 2 ms an overloaded machine got there within minutes. It is meant for fairness among
+/// tasks; here is only one, which gives way by itself.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
+
 /// The life of a shard's thread.
 fn live<D, F>(plan: &Plan<D, F>, birth: Birth<D::Control>) -> Result<io::Result<()>, StartError>
 where
@@ -309,7 +318,7 @@ where
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(64 * 1024)
         .ring_depth(64)
-        .preempt_timer(Duration::from_millis(2))
+        .preempt_timer(PREEMPT_TIMER)
         .blocking_thread_pool_placement(PoolPlacement::Custom(Vec::new()))
         .make()
         .map_err(|error| StartError::Executor(error.to_string()))?;

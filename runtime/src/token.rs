@@ -9,7 +9,7 @@ pub(crate) const INDEX_MAX: u32 = (1 << 24) - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Op {
-    /// Nobody waits for it: cancel, shutdown.
+    /// Nobody waits for it: cancel.
     Ignored,
     Accept,
     Poll,
@@ -18,6 +18,7 @@ pub(crate) enum Op {
     /// A socket that `connect` made is put into the table.
     Register,
     Connect,
+    Shutdown,
     Close,
     /// A slot that no connection ever had.
     CloseSlot,
@@ -35,7 +36,7 @@ pub(crate) enum Op {
     Deadline,
 }
 
-const OPS: [Op; 15] = [
+const OPS: [Op; 16] = [
     Op::Ignored,
     Op::Accept,
     Op::Poll,
@@ -43,6 +44,7 @@ const OPS: [Op; 15] = [
     Op::Send,
     Op::Register,
     Op::Connect,
+    Op::Shutdown,
     Op::Close,
     Op::CloseSlot,
     Op::HandOut,
