@@ -1,0 +1,85 @@
+//! The end of a run: nothing goes wrong any more, and everything in flight has to finish.
+
+use crate::Report;
+use crate::client::{Client, List};
+use crate::inbox::Pull;
+use crate::plan::Plan;
+use crate::world::World;
+
+/// How long a word in each box may take to reach everybody, once all is quiet.
+const PROBE_US: u64 = 3_000_000;
+
+impl World {
+    pub fn run_to_the_end(&mut self) -> Report {
+        let quiet_us = self.plan.acts_until_us + self.plan.settle_us;
+        self.run_until(quiet_us);
+        self.trace.say(self.now_us, format_args!("all should be quiet"));
+        self.check_settled();
+        self.probe();
+        self.run_until(quiet_us + PROBE_US);
+        self.trace.say(self.now_us, format_args!("the end"));
+        self.check_settled();
+        self.check_v1();
+        self.report()
+    }
+
+    /// Every v2 client holds all that it may read, though nobody asked it to look: what was missed was told.
+    fn check_settled(&self) {
+        for (index, client) in self.clients.iter().enumerate() {
+            let who = format!("client {index} ({})", client.uid);
+            assert!(client.is_open(), "{who} is not connected");
+            assert!(client.outgoing.is_empty(), "{who} has no answer to {:?}", client.outgoing);
+            assert_eq!(client.stream.owed(), None, "{who} saw a gap, and no SYNC came");
+            if client.v2 {
+                assert_eq!(client.list, List::Have, "{who} has no list");
+                self.check_boxes(client, &who);
+            }
+        }
+    }
+
+    fn check_boxes(&self, client: &Client, who: &str) {
+        for (boxid, truth) in self.oracle.boxes_of(&client.uid) {
+            let Some(inbox) = client.boxes.get(boxid) else { panic!("{who} doesn't know of {boxid}") };
+            assert_eq!(inbox.pull, Pull::NotNeeded, "{who} still pulls {boxid}: {inbox:?}");
+            let readable = truth.readable(&client.uid, inbox.base);
+            assert_eq!(inbox.applied, readable, "{who} holds {boxid} (left), and should (right); {inbox:?}");
+        }
+    }
+
+    /// One word in each box, when everybody is there.
+    fn probe(&mut self) {
+        for boxid in (0..self.plan.boxes).map(Plan::box_name) {
+            let member = |client: &Client| client.v2 && self.oracle.is_member(&boxid, &client.uid);
+            if let Some(client) = self.clients.iter().position(member) {
+                self.client_probes(client, &boxid);
+            }
+        }
+    }
+
+    /// A v1 client can't ask: it has got the end of the stream of each of its boxes, and (checked as it
+    /// came) all before it.
+    fn check_v1(&self) {
+        for (index, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.v2) {
+            for (boxid, truth) in self.oracle.boxes_of(&client.uid).filter(|(_, truth)| truth.is_member(&client.uid)) {
+                let (last, head) = (client.stream.last(boxid), truth.stream_head());
+                assert_eq!(last, head, "v1 client {index} ({}) has {boxid} up to (left), of (right)", client.uid);
+            }
+        }
+    }
+
+    fn report(&self) -> Report {
+        let chats = self.chats.iter().flat_map(|chat| &chat.shards).map(|host| host.shard.counters());
+        let (held, gaps) = chats.fold((0, 0), |(held, gaps), c| (held + c.held, gaps + c.gaps));
+        Report {
+            seed: self.plan.seed,
+            trace_hash: self.trace.hash(),
+            events: self.events,
+            acknowledged: self.oracle.acknowledged,
+            delivered: self.oracle.delivered,
+            nudges: self.oracle.nudges,
+            faults: self.faults,
+            held,
+            gaps,
+        }
+    }
+}

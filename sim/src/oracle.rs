@@ -1,0 +1,236 @@
+//! What must hold whatever happens, checked at each event: what is acknowledged is stored, once; what
+//! arrives is what was stored, in order, and for those who may read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use newim_chat_core::LinkFault;
+use newim_proto::chat::ChatView;
+use newim_proto::log::{Append, AppendKind, Reply, StoreError, StoreResult};
+
+#[derive(Debug, Default)]
+pub struct Oracle {
+    boxes: BTreeMap<String, BoxTruth>,
+    pub acknowledged: u64,
+    pub delivered: u64,
+    pub nudges: u64,
+    pub links_closed: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Default)]
+pub struct BoxTruth {
+    log: Vec<Logged>,
+    by_id: BTreeMap<(String, String), u64>,
+    /// uid → (seq, is a member from then on), in order.
+    turns: BTreeMap<String, Vec<(u64, bool)>>,
+}
+
+#[derive(Debug)]
+struct Logged {
+    epoch: u64,
+    sender: String,
+    receiver: Option<String>,
+    uuid: String,
+    body: String,
+}
+
+impl Oracle {
+    /// The store did an append, whether or not anybody hears of it.
+    pub fn stored(&mut self, append: &Append, result: &StoreResult) {
+        let appended = match result {
+            Ok(Reply::Appended(appended)) => *appended,
+            Err(StoreError::NotAMember) => return,
+            other => panic!("the store answers an append with {other:?}"),
+        };
+        let truth = self.boxes.entry(append.boxid.as_str().to_owned()).or_default();
+        let id = append.client_id.as_ref().map(|id| (append.sender.as_str().to_owned(), id.as_str().to_owned()));
+        if appended.duplicate {
+            let first = id.and_then(|id| truth.by_id.get(&id).copied());
+            assert_eq!(first, Some(appended.seq), "a retry gets the first answer");
+            return;
+        }
+        if let Some(id) = id {
+            let earlier = truth.by_id.insert(id, appended.seq);
+            assert_eq!(earlier, None, "a retry is stored once");
+        }
+        assert_eq!(appended.seq, truth.log.len() as u64 + 1, "numbers are contiguous");
+        let epoch_before = truth.log.last().map_or(0, |last| last.epoch);
+        assert!(appended.epoch >= epoch_before, "an epoch never goes back");
+        let view = ChatView::parse(&append.payload).expect("what is stored can be read");
+        let sender = append.sender.as_str().to_owned();
+        let receiver = match &append.kind {
+            AppendKind::Direct { receiver } => Some(receiver.as_str().to_owned()),
+            AppendKind::Join => truth.turn(&sender, appended.seq, true),
+            AppendKind::Quit => truth.turn(&sender, appended.seq, false),
+            AppendKind::Chat => None,
+        };
+        truth.log.push(Logged {
+            epoch: appended.epoch,
+            sender,
+            receiver,
+            uuid: appended.uuid.to_string(),
+            body: view.body.unwrap_or("").to_owned(),
+        });
+    }
+
+    /// A client was told that its message is stored.
+    pub fn acknowledged(&mut self, uid: &str, ack: &ChatView<'_>, body: Option<&str>) {
+        self.acknowledged += 1;
+        let logged = self.logged(ack);
+        assert_eq!(logged.sender, uid, "acknowledged to another than the sender: {ack:?}");
+        if let Some(body) = body {
+            assert_eq!(logged.body, body, "acknowledged is another message than was sent: {ack:?}");
+        }
+    }
+
+    /// A client got a message of a box, pushed or pulled.
+    pub fn delivered(&mut self, uid: &str, message: &ChatView<'_>) {
+        self.delivered += 1;
+        let logged = self.logged(message);
+        assert_eq!(Some(logged.sender.as_str()), message.sender, "delivered from another: {message:?}");
+        assert_eq!(logged.body, message.body.unwrap_or(""), "delivered is another message than was stored");
+        let seq = message.seq.expect("it was found by it");
+        let truth = &self.boxes[message.boxid];
+        assert!(truth.may_get(uid, seq), "{uid} gets {}/{seq}, which is not theirs", message.boxid);
+    }
+
+    fn logged(&self, view: &ChatView<'_>) -> &Logged {
+        let seq = view.seq.expect("the server says the position");
+        let truth = self.boxes.get(view.boxid).unwrap_or_else(|| panic!("nothing is stored in {}", view.boxid));
+        let logged = truth.log.get(seq as usize - 1).unwrap_or_else(|| panic!("not stored: {view:?}"));
+        assert_eq!(Some(logged.epoch), view.epoch, "of another epoch than it is stored in: {view:?}");
+        assert_eq!(Some(logged.uuid.as_str()), view.uuid, "another message stands there: {view:?}");
+        logged
+    }
+
+    pub fn link_closed(&mut self, why: &LinkFault) {
+        let expected = matches!(why, LinkFault::Replaced | LinkFault::StaleLife { .. });
+        assert!(expected, "a link is closed for a fault that nobody made: {why}");
+        *self.links_closed.entry(why.name()).or_default() += 1;
+    }
+
+    pub fn truth(&self, boxid: &str) -> Option<&BoxTruth> {
+        self.boxes.get(boxid)
+    }
+
+    pub fn is_member(&self, boxid: &str, uid: &str) -> bool {
+        self.truth(boxid).is_some_and(|truth| truth.is_member(uid))
+    }
+
+    /// Boxes that the user is a member of or has direct messages in.
+    pub fn boxes_of<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = (&'a str, &'a BoxTruth)> {
+        let theirs = move |truth: &BoxTruth| truth.is_member(uid) || truth.log.iter().any(|l| l.is_direct_of(uid));
+        self.boxes.iter().filter(move |(_, truth)| theirs(truth)).map(|(boxid, truth)| (boxid.as_str(), truth))
+    }
+}
+
+impl BoxTruth {
+    fn turn(&mut self, uid: &str, seq: u64, member: bool) -> Option<String> {
+        self.turns.entry(uid.to_owned()).or_default().push((seq, member));
+        None
+    }
+
+    pub fn head(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    pub fn is_member(&self, uid: &str) -> bool {
+        self.turns.get(uid).and_then(|turns| turns.last()).is_some_and(|(_, member)| *member)
+    }
+
+    /// All that a user may read now, after a position.
+    pub fn readable(&self, uid: &str, after: u64) -> BTreeSet<u64> {
+        let member = self.is_member(uid);
+        let readable = |logged: &Logged| if logged.receiver.is_some() { logged.is_direct_of(uid) } else { member };
+        (after + 1..).zip(self.log.iter().skip(after as usize)).filter(|(_, l)| readable(l)).map(|(seq, _)| seq).collect()
+    }
+
+    /// Positions of the box's own stream between two of it.
+    pub fn stream_between(&self, after: u64, before: u64) -> Option<u64> {
+        (after + 1..before).find(|seq| self.log[*seq as usize - 1].receiver.is_none())
+    }
+
+    pub fn stream_head(&self) -> Option<u64> {
+        (1..=self.head()).rev().find(|seq| self.log[*seq as usize - 1].receiver.is_none())
+    }
+
+    pub fn is_direct(&self, seq: u64) -> bool {
+        self.log[seq as usize - 1].receiver.is_some()
+    }
+
+    /// To the two of a direct message; else to whoever was a member then, or has become one since (and
+    /// pulls what was before). A QUIT is also its sender's.
+    fn may_get(&self, uid: &str, seq: u64) -> bool {
+        let logged = &self.log[seq as usize - 1];
+        if logged.receiver.is_some() {
+            return logged.is_direct_of(uid);
+        }
+        let turns = self.turns.get(uid).map_or(&[][..], Vec::as_slice);
+        let then = turns.iter().rev().find(|(at, _)| *at <= seq).is_some_and(|(_, member)| *member);
+        let since = turns.iter().any(|(at, member)| *at > seq && *member);
+        then || since || logged.sender == uid
+    }
+}
+
+impl Logged {
+    fn is_direct_of(&self, uid: &str) -> bool {
+        self.receiver.as_ref().is_some_and(|receiver| receiver == uid || self.sender == uid)
+    }
+}
+
+/// What one connection was sent of each box's own stream.
+#[derive(Debug, Default)]
+pub struct Stream {
+    boxes: BTreeMap<String, Sent>,
+}
+
+#[derive(Debug, Default)]
+struct Sent {
+    last: Option<u64>,
+    seen: BTreeSet<u64>,
+    /// It saw a gap before that position: SYNC is due.
+    owed: Option<u64>,
+}
+
+impl Stream {
+    /// A message came; `pulled`: it may be the answer to a pull.
+    pub fn came(&mut self, truth: &BoxTruth, boxid: &str, seq: u64, v2: bool, pulled: bool) {
+        if truth.is_direct(seq) {
+            return; // in the user's own topic, beside the box's stream
+        }
+        let sent = self.boxes.entry(boxid.to_owned()).or_default();
+        let last = sent.last.unwrap_or(seq - 1);
+        let new = sent.seen.insert(seq);
+        sent.last = Some(last.max(seq));
+        if pulled {
+            return;
+        }
+        assert!(seq > last || !new, "{boxid}/{seq} comes after {last}");
+        assert!(new || v2, "{boxid}/{seq} comes twice");
+        if let Some(missing) = truth.stream_between(last, seq) {
+            assert!(v2, "{boxid}/{seq} comes without {missing}, and a v1 client can't pull");
+            sent.owed = Some(seq);
+        }
+    }
+
+    /// SYNC came.
+    pub fn nudged(&mut self, boxid: &str, head: u64) {
+        for (name, sent) in &mut self.boxes {
+            if name == boxid || boxid.is_empty() {
+                sent.owed = sent.owed.filter(|owed| !boxid.is_empty() && *owed > head);
+            }
+        }
+    }
+
+    /// The stream begins anew: left and joined again.
+    pub fn restart(&mut self, boxid: &str) {
+        self.boxes.remove(boxid);
+    }
+
+    pub fn last(&self, boxid: &str) -> Option<u64> {
+        self.boxes.get(boxid).and_then(|sent| sent.last)
+    }
+
+    pub fn owed(&self) -> Option<(&str, u64)> {
+        self.boxes.iter().find_map(|(boxid, sent)| Some((boxid.as_str(), sent.owed?)))
+    }
+}

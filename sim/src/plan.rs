@@ -1,0 +1,54 @@
+//! What a run consists of: drawn from its seed, so that seeds differ in more than in their order of events.
+
+use crate::rng::Rng;
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub gateways: usize,
+    pub gateway_shards: u16,
+    pub chats: usize,
+    pub chat_shards: u16,
+    pub clients: usize,
+    pub boxes: usize,
+    /// Things go wrong until then.
+    pub faults_until_us: u64,
+    /// Clients do things of their own accord until then.
+    pub acts_until_us: u64,
+    /// How much time everything in flight has to finish in.
+    pub settle_us: u64,
+    pub outbox_bytes_max: usize,
+    pub publish_window_max: usize,
+    /// The store starts new epochs now and then.
+    pub epochs_change: bool,
+    /// Beyond it a run doesn't come to an end.
+    pub events_max: u64,
+}
+
+impl Plan {
+    /// `steps`: how many seconds of faults, of the cluster's own time.
+    pub fn of_seed(seed: u64, seconds: u64) -> Plan {
+        let mut rng = Rng::new(seed ^ 0x006e_6577_696d);
+        let faults_until_us = seconds * 1_000_000;
+        Plan {
+            seed,
+            gateways: 2,
+            gateway_shards: rng.between(1, 2) as u16,
+            chats: rng.between(1, 2) as usize,
+            chat_shards: rng.between(1, 2) as u16,
+            clients: rng.between(5, 9) as usize,
+            boxes: rng.between(1, 3) as usize,
+            faults_until_us,
+            acts_until_us: faults_until_us + 1_000_000,
+            settle_us: 15_000_000,
+            outbox_bytes_max: *rng.pick(&[1024, 4096, 64 * 1024]),
+            publish_window_max: *rng.pick(&[2, 16, 1024]),
+            epochs_change: rng.chance(20),
+            events_max: 3_000_000,
+        }
+    }
+
+    pub fn box_name(index: usize) -> String {
+        format!("box{index}")
+    }
+}
