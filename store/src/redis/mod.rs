@@ -8,7 +8,8 @@
 //! two steps, ordered so that a loss between them leaves a user's list with a box too many, never
 //! one too few; the box's own members are the truth.
 //!
-//! Redis must not evict (`maxmemory-policy noeviction`). A restart of the server, or a failover, shows
+//! Redis must not evict (`maxmemory-policy noeviction`), and keeps all that it acknowledged through a
+//! crash only with `appendfsync always`: with `everysec` up to two seconds' worth may go. A restart of the server, or a failover, shows
 //! in its run id: each box then counts on in a new epoch, so that a position which was lost is never
 //! issued again under the same name.
 
