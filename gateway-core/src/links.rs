@@ -138,7 +138,6 @@ impl Links {
             return;
         };
         link.up = true;
-        link.uncertain = true;
         link.barriers.clear();
         link.pending = link
             .interest
@@ -152,6 +151,7 @@ impl Links {
             .flat_map(|(topic, shards)| shards.iter().map(move |s| (topic, *s)))
             .collect();
         link.settling.sort_unstable();
+        link.uncertain = !link.settling.is_empty();
         link.announce(chat, outputs);
         link.next_number = 0;
         for windowed in &mut link.window {

@@ -52,13 +52,14 @@ fn an_upgrade_that_dribbles_is_refused_in_time() {
     let conn = h.accept();
     h.bytes(conn, b"GET / HTTP/1.1\r\n");
     h.stall(conn);
-    h.wait_s(12);
+    h.wait_s(11);
     assert!(matches!(&h.got(conn)[..], [Got::Http(response)] if response.contains(" 408 ")));
 }
 
 #[test]
 fn silence_is_pinged_and_then_ended_and_a_pong_keeps_the_connection() {
     let quick = Settings {
+        upgrade_ms_max: 1_000,
         idle_ping_ms: 5_000,
         pong_ms_max: 3_000,
         ..settings()
@@ -73,7 +74,7 @@ fn silence_is_pinged_and_then_ended_and_a_pong_keeps_the_connection() {
     h.frame(alive, Opcode::Pong, b"");
     h.wait_s(4);
     assert!(!h.is_open(dead) && h.is_open(alive));
-    h.wait_s(4);
+    h.wait_s(2);
     assert_eq!(h.got(alive), [Got::Ping]);
 }
 

@@ -211,12 +211,16 @@ impl Harness {
         conn
     }
 
-    /// A member of the box, whose JOIN was stored at `seq`.
+    /// A member of the box, whose JOIN was stored at `seq`, and came back to it.
     pub fn join(&mut self, conn: ConnId, boxid: &str, seq: u64) {
         self.say(conn, &message(ChatOp::Join, boxid, ""));
         self.appends(seq);
         self.settle();
-        self.got(conn);
+        self.link_says(LinkMessage::Accepted { number: u64::MAX });
+        self.delivered(boxid, seq);
+        for client in self.clients.values_mut() {
+            client.got.clear();
+        }
         self.link_out.clear();
     }
 
@@ -246,17 +250,22 @@ impl Harness {
         self.input(Input::Stored { token, result });
     }
 
-    /// The chat shard confirms all interest; the store knows of nothing newer.
-    pub fn settle(&mut self) {
-        let barrier = self
-            .link_out
+    /// The last barrier that the chat shard was sent.
+    pub fn barrier(&self) -> Option<u64> {
+        self.link_out
             .iter()
             .rev()
             .find_map(|(_, message)| match message {
                 LinkMessage::Interest { barrier, .. } if *barrier > 0 => Some(*barrier),
                 _ => None,
-            });
-        let Some(barrier) = barrier else { return };
+            })
+    }
+
+    /// The chat shard confirms all interest; the store knows of nothing newer.
+    pub fn settle(&mut self) {
+        let Some(barrier) = self.barrier() else {
+            return;
+        };
         self.link_says(LinkMessage::Settled { barrier });
         while matches!(self.commands.front(), Some((_, Command::Heads(_)))) {
             let (token, command) = self.store_takes();

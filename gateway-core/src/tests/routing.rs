@@ -62,9 +62,7 @@ fn what_was_missed_while_the_link_was_away_is_repaired_when_it_settles() {
     down(&mut h);
     h.link_out.clear();
     up(&mut h);
-    let LinkMessage::Interest { barrier, .. } = h.link_out.last().expect("a barrier").1 else {
-        panic!("no barrier")
-    };
+    let barrier = h.barrier().expect("a barrier");
     h.link_says(LinkMessage::Settled { barrier });
     let (token, command) = h.store_takes();
     assert!(matches!(command, Command::Heads(boxes) if boxes.len() == 1));
@@ -182,9 +180,7 @@ fn without_any_chat_node_messages_are_stored_and_their_readers_repaired_later() 
     assert_eq!(h.seqs(alice), [1, 2], "acknowledged");
     h.routes(1, &[CHAT]);
     up(&mut h);
-    let LinkMessage::Interest { barrier, .. } = h.link_out.last().expect("a barrier").1 else {
-        panic!("no barrier")
-    };
+    let barrier = h.barrier().expect("a barrier");
     h.link_says(LinkMessage::Settled { barrier });
     let (token, _) = h.store_takes();
     h.stored(token, Ok(Reply::Heads(vec![Head { epoch: 1, seq: 2 }])));
