@@ -181,7 +181,8 @@ Examples:
   newim client ws://127.0.0.1:8180 --uid bob --box lobby --until 1 --wait-ms 5000 </dev/null
                                         ends at the first message, or fails after 5 s
 
-Exit status: 0 done, 1 no connection, or --until wasn't reached, or a line wasn't acknowledged.";
+Exit status: 0 done; 1 no connection, --until not reached, or a piped line that was refused
+or not acknowledged; 2 wrong usage.";
 
 #[derive(Args, Clone, Debug)]
 #[command(after_help = CLIENT_EXAMPLES)]

@@ -41,6 +41,10 @@ pub enum ClientError {
     NotShown {
         shown: u64,
     },
+    /// Lines of a script that were not done; why was shown for each.
+    Refused {
+        count: u64,
+    },
 }
 
 impl fmt::Display for ClientError {
@@ -58,6 +62,7 @@ impl fmt::Display for ClientError {
                     "{count} of the lines said were not acknowledged: they may or may not be stored"
                 )
             }
+            ClientError::Refused { count } => write!(f, "{count} of the lines were not done"),
             ClientError::NotShown { shown } => write!(f, "only {shown} messages came"),
         }
     }
@@ -92,9 +97,11 @@ pub fn run(flags: ClientFlags) -> Result<(), ClientError> {
             url: flags.url.clone(),
             error,
         })?;
-        let (screen, lines) = Screen::open(&flags.uid).map_err(ClientError::Output)?;
+
         let run = format!("{:016x}", fastrand::u64(..));
         let session = Session::new(&flags.uid, run, flags.boxid, flags.history);
+        let opened = Screen::open(&flags.uid, session.prompt());
+        let (screen, lines) = opened.map_err(ClientError::Output)?;
         let until = Until {
             shown: flags.until,
             wait_ms: flags.wait_ms,

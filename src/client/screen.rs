@@ -39,11 +39,11 @@ pub type Lines = mpsc::Receiver<String>;
 
 impl Screen {
     /// Starts the thread that reads. Errors: the terminal can't be used.
-    pub fn open(me: &str) -> io::Result<(Self, Lines)> {
+    pub fn open(me: &str, prompt: String) -> io::Result<(Self, Lines)> {
         let (sender, lines) = mpsc::channel(LINES_AHEAD_MAX);
         let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
         let output = if interactive {
-            open_terminal(sender)?
+            open_terminal(sender, prompt)?
         } else {
             open_pipe(sender)
         };
@@ -104,6 +104,11 @@ impl Screen {
         )
     }
 
+    /// Does a person read it, rather than a script?
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.output, Output::Terminal { .. })
+    }
+
     /// From the next line on.
     pub fn set_prompt(&mut self, text: String) {
         if let Output::Terminal { prompt, .. } = &self.output {
@@ -112,11 +117,11 @@ impl Screen {
     }
 }
 
-fn open_terminal(sender: mpsc::Sender<String>) -> io::Result<Output> {
+fn open_terminal(sender: mpsc::Sender<String>, prompt: String) -> io::Result<Output> {
     let modes = Modes::save()?;
     let mut editor = DefaultEditor::new().map_err(io::Error::other)?;
     let printer = Box::new(editor.create_external_printer().map_err(io::Error::other)?);
-    let prompt = Arc::new(Mutex::new("> ".to_owned()));
+    let prompt = Arc::new(Mutex::new(prompt));
     let shared = Arc::clone(&prompt);
     thread::spawn(move || {
         loop {
@@ -145,8 +150,10 @@ fn open_terminal(sender: mpsc::Sender<String>) -> io::Result<Output> {
 /// What was said comes back when it is stored, in its place among the others' lines; as typed it would
 /// stand there twice.
 fn erase_typed(prompt: &str, line: &str) {
-    let columns =
-        termios::tcgetwinsize(io::stdout()).map_or(80, |size| usize::from(size.ws_col).max(1));
+    let columns = match termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => 80, // a terminal that doesn't know its size
+    };
     let rows = (prompt.chars().count() + line.chars().count()) / columns + 1;
     let mut stdout = io::stdout().lock();
     let _ = write!(stdout, "\x1b[{rows}A\r\x1b[J").and_then(|()| stdout.flush()); // cosmetic

@@ -55,6 +55,8 @@ pub struct Session {
     retry_at_ms: Option<u64>,
     tell_marks_at_ms: Option<u64>,
     shown: u64,
+    /// Lines that were not done, each with an error shown.
+    refused: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -85,6 +87,7 @@ impl Session {
             retry_at_ms: None,
             tell_marks_at_ms: None,
             shown: 0,
+            refused: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -111,14 +114,14 @@ impl Session {
     pub fn line(&mut self, now_ms: u64, line: &str) {
         match command::parse(line) {
             Ok(command) => self.command(command),
-            Err(why) => self.show(Line::Error(why)),
+            Err(why) => self.refuse(why),
         }
         self.flush(now_ms);
     }
 
     pub fn message(&mut self, now_ms: u64, message: ChatMessage) {
         match wire::incoming(&message) {
-            Incoming::Refused { error } => self.refused(now_ms, &message, &error),
+            Incoming::Refused { error } => self.take_refusal(now_ms, &message, &error),
             Incoming::Leaving { after_ms } => {
                 self.notice("the gateway is leaving; going to another");
                 self.outputs.push_back(Output::Reconnect { after_ms });
@@ -203,6 +206,11 @@ impl Session {
         self.shown
     }
 
+    /// Lines that couldn't be done, since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// Shows a word of the driver's.
     pub fn say_notice(&mut self, text: &str) {
         self.notice(text);
@@ -217,7 +225,7 @@ impl Session {
             Command::Nothing => {}
             Command::Say(text) => match self.focus.clone() {
                 Some(boxid) => self.say(wire::chat(&boxid, &text)),
-                None => self.show(Line::Error("you are in no box: /join BOX first".into())),
+                None => self.refuse("you are in no box: /join BOX first".into()),
             },
             Command::Join(boxid) => {
                 self.focus = Some(boxid.clone());
@@ -225,13 +233,18 @@ impl Session {
             }
             Command::Quit(boxid) => match boxid.or_else(|| self.focus.clone()) {
                 Some(boxid) => self.say(wire::quit(&boxid)),
-                None => self.show(Line::Error("you are in no box: /quit BOX".into())),
+                None => self.refuse("you are in no box: /quit BOX".into()),
             },
             Command::To { user, .. } if user == self.uid => {
-                self.show(Line::Error("that is you".into()));
+                self.refuse("that is you".into());
             }
             Command::To { user, text } => self.say(wire::direct(&self.uid, &user, &text)),
             Command::Boxes => {
+                // What is on the screen is read, and the list that follows should say so.
+                self.tell_marks();
+                if self.connected {
+                    self.send_pulls();
+                }
                 self.show_list = true;
                 self.listed = Listed::No;
             }
@@ -364,7 +377,7 @@ impl Session {
         }
     }
 
-    fn refused(&mut self, now_ms: u64, message: &ChatMessage, error: &Refusal) {
+    fn take_refusal(&mut self, now_ms: u64, message: &ChatMessage, error: &Refusal) {
         let retry_at_ms = now_ms + error.retry_after_ms.unwrap_or(RETRY_MS);
         if message.op() == ChatOp::Ack {
             return self.sync_refused(retry_at_ms, &message.boxid, error);
@@ -389,7 +402,7 @@ impl Session {
             Some((ChatOp::Quit, _)) => format!("not left: {}", message.boxid),
             _ => "refused".into(),
         };
-        self.show(Line::Error(format!("{what}: {}", error.text)));
+        self.refuse(format!("{what}: {}", error.text));
     }
 
     fn sync_refused(&mut self, retry_at_ms: u64, boxid: &str, error: &Refusal) {
@@ -430,10 +443,14 @@ impl Session {
         for message in self.outgoing.take_due(now_ms) {
             self.outputs.push_back(Output::Send(Box::new(message)));
         }
+        self.send_pulls();
+    }
+
+    fn send_pulls(&mut self) {
         for (boxid, log) in &mut self.boxes {
             if let Some((epoch, mark)) = log.begin_pull() {
-                self.outputs
-                    .push_back(Output::Send(Box::new(wire::pull(boxid, epoch, mark))));
+                let pull = wire::pull(boxid, epoch, mark);
+                self.outputs.push_back(Output::Send(Box::new(pull)));
             }
         }
     }
@@ -443,6 +460,11 @@ impl Session {
             self.shown += 1;
         }
         self.show(Line::Message(Box::new(message)));
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.refused += 1;
+        self.show(Line::Error(why));
     }
 
     fn notice(&mut self, text: &str) {

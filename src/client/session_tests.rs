@@ -341,3 +341,26 @@ fn a_pull_refused_for_now_is_asked_for_again() {
     session.tick(50);
     assert_eq!(sent(&mut session), [pull]);
 }
+
+#[test]
+fn the_list_counts_what_is_on_the_screen_as_read() {
+    let mut session = in_lobby(0);
+    session.message(0, pushed("lobby", 1, "hi"));
+    session.line(0, "/boxes");
+    assert_eq!(
+        sent(&mut session),
+        [wire::pull("lobby", Some(1), 1), wire::list()]
+    );
+}
+
+#[test]
+fn lines_that_can_not_be_done_are_counted() {
+    let mut session = session(None);
+    session.connected(0);
+    session.message(0, listed(&[]));
+    for line in ["hello", "/nonsense", "/quit", "/to alice me"] {
+        session.line(0, line);
+    }
+    assert_eq!(session.refused(), 4);
+    assert_eq!(session.unacknowledged(), 0);
+}

@@ -213,7 +213,7 @@ impl Talk {
         let unacknowledged = self.session.unacknowledged();
         let reached = self.until.shown.map(|shown| self.session.shown() >= shown);
         if reached == Some(true) && unacknowledged == 0 {
-            return Some(Ok(()));
+            return Some(self.success());
         }
         let waited_ms = self.now_ms() - self.ended_at_ms?;
         if waited_ms >= ACKNOWLEDGE_MS_MAX && unacknowledged > 0 {
@@ -231,8 +231,16 @@ impl Talk {
             (None, wait_ms) => {
                 let settled = self.session.is_settled() || waited_ms >= ACKNOWLEDGE_MS_MAX;
                 let waited = waited_ms >= wait_ms.unwrap_or(0);
-                (settled && unacknowledged == 0 && waited).then_some(Ok(()))
+                (settled && unacknowledged == 0 && waited).then(|| self.success())
             }
+        }
+    }
+
+    /// A person saw what was refused; a script has its exit status alone.
+    fn success(&self) -> Result<(), ClientError> {
+        match self.session.refused() {
+            count if count > 0 && !self.screen.is_terminal() => Err(ClientError::Refused { count }),
+            _ => Ok(()),
         }
     }
 

@@ -248,3 +248,14 @@ async fn without_a_node_the_first_connection_fails() {
         .unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
 }
+
+#[tokio::test]
+async fn a_script_whose_lines_are_refused_fails() {
+    let (url, node) = node(Node::default()).await;
+    let (_, ended) = talk(&url, &["one", "/nonsense"], NO_WAIT).await;
+    assert!(
+        matches!(ended, Err(ClientError::Refused { count: 1 })),
+        "{ended:?}"
+    );
+    assert_eq!(bodies(&node), ["one"]);
+}

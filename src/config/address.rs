@@ -89,15 +89,6 @@ impl ZookeeperServers {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// `host:port` of each.
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
-        let servers = self
-            .0
-            .split_once('/')
-            .map_or(self.0.as_str(), |(servers, _)| servers);
-        servers.split(',')
-    }
 }
 
 impl fmt::Display for ZookeeperServers {
@@ -253,10 +244,6 @@ mod tests {
     fn zookeeper_servers_get_their_habitual_port_and_keep_their_path() {
         let servers = ZookeeperServers::parse("zk1, zk2:2182,[::1]:2183/im").unwrap();
         assert_eq!(servers.as_str(), "zk1:2181,zk2:2182,[::1]:2183/im");
-        assert_eq!(
-            servers.servers().collect::<Vec<_>>(),
-            ["zk1:2181", "zk2:2182", "[::1]:2183"]
-        );
         for wrong in [
             "",
             "zk1,",

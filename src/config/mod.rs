@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub use address::{Advertise, RedisUrl, ZookeeperServers};
 pub use error::{ConfigError, ConfigErrors};
-pub use settings::{Origin, Settings};
+pub use settings::Settings;
 
 /// Which node a command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
