@@ -1,7 +1,8 @@
 //! A client on tungstenite and rust-protobuf: neither knows the server's code. Every wait is for a
-//! message that fits a condition; what arrives meanwhile is kept, in order.
+//! message that fits a condition; what arrives meanwhile is kept, in order. A v2 client follows the
+//! client rules: it pulls when the server says SYNC, and tells a position once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -22,6 +23,19 @@ pub struct Client {
     is_v2: bool,
     held: VecDeque<Arrival>,
     client_ids: u64,
+    /// Pulls (and, for "", lists) on their way, by box.
+    asked: BTreeMap<String, VecDeque<Asker>>,
+    seen: BTreeSet<Position>,
+}
+
+/// Box, epoch, seq.
+type Position = (String, Option<u64>, Option<u64>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asker {
+    Test,
+    /// The server said that there is more, so a good client asks for it.
+    Nudge,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -134,6 +148,8 @@ impl Client {
             is_v2: false,
             held: VecDeque::new(),
             client_ids: 0,
+            asked: BTreeMap::new(),
+            seen: BTreeSet::new(),
         };
         Ok((client, answer))
     }
@@ -217,14 +233,7 @@ impl Client {
 
     /// What follows after `mark` in a box.
     pub fn pull(&mut self, boxid: &str, mark: u64, limit: Option<u32>) -> Pulled {
-        self.send(&Chat {
-            boxid: boxid.to_owned(),
-            op: Op::Ack,
-            kind: Kind::Sync,
-            ack_seq: Some(mark),
-            limit,
-            ..Chat::default()
-        });
+        self.ask_pull(boxid, mark, limit, Asker::Test);
         let end = self.expect("the end of a pull", |chat| {
             chat.boxid == boxid && (chat.done == Some(true) || chat.is_error())
         });
@@ -242,11 +251,7 @@ impl Client {
 
     /// All boxes of the user.
     pub fn list(&mut self) -> Vec<Status> {
-        self.send(&Chat {
-            op: Op::Ack,
-            kind: Kind::Sync,
-            ..Chat::default()
-        });
+        self.ask_list(Asker::Test);
         let answer = self.expect("the list of boxes", |chat| {
             chat.boxid.is_empty() && chat.done == Some(true)
         });
@@ -391,7 +396,13 @@ impl Client {
         stream.set_read_timeout(Some(timeout)).expect("live");
         let arrival = match self.socket.read() {
             Ok(Message::Binary(bytes)) if self.uid.is_empty() => Arrival::Binary(bytes.to_vec()),
-            Ok(Message::Binary(bytes)) => Arrival::Chat(Box::new(self.schema.decode(&bytes))),
+            Ok(Message::Binary(bytes)) => {
+                let chat = self.schema.decode(&bytes);
+                if !self.is_news(&chat) {
+                    return true;
+                }
+                Arrival::Chat(Box::new(chat))
+            }
             Ok(Message::Text(text)) => Arrival::Text(text.as_str().to_owned()),
             Ok(Message::Close(frame)) => Arrival::Closed(frame.map(|frame| frame.code.into())),
             Ok(Message::Pong(payload)) => Arrival::Pong(payload.to_vec()),
@@ -401,6 +412,80 @@ impl Client {
         };
         self.held.push_back(arrival);
         true
+    }
+
+    /// A v2 client's rules: a nudge is followed by a pull, and a position is told once, however it came.
+    /// What the test itself pulls is all told.
+    fn is_news(&mut self, chat: &Chat) -> bool {
+        if !self.is_v2 {
+            return true;
+        }
+        let is_sync = chat.op == Op::Ack && chat.kind == Kind::Sync;
+        if is_sync && (chat.done == Some(true) || chat.is_error()) {
+            let asked = self.asked.get_mut(&chat.boxid);
+            let asker = asked.and_then(VecDeque::pop_front);
+            if asker == Some(Asker::Nudge) {
+                self.pull_on(chat);
+            }
+            return asker != Some(Asker::Nudge);
+        }
+        if is_sync && chat.status.is_empty() {
+            match chat.boxid.as_str() {
+                "" => self.catch_up(),
+                boxid => self.ask_pull(boxid, 0, None, Asker::Nudge),
+            }
+            return false;
+        }
+        let (true, Some(_)) = (chat.op != Op::Ack, chat.seq) else {
+            return true; // an answer
+        };
+        let position = (chat.boxid.clone(), chat.epoch, chat.seq);
+        let is_new = self.seen.insert(position);
+        let askers = self.asked.get(&chat.boxid);
+        is_new || askers.is_some_and(|askers| askers.contains(&Asker::Test))
+    }
+
+    /// What a list or a part of a box leaves to ask for.
+    fn pull_on(&mut self, answer: &Chat) {
+        for status in answer.status.iter().filter(|status| status.head_seq > 0) {
+            self.ask_pull(&status.boxid, 0, None, Asker::Nudge);
+        }
+        if answer.ack_seq < answer.head_seq {
+            let mark = answer.ack_seq.unwrap_or(0);
+            self.ask_pull(&answer.boxid, mark, None, Asker::Nudge);
+        }
+    }
+
+    /// Asks for all that is stored in all of the user's boxes; it arrives like what is pushed.
+    pub fn catch_up(&mut self) {
+        self.ask_list(Asker::Nudge);
+    }
+
+    fn ask_pull(&mut self, boxid: &str, mark: u64, limit: Option<u32>, asker: Asker) {
+        self.asked
+            .entry(boxid.to_owned())
+            .or_default()
+            .push_back(asker);
+        self.send(&Chat {
+            boxid: boxid.to_owned(),
+            op: Op::Ack,
+            kind: Kind::Sync,
+            ack_seq: (mark > 0).then_some(mark),
+            limit,
+            ..Chat::default()
+        });
+    }
+
+    fn ask_list(&mut self, asker: Asker) {
+        self.asked
+            .entry(String::new())
+            .or_default()
+            .push_back(asker);
+        self.send(&Chat {
+            op: Op::Ack,
+            kind: Kind::Sync,
+            ..Chat::default()
+        });
     }
 
     fn next_client_id(&mut self) -> String {

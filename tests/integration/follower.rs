@@ -1,6 +1,6 @@
-//! A client that follows its boxes as the client rules tell an SDK to: it lists and pulls when it
-//! connects, takes what is pushed, pulls when the server says SYNC, and keeps one message per
-//! (epoch, seq). What it holds is what its user would see, however delivery was disturbed.
+//! A client that holds all that its user's boxes hold: it lists and pulls when it connects, takes what
+//! is pushed and what a SYNC brings, and keeps one message per (epoch, seq), over all its connections.
+//! What it holds is what its user would see, however delivery was disturbed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Arrival, Client};
 use crate::node::SOON;
-use crate::wire::{Chat, Kind, Op};
+use crate::wire::{Chat, Op};
 
 pub struct Follower {
     pub client: Client,
@@ -21,14 +21,14 @@ impl Follower {
             client: Client::v2(ws, uid),
             boxes: BTreeMap::new(),
         };
-        follower.ask_list();
+        follower.client.catch_up();
         follower
     }
 
     /// Goes on, on another connection, with what it holds.
     pub fn reconnect(&mut self, ws: SocketAddr) {
         self.client = Client::v2(ws, &self.client.uid);
-        self.ask_list();
+        self.client.catch_up();
     }
 
     /// Until a message with each of these bodies is held.
@@ -67,9 +67,6 @@ impl Follower {
 
     fn take(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Chat(chat) if chat.op == Op::Ack && chat.kind == Kind::Sync => {
-                self.sync(&chat)
-            }
             Arrival::Chat(chat) if chat.op == Op::Ack || chat.is_error() => {}
             Arrival::Chat(chat) => self.keep(*chat),
             Arrival::Closed(code) => panic!("{} was disconnected: {code:?}", self.client.uid),
@@ -85,44 +82,5 @@ impl Follower {
         if let Some(earlier) = held.insert((epoch, seq), chat.clone()) {
             assert_eq!(earlier.uuid, chat.uuid, "two messages have one position");
         }
-    }
-
-    /// An answer to a list, the end of a pull, or word that there is more.
-    fn sync(&mut self, sync: &Chat) {
-        let is_answer = sync.done == Some(true);
-        match (sync.boxid.is_empty(), is_answer) {
-            (true, false) => self.ask_list(),
-            (true, true) => {
-                let behind = sync.status.iter().filter(|status| status.head_seq > 0);
-                let boxes: Vec<String> = behind.map(|status| status.boxid.clone()).collect();
-                boxes.iter().for_each(|boxid| self.ask_pull(boxid, 0));
-            }
-            (false, false) => self.ask_pull(&sync.boxid, 0),
-            (false, true) if sync.ack_seq < sync.head_seq => {
-                self.ask_pull(&sync.boxid, sync.ack_seq.unwrap_or(0));
-            }
-            (false, true) => {}
-        }
-    }
-
-    fn ask_list(&mut self) {
-        self.client.send(&Chat {
-            op: Op::Ack,
-            kind: Kind::Sync,
-            ..Chat::default()
-        });
-    }
-
-    /// From the start rather than from a mark: a pull too many does no harm, one too few would hide a
-    /// message that the server lost.
-    fn ask_pull(&mut self, boxid: &str, after: u64) {
-        self.client.send(&Chat {
-            boxid: boxid.to_owned(),
-            op: Op::Ack,
-            kind: Kind::Sync,
-            ack_seq: (after > 0).then_some(after),
-            limit: Some(256),
-            ..Chat::default()
-        });
     }
 }
