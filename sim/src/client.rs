@@ -241,7 +241,9 @@ impl World {
     fn client_says_something(&mut self, client: usize) {
         let me = &self.clients[client];
         let body = format!("{client}-{}", me.said);
-        let known: Vec<String> = me.joined.iter().filter(|boxid| me.boxes.contains_key(*boxid) || !me.v2).cloned().collect();
+        let leaves = |boxid: &String| me.outgoing.iter().any(|o| o.message.boxid == *boxid && o.message.op() == ChatOp::Quit);
+        let knows = |boxid: &&String| (me.boxes.contains_key(*boxid) || !me.v2) && !leaves(boxid);
+        let known: Vec<String> = me.joined.iter().filter(knows).cloned().collect();
         let to_join: Vec<String> = me.home.iter().filter(|boxid| me.wants_room(boxid)).cloned().collect();
         let (wanders, twin) = (me.wanders, me.twin_of.is_some());
         if !to_join.is_empty() && !twin {
@@ -486,6 +488,10 @@ impl World {
         self.agenda.at(retry_us, Event::ClientLooks { client });
         let me = &mut self.clients[client];
         if view.op == ChatOp::Ack {
+            if code == ErrorCode::NotAMember as u32 && me.wanders {
+                me.boxes.remove(view.boxid); // left, by a QUIT that was stored and not acknowledged yet
+                return;
+            }
             assert!(again, "a sync was refused for good: {view:?}");
             me.retry_us = retry_us;
             match me.boxes.get_mut(view.boxid) {

@@ -20,8 +20,16 @@ pub struct Oracle {
 pub struct BoxTruth {
     log: Vec<Logged>,
     by_id: BTreeMap<(String, String), u64>,
-    /// uid → (seq, is a member from then on), in order.
-    turns: BTreeMap<String, Vec<(u64, bool)>>,
+    /// uid → joins and quits, in order.
+    turns: BTreeMap<String, Vec<Turn>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    seq: u64,
+    member: bool,
+    /// A QUIT whose answer was lost on its way still leaves the session where it was.
+    known: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +88,9 @@ impl Oracle {
         if let Some(body) = body {
             assert_eq!(logged.body, body, "acknowledged is another message than was sent: {ack:?}");
         }
+        let truth = self.boxes.get_mut(ack.boxid).expect("it was found there");
+        let turns = truth.turns.get_mut(uid).into_iter().flatten();
+        turns.filter(|turn| Some(turn.seq) == ack.seq).for_each(|turn| turn.known = true);
     }
 
     /// A client got a message of a box, pushed or pulled.
@@ -125,7 +136,7 @@ impl Oracle {
 
 impl BoxTruth {
     fn turn(&mut self, uid: &str, seq: u64, member: bool) -> Option<String> {
-        self.turns.entry(uid.to_owned()).or_default().push((seq, member));
+        self.turns.entry(uid.to_owned()).or_default().push(Turn { seq, member, known: member });
         None
     }
 
@@ -134,7 +145,7 @@ impl BoxTruth {
     }
 
     pub fn is_member(&self, uid: &str) -> bool {
-        self.turns.get(uid).and_then(|turns| turns.last()).is_some_and(|(_, member)| *member)
+        self.turns.get(uid).and_then(|turns| turns.last()).is_some_and(|turn| turn.member)
     }
 
     /// All that a user may read now, after a position.
@@ -165,8 +176,9 @@ impl BoxTruth {
             return logged.is_direct_of(uid);
         }
         let turns = self.turns.get(uid).map_or(&[][..], Vec::as_slice);
-        let then = turns.iter().rev().find(|(at, _)| *at <= seq).is_some_and(|(_, member)| *member);
-        let since = turns.iter().any(|(at, member)| *at > seq && *member);
+        let known = || turns.iter().filter(|turn| turn.known);
+        let then = known().rfind(|turn| turn.seq <= seq).is_some_and(|turn| turn.member);
+        let since = known().any(|turn| turn.seq > seq && turn.member);
         then || since || logged.sender == uid
     }
 }
@@ -177,47 +189,52 @@ impl Logged {
     }
 }
 
-/// What one connection was sent of each box's own stream.
+/// What one connection was pushed of each box's own stream.
 #[derive(Debug, Default)]
 pub struct Stream {
-    boxes: BTreeMap<String, Sent>,
+    boxes: BTreeMap<String, Pushed>,
 }
 
 #[derive(Debug, Default)]
-struct Sent {
+struct Pushed {
     last: Option<u64>,
-    seen: BTreeSet<u64>,
+    /// During a pull it can't be told what was pushed and what was pulled.
+    uncertain: bool,
     /// It saw a gap before that position: SYNC is due.
     owed: Option<u64>,
 }
 
 impl Stream {
-    /// A message came; `pulled`: it may be the answer to a pull.
-    pub fn came(&mut self, truth: &BoxTruth, boxid: &str, seq: u64, v2: bool, pulled: bool) {
+    /// A message came; `pulling`: it may be the answer to a pull.
+    pub fn came(&mut self, truth: &BoxTruth, boxid: &str, seq: u64, v2: bool, pulling: bool) {
         if truth.is_direct(seq) {
             return; // in the user's own topic, beside the box's stream
         }
-        let sent = self.boxes.entry(boxid.to_owned()).or_default();
-        let last = sent.last.unwrap_or(seq - 1);
-        let new = sent.seen.insert(seq);
-        sent.last = Some(last.max(seq));
-        if pulled {
+        let pushed = self.boxes.entry(boxid.to_owned()).or_default();
+        if pulling {
+            pushed.uncertain = true;
             return;
         }
-        assert!(seq > last || !new, "{boxid}/{seq} comes after {last}");
-        assert!(new || v2, "{boxid}/{seq} comes twice");
-        if let Some(missing) = truth.stream_between(last, seq) {
-            assert!(v2, "{boxid}/{seq} comes without {missing}, and a v1 client can't pull");
-            sent.owed = Some(seq);
+        let last = pushed.last.replace(seq).unwrap_or(seq - 1);
+        assert!(seq > last, "{boxid}/{seq} is pushed after {last}");
+        let certain = !std::mem::take(&mut pushed.uncertain);
+        if let Some(missing) = truth.stream_between(last, seq)
+            && certain
+        {
+            assert!(v2, "{boxid}/{seq} is pushed without {missing}, and a v1 client can't pull");
+            pushed.owed = Some(seq);
         }
     }
 
-    /// SYNC came.
+    /// SYNC came: it stands for all up to `head`; for no box by name, for all of all boxes.
     pub fn nudged(&mut self, boxid: &str, head: u64) {
-        for (name, sent) in &mut self.boxes {
-            if name == boxid || boxid.is_empty() {
-                sent.owed = sent.owed.filter(|owed| !boxid.is_empty() && *owed > head);
+        if boxid.is_empty() {
+            for pushed in self.boxes.values_mut() {
+                (pushed.uncertain, pushed.owed) = (true, None);
             }
+        } else if let Some(pushed) = self.boxes.get_mut(boxid) {
+            pushed.owed = pushed.owed.filter(|owed| *owed > head);
+            pushed.last = pushed.last.max(Some(head));
         }
     }
 
@@ -227,10 +244,10 @@ impl Stream {
     }
 
     pub fn last(&self, boxid: &str) -> Option<u64> {
-        self.boxes.get(boxid).and_then(|sent| sent.last)
+        self.boxes.get(boxid).and_then(|pushed| pushed.last)
     }
 
     pub fn owed(&self) -> Option<(&str, u64)> {
-        self.boxes.iter().find_map(|(boxid, sent)| Some((boxid.as_str(), sent.owed?)))
+        self.boxes.iter().find_map(|(boxid, pushed)| Some((boxid.as_str(), pushed.owed?)))
     }
 }
