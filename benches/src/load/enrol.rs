@@ -1,0 +1,42 @@
+//! Makes each client's user a member of a box, then leaves. A JOIN is shown to all members who are
+//! online: with few at a time, ten thousand of them cost ten thousand times few.
+
+use super::follower::{Follower, Heard};
+use super::{Script, Wire, words};
+
+pub struct Enrol {
+    box_of: fn(usize) -> String,
+}
+
+impl Enrol {
+    pub fn new(box_of: fn(usize) -> String) -> Enrol {
+        Enrol { box_of }
+    }
+}
+
+impl Script for Enrol {
+    fn opened(&mut self, client: usize, wire: &mut Wire) {
+        wire.message(client, &words::join(&(self.box_of)(client)));
+    }
+
+    fn message(&mut self, client: usize, payload: &[u8], wire: &mut Wire) -> Result<(), String> {
+        if Follower::default().hear(payload)? == Heard::Ack {
+            wire.leave(client);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, _in_flight: usize, _wire: &mut Wire) {}
+
+    fn finish(&mut self) {}
+
+    fn flush(&mut self, _wire: &mut Wire) {}
+
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    fn missing(&self) -> String {
+        "JOINs are not acknowledged".into()
+    }
+}

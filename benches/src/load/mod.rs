@@ -1,0 +1,225 @@
+//! The clients of a scenario: one shard of the connection engine in this process, on a core that the
+//! servers leave alone, running a [`Script`]. Called by the scenarios, from the main thread.
+
+mod driver;
+pub mod echo;
+pub mod enrol;
+pub mod follower;
+pub mod group;
+pub mod idle;
+pub mod pairs;
+mod wire;
+pub mod words;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use newim_proto::ids::ShardIndex;
+use newim_runtime::{Config, ControlSender, Runtime, start};
+
+use crate::failure::Failure;
+use crate::machine;
+use driver::Clients;
+pub use wire::Wire;
+
+/// Nothing moves for so long: what is missing will not come.
+const STALL_MAX: Duration = Duration::from_secs(20);
+
+/// What clients do once they are connected. Runs on the load's core; clients are numbered from 0.
+pub trait Script: Send + 'static {
+    /// The upgrade is done. A client counts as there once the script calls [`Wire::settle`].
+    fn opened(&mut self, client: usize, wire: &mut Wire);
+    /// One binary message. An error ends the run.
+    fn message(&mut self, client: usize, payload: &[u8], wire: &mut Wire) -> Result<(), String>;
+    /// Keep so many messages in flight from now on.
+    fn begin(&mut self, in_flight: usize, wire: &mut Wire);
+    /// Begin nothing new.
+    fn finish(&mut self);
+    /// After each batch of events.
+    fn flush(&mut self, wire: &mut Wire);
+    /// Everything that was sent has come back.
+    fn is_idle(&self) -> bool;
+    /// For a message to people: what is in flight.
+    fn missing(&self) -> String;
+}
+
+/// Whom a script's clients connect to, and as whom.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Client n goes to the server n modulo their number.
+    pub servers: Vec<SocketAddr>,
+    pub clients: usize,
+    pub who: Who,
+    /// Clients that connect and are not settled yet.
+    pub opening_max: usize,
+}
+
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// On the path /echo.
+    Echo,
+    /// Client n is the user of that prefix and n, and speaks v2.
+    Users(String),
+}
+
+/// Counted on the load's core, read from the main thread.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Messages that came as they should: echoes or deliveries.
+    pub messages: AtomicU64,
+    /// Of these, those that a pull had to bring.
+    pub pulled: AtomicU64,
+    /// Clients that are there, or have been.
+    pub settled: AtomicU64,
+}
+
+/// From the main thread to the load's core.
+enum Ask {
+    Begin(usize),
+    /// Forget the latencies so far.
+    Measure,
+    Finish,
+    End,
+}
+
+/// And back.
+enum Report {
+    Settled,
+    Finished(Box<Histogram<u64>>),
+    Failed(String),
+}
+
+pub struct Load {
+    runtime: Runtime<Ask>,
+    control: ControlSender<Ask>,
+    reports: Receiver<Report>,
+    counts: Arc<Counts>,
+    missing: Arc<Mutex<String>>,
+}
+
+impl Load {
+    /// Connects all clients; returns when each is settled.
+    pub fn open(plan: Plan, script: impl Script) -> Result<Load, Failure> {
+        let (clients, what) = (plan.clients as u64, format!("{plan:?}"));
+        let load = Load::start(plan, script)?;
+        load.await_report(|report| matches!(report, Report::Settled))
+            .map_err(|failure| {
+                let settled = load.counts.settled.load(Ordering::Relaxed);
+                failure.context(&format!(
+                    "{settled} of {clients} clients are there, of {what}"
+                ))
+            })?;
+        Ok(load)
+    }
+
+    /// Keep so many messages in flight.
+    pub fn begin(&self, in_flight: usize) {
+        self.ask(Ask::Begin(in_flight));
+    }
+
+    pub fn messages(&self) -> u64 {
+        self.counts.messages.load(Ordering::Relaxed)
+    }
+
+    pub fn pulled(&self) -> u64 {
+        self.counts.pulled.load(Ordering::Relaxed)
+    }
+
+    /// Latencies count from here.
+    pub fn forget_latencies(&self) {
+        self.ask(Ask::Measure);
+    }
+
+    /// Begins nothing new and waits until all that was sent has arrived. Latencies in microseconds.
+    pub fn finish(&self) -> Result<Histogram<u64>, Failure> {
+        self.ask(Ask::Finish);
+        match self.await_report(|report| matches!(report, Report::Finished(_)))? {
+            Report::Finished(latencies) => Ok(*latencies),
+            _ => unreachable!("awaited by its kind"),
+        }
+    }
+
+    /// Ends all connections.
+    pub fn close(self) -> Result<(), Failure> {
+        self.ask(Ask::End);
+        for exit in self.runtime.join() {
+            exit.result
+                .map_err(|error| Failure::Setup(format!("the load's shard failed: {error:?}")))?;
+        }
+        Ok(())
+    }
+
+    fn start(plan: Plan, script: impl Script) -> Result<Load, Failure> {
+        let (reporter, reports) = mpsc::channel();
+        let counts = Arc::new(Counts::default());
+        let missing = Arc::new(Mutex::new(String::new()));
+        let clients = Clients::new(
+            plan,
+            script,
+            reporter,
+            Arc::clone(&counts),
+            Arc::clone(&missing),
+        );
+        let clients = Mutex::new(Some(clients));
+        let make = move |_| {
+            let mut clients = clients.lock().expect("nobody panics with it");
+            clients.take().expect("there is one shard")
+        };
+        let config = Config {
+            conns_per_shard_max: 20_000,
+            buffer_count: 1024,
+            ..Config::default()
+        };
+        // Shards are pinned within the affinity of the thread that starts them.
+        let starting = std::thread::spawn(move || {
+            machine::keep_to(&machine::load_cores());
+            start(config, make)
+        });
+        let runtime = starting
+            .join()
+            .expect("starting a runtime does not panic")
+            .map_err(|error| Failure::Setup(format!("the load cannot start: {error}")))?;
+        Ok(Load {
+            control: runtime.control(ShardIndex(0)),
+            runtime,
+            reports,
+            counts,
+            missing,
+        })
+    }
+
+    fn ask(&self, ask: Ask) {
+        // Refused only after the shard has failed, which the next report or `close` tells.
+        let _ = self.control.try_send(ask);
+    }
+
+    fn await_report(&self, wanted: impl Fn(&Report) -> bool) -> Result<Report, Failure> {
+        let mut seen = (0, 0);
+        let mut moved = Instant::now();
+        loop {
+            match self.reports.recv_timeout(Duration::from_millis(100)) {
+                Ok(Report::Failed(why)) => return Err(Failure::Missing(why)),
+                Ok(report) if wanted(&report) => return Ok(report),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failure::Setup("the load's shard is gone".into()));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = (self.messages(), self.counts.settled.load(Ordering::Relaxed));
+            if now != seen {
+                (seen, moved) = (now, Instant::now());
+            }
+            if moved.elapsed() > STALL_MAX {
+                let missing = self.missing.lock().expect("nobody panics with it").clone();
+                return Err(Failure::Missing(format!(
+                    "nothing moved for {STALL_MAX:?}: {missing}"
+                )));
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What can be asked of `newim-bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::failure::Failure;
+
+/// Measures NewIM's processes under load: CPU per message, memory per idle connection.
+///
+/// Servers run on all cores but the last, which is the load's. Figures are reported, never asserted; the
+/// exit status is 2 when a message was lost, changed or out of order, and 1 when nothing could be measured.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "scripts/bench", max_term_width = 110)]
+pub struct Options {
+    /// Small numbers: half a minute, for seeing that it works
+    #[arg(long)]
+    pub quick: bool,
+    /// Only this one; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Vec<Scenario>,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    pub json: bool,
+    /// Rounds of each measurement; the median counts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
+    /// Length of a round
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=600_000))]
+    round_ms: Option<u64>,
+    /// Connections of `idle`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=18_000))]
+    idle: Option<u32>,
+    /// Members of the box of `group` on one node; the cluster's has a tenth
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(20..=18_000))]
+    members: Option<u32>,
+    /// This newim instead of the one beside newim-bench
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Echo through a standalone node, and through tokio with fastwebsockets
+    Echo,
+    /// Memory of idle connections
+    Idle,
+    /// Person to person, standalone
+    P2p,
+    /// Person to person, through two gateways and two chat nodes
+    P2pCluster,
+    /// Fan-out in one large box, standalone
+    Group,
+    /// Fan-out in one box, through two gateways and two chat nodes
+    GroupCluster,
+}
+
+impl Options {
+    pub fn wants(&self, scenario: Scenario) -> bool {
+        self.scenario.is_empty() || self.scenario.contains(&scenario)
+    }
+
+    pub fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 2 } else { 5 })
+    }
+
+    pub fn round(&self) -> Duration {
+        Duration::from_millis(self.round_ms.unwrap_or(if self.quick { 500 } else { 2000 }))
+    }
+
+    /// Runs before each round and is not measured: caches, buffers, and the pace settle.
+    pub fn warm_up(&self) -> Duration {
+        self.round() / 4
+    }
+
+    pub fn echo_connections(&self) -> usize {
+        1000
+    }
+
+    pub fn idle_connections(&self) -> usize {
+        self.idle.unwrap_or(if self.quick { 2000 } else { 10_000 }) as usize
+    }
+
+    pub fn pairs(&self) -> usize {
+        500
+    }
+
+    pub fn members(&self) -> usize {
+        self.members
+            .unwrap_or(if self.quick { 1000 } else { 10_000 }) as usize
+    }
+
+    pub fn cluster_members(&self) -> usize {
+        (self.members() / 10).max(20)
+    }
+
+    pub fn newim(&self) -> Result<PathBuf, Failure> {
+        match &self.binary {
+            Some(path) => Ok(path.clone()),
+            None => beside_us("newim"),
+        }
+    }
+
+    pub fn echo_peer(&self) -> Result<PathBuf, Failure> {
+        beside_us("echo_peer")
+    }
+}
+
+fn beside_us(name: &str) -> Result<PathBuf, Failure> {
+    let us = std::env::current_exe().map_err(|error| Failure::Setup(error.to_string()))?;
+    let path = us.with_file_name(name);
+    if !path.exists() {
+        let path = path.display();
+        return Err(Failure::Setup(format!(
+            "{path} is not built: use scripts/bench, which builds all it needs"
+        )));
+    }
+    Ok(path)
+}

@@ -1,0 +1,104 @@
+//! What a process used, as /proc tells it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::failure::Failure;
+
+/// A process whose figures are of interest, by the name that the report gives it.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    pub name: String,
+    pub pid: u32,
+}
+
+impl Watched {
+    pub fn new(name: &str, pid: u32) -> Watched {
+        Watched {
+            name: name.to_owned(),
+            pid,
+        }
+    }
+
+    /// CPU time of its living threads, in nanoseconds, by the scheduler's own count: user and system,
+    /// and what softirqs ran in their time.
+    pub fn cpu_ns(&self) -> Result<u64, Failure> {
+        let gone = |error| Failure::Setup(format!("{} ({}): {error}", self.name, self.pid));
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).map_err(gone)?;
+        let mut sum = 0;
+        for task in tasks.flatten() {
+            // A thread that ended this moment has no file, and no say.
+            let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
+                continue;
+            };
+            let on_cpu = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
+            sum += on_cpu.ok_or_else(|| {
+                Failure::Setup("this kernel has no schedstat: CPU time is unknown".into())
+            })?;
+        }
+        Ok(sum)
+    }
+
+    /// Anonymous memory that is resident, in bytes: heap and stacks, without shared files.
+    pub fn anonymous_bytes(&self) -> Result<u64, Failure> {
+        let path = format!("/proc/{}/smaps_rollup", self.pid);
+        let text = fs::read_to_string(&path)
+            .map_err(|error| Failure::Setup(format!("{path}: {error}")))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Anonymous:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let kib = kib.ok_or_else(|| Failure::Setup(format!("{path} names no Anonymous:")))?;
+        Ok(kib * 1024)
+    }
+
+    /// Waits until the process does next to nothing: under 2 % of a core for half a second. What is
+    /// still busy after that long is measured as it is.
+    pub fn await_quiet(&self) -> Result<(), Failure> {
+        const LOOK: Duration = Duration::from_millis(500);
+        const LIMIT: Duration = Duration::from_secs(20);
+        let deadline = Instant::now() + LIMIT;
+        let mut before = self.cpu_ns()?;
+        loop {
+            std::thread::sleep(LOOK);
+            let now = self.cpu_ns()?;
+            let is_quiet = u128::from(now.saturating_sub(before)) * 50 < LOOK.as_nanos();
+            if is_quiet || Instant::now() >= deadline {
+                return Ok(());
+            }
+            before = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn me() -> Watched {
+        Watched::new("test", std::process::id())
+    }
+
+    #[test]
+    fn cpu_time_grows_with_work() {
+        let before = me().cpu_ns().unwrap();
+        let began = Instant::now();
+        while me().cpu_ns().unwrap() < before + 20_000_000 {
+            assert!(began.elapsed() < Duration::from_secs(60), "20 ms of work");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_touched_is_seen() {
+        let before = me().anonymous_bytes().unwrap();
+        let touched = vec![1u8; 64 << 20];
+        let after = me().anonymous_bytes().unwrap();
+        assert!(after >= before + (60 << 20), "{before} {after}");
+        drop(touched);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_an_error() {
+        assert!(Watched::new("nobody", u32::MAX).cpu_ns().is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! Rounds of one measurement: load for a while, and what each process used per message meanwhile.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::failure::Failure;
+use crate::load::Load;
+use crate::options::Options;
+use crate::process::Watched;
+use crate::report::{Figure, Report};
+
+pub struct Rounds {
+    watched: Vec<Watched>,
+    /// By process, then by round: CPU in µs per message.
+    cpu_us: Vec<Vec<f64>>,
+    /// The same of all processes together.
+    total_us: Vec<f64>,
+    /// By round: messages per second.
+    rates: Vec<f64>,
+    latencies_us: Option<Histogram<u64>>,
+    pulled: u64,
+}
+
+/// How the report words a measurement.
+pub struct Wording {
+    pub scenario: &'static str,
+    /// Before the process's name.
+    pub what: String,
+    /// Of the CPU figures.
+    pub unit: &'static str,
+    /// At most so much, of all processes together.
+    pub expected_us_max: Option<f64>,
+}
+
+impl Rounds {
+    pub fn of(watched: Vec<Watched>) -> Rounds {
+        Rounds {
+            cpu_us: vec![Vec::new(); watched.len()],
+            watched,
+            total_us: Vec::new(),
+            rates: Vec::new(),
+            latencies_us: None,
+            pulled: 0,
+        }
+    }
+
+    /// One round with so many messages in flight. Everything sent has arrived when it returns.
+    pub fn run(&mut self, load: &Load, in_flight: usize, options: &Options) -> Result<(), Failure> {
+        let pulled = load.pulled();
+        load.begin(in_flight);
+        std::thread::sleep(options.warm_up());
+        load.forget_latencies();
+        let before = self.reading(load)?;
+        std::thread::sleep(options.round());
+        let after = self.reading(load)?;
+        let latencies = load.finish()?;
+        self.pulled += load.pulled() - pulled;
+        match &mut self.latencies_us {
+            Some(all) => all.add(&latencies).expect("histograms of the same bounds"),
+            none => *none = Some(latencies),
+        }
+        self.take(&before, &after)
+    }
+
+    /// By round, of all processes.
+    pub fn total_us(&self) -> &[f64] {
+        &self.total_us
+    }
+
+    pub fn report(&self, wording: &Wording, report: &mut Report) {
+        let Wording {
+            scenario,
+            what,
+            unit,
+            ..
+        } = wording;
+        for (watched, rounds) in self.watched.iter().zip(&self.cpu_us) {
+            let what = format!("{what}: {}", watched.name);
+            let mut figure = Figure::new(scenario, what, unit, rounds);
+            if self.watched.len() == 1 {
+                figure.expected_max = wording.expected_us_max;
+            }
+            report.add(figure);
+        }
+        if self.watched.len() > 1 {
+            let mut figure = Figure::new(scenario, format!("{what}: all"), unit, &self.total_us);
+            figure.expected_max = wording.expected_us_max;
+            report.add(figure);
+        }
+        let what = format!("{what}: rate");
+        report.add(Figure::new(scenario, what, "per second", &self.rates));
+        report.note(self.latency_note(wording));
+    }
+
+    fn latency_note(&self, wording: &Wording) -> String {
+        let latencies = self.latencies_us.as_ref().expect("a round has run");
+        let ms = |us: u64| format!("{:.2}", us as f64 / 1000.0);
+        format!(
+            "{}, {}: latency in ms p50 {}, p99 {}, p99.9 {}, max {} (as the load sees it); {} messages measured, \
+             0 lost, 0 out of order, {} brought by a pull",
+            wording.scenario,
+            wording.what,
+            ms(latencies.value_at_quantile(0.5)),
+            ms(latencies.value_at_quantile(0.99)),
+            ms(latencies.value_at_quantile(0.999)),
+            ms(latencies.max()),
+            latencies.len(),
+            self.pulled,
+        )
+    }
+
+    fn reading(&self, load: &Load) -> Result<Reading, Failure> {
+        let cpu_ns = self.watched.iter().map(Watched::cpu_ns);
+        Ok(Reading {
+            at: Instant::now(),
+            cpu_ns: cpu_ns.collect::<Result<_, _>>()?,
+            messages: load.messages(),
+        })
+    }
+
+    fn take(&mut self, before: &Reading, after: &Reading) -> Result<(), Failure> {
+        let messages = after.messages - before.messages;
+        let wall: Duration = after.at - before.at;
+        if messages == 0 {
+            return Err(Failure::Missing(format!("no message arrived in {wall:?}")));
+        }
+        let mut total_us = 0.0;
+        for (process, rounds) in self.cpu_us.iter_mut().enumerate() {
+            // A thread that ended takes its time with it.
+            let used_ns = after.cpu_ns[process].saturating_sub(before.cpu_ns[process]);
+            let used_us = used_ns as f64 / 1000.0 / messages as f64;
+            rounds.push(used_us);
+            total_us += used_us;
+        }
+        self.total_us.push(total_us);
+        self.rates.push(messages as f64 / wall.as_secs_f64());
+        Ok(())
+    }
+}
+
+struct Reading {
+    at: Instant,
+    cpu_ns: Vec<u64>,
+    messages: u64,
+}
