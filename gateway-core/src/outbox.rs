@@ -24,6 +24,7 @@ enum Queue {
     Empty,
     /// The usual fan-out: one frame, taken before the next comes. No heap block of its own.
     One(Rc<[u8]>),
+    #[allow(clippy::box_collection)] // an idle session's outbox stays 24 bytes
     Many(Box<VecDeque<Rc<[u8]>>>),
 }
 
@@ -31,6 +32,7 @@ enum Queue {
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     buffers: Vec<Vec<u8>>,
+    #[allow(clippy::vec_box)] // as outboxes hold them
     queues: Vec<Box<VecDeque<Rc<[u8]>>>>,
 }
 

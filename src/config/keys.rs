@@ -83,11 +83,11 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Switch,
     },
     text("log"),
-    // A longer message closes its connection with 1009.
+    // A longer message closes its connection with 1009. Stamped by the server it must fit a link frame.
     integer(
         "limits.message_bytes_max",
         1024,
-        16 * MIB,
+        (wire::LINK_PAYLOAD_BYTES_MAX - wire::STAMP_BYTES_MAX) as u64,
         wire::MESSAGE_BYTES_MAX as u64,
     ),
     // The same on /echo.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use newim_cluster::Cluster;
 use newim_gateway_core::Settings;
@@ -13,7 +14,7 @@ use newim_proto::routes::{Role, RouteTable};
 use newim_store::redis::RedisConfig;
 
 use super::error::RunError;
-use super::lifecycle::{Shards, Teller, bind_admin, say_kernel, until_drain};
+use super::lifecycle::{Shards, Teller, bind_admin, hold_exchange, say_kernel, until_drain};
 use super::resolve::{exchanges, resolve};
 use super::standalone::store_settings;
 use super::view::{Membership, View, ViewParts};
@@ -21,6 +22,9 @@ use super::{identity, member};
 use crate::admin;
 use crate::config::{Config, RedisUrl, Zookeeper};
 use crate::signals::DrainSignal;
+
+/// How often a node that begins to serve looks whether all shards listen.
+const SERVE_LOOK: Duration = Duration::from_millis(1);
 
 pub async fn run(
     config: &Config,
@@ -35,12 +39,11 @@ pub async fn run(
     redis.settings = store_settings(config);
     let redis_addr = resolve(&format!("{}:{}", redis.host, redis.port)).await?;
     let (admin_listener, admin_addr) = bind_admin(config.admin)?;
+    let exchange = hold_exchange(config.exchange).await?;
 
     let cells: Vec<SharedSnapshot> = (0..config.shards)
         .map(|_| SharedSnapshot::default())
         .collect();
-    // The exchange address names this node in the cluster. It is bound so that no other can have it, and
-    // never listened on: gateways open links, chat nodes accept them.
     let name = Arc::new(OnceLock::new());
     let make = {
         let (cells, config, name) = (cells.clone(), config.clone(), name.clone());
@@ -51,10 +54,10 @@ pub async fn run(
             GatewayNode::new(GatewayDriver::new(settings, port, name.clone(), cell))
         }
     };
-    let runtime = newim_runtime::start(runtime_config(config, vec![listen, config.exchange]), make)
+    let runtime = newim_runtime::start(runtime_config(config, vec![listen]), make)
         .map_err(RunError::Shards)?;
     say_kernel(&runtime);
-    let (ws, exchange) = (runtime.addrs[0], runtime.addrs[1]);
+    let ws = runtime.addrs[0];
     let teller = Teller::new(&runtime);
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
@@ -87,7 +90,7 @@ pub async fn run(
                 .await;
         },
         async || {
-            teller.tell(|| GatewayControl::Serve).await;
+            serve(&teller, &cells).await;
             identity::say_ready(&info, Some(ws), exchange);
         },
     );
@@ -104,6 +107,14 @@ pub async fn run(
         .await;
     member::leave(&cluster).await;
     drained
+}
+
+/// Lets clients in. Returns when every shard listens.
+pub async fn serve(teller: &Teller<GatewayControl>, cells: &[SharedSnapshot]) {
+    teller.tell(|| GatewayControl::Serve).await;
+    while !cells.iter().all(|cell| cell.read().serving) {
+        tokio::time::sleep(SERVE_LOOK).await;
+    }
 }
 
 /// A gateway shard's settings, by the configuration.

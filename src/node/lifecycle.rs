@@ -27,7 +27,9 @@ pub struct Teller<C> {
 
 impl<C> Clone for Teller<C> {
     fn clone(&self) -> Self {
-        Teller { controls: self.controls.clone() }
+        Teller {
+            controls: self.controls.clone(),
+        }
     }
 }
 
@@ -187,9 +189,25 @@ pub fn say_kernel<C>(runtime: &Runtime<C>) {
         );
     }
     if kernel.conns_capped_by_nofile {
-        tracing::warn!(
+        tracing::info!(
             conns_per_shard = kernel.conns_per_shard,
             "connections per shard are capped by RLIMIT_NOFILE: raise it (ulimit -n, LimitNOFILE=) or use more shards"
         );
     }
+}
+
+/// The exchange address of a node that nobody connects to is its name in the cluster: held, so that no
+/// other process can have it. Whoever connects all the same is hung up on.
+pub async fn hold_exchange(addr: std::net::SocketAddr) -> Result<std::net::SocketAddr, RunError> {
+    let failed = |error| RunError::Shards(newim_runtime::StartError::Bind { addr, error });
+    let listener = tokio::net::TcpListener::bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    tokio::spawn(async move {
+        loop {
+            if listener.accept().await.is_err() {
+                tokio::time::sleep(Duration::from_secs(1)).await; // out of descriptors: don't spin
+            }
+        }
+    });
+    Ok(bound)
 }

@@ -24,10 +24,10 @@ use newim_store::{RetentionPolicy, StoreSettings};
 
 use super::counts::ChatCell;
 use super::error::RunError;
-use super::gateway::{gateway_settings, runtime_config};
-use super::lifecycle::{Shards, Teller, bind_admin, say_kernel, until_drain};
+use super::gateway::{gateway_settings, runtime_config, serve};
+use super::lifecycle::{Shards, Teller, bind_admin, hold_exchange, say_kernel, until_drain};
 use super::view::{View, ViewParts};
-use super::{identity, view};
+use super::{identity, member, view};
 use crate::admin;
 use crate::config::Config;
 use crate::signals::DrainSignal;
@@ -39,6 +39,7 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     let mut signal = DrainSignal::install().map_err(RunError::Signals)?;
     let boot_id = identity::boot_id();
     let (admin_listener, admin_addr) = bind_admin(config.admin)?;
+    let exchange = hold_exchange(config.exchange).await?;
     let store = EmbeddedStore::open(data_dir, embedded_config(config)).map_err(RunError::Store)?;
 
     let cells: Vec<ShardCells> = (0..config.shards).map(|_| ShardCells::default()).collect();
@@ -58,11 +59,11 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
                 cells.chat.clone(),
             )
         };
-        newim_runtime::start(runtime_config(config, vec![listen, config.exchange]), make)
+        newim_runtime::start(runtime_config(config, vec![listen]), make)
             .map_err(RunError::Shards)?
     };
     say_kernel(&runtime);
-    let (ws, exchange) = (runtime.addrs[0], runtime.addrs[1]);
+    let ws = runtime.addrs[0];
     let teller = Teller::new(&runtime);
     let thread = store
         .start(replier(teller.clone()))
@@ -79,7 +80,6 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     );
     let chat = identity::describe(config, boot_id, Role::Chat, None, exchange, admin_addr);
     let cluster = Cluster::embedded(vec![gateway.clone(), chat]);
-    let routes = cluster.routes.borrow().clone();
     let view = Arc::new(View::new(ViewParts {
         boot_id,
         cluster: view::Membership::Embedded,
@@ -90,13 +90,22 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     tokio::spawn(admin::serve(admin_listener, view.clone()));
 
     let addrs = Arc::new(ExchangeAddrs::new());
-    teller
-        .tell(|| GatewayControl::Routes(routes.clone(), addrs.clone()))
-        .await;
-    teller.tell(|| GatewayControl::Serve).await;
-    identity::say_ready(&gateway, Some(ws), exchange);
+    let snapshots: Vec<SharedSnapshot> = cells.iter().map(|cell| cell.gateway.clone()).collect();
+    let follow = member::follow(
+        &cluster,
+        &*view,
+        async |routes| {
+            teller
+                .tell(|| GatewayControl::Routes(routes.clone(), addrs.clone()))
+                .await
+        },
+        async || {
+            serve(&teller, &snapshots).await;
+            identity::say_ready(&gateway, Some(ws), exchange);
+        },
+    );
+    until_drain(&mut shards, &mut signal, follow).await?;
 
-    until_drain(&mut shards, &mut signal, std::future::pending()).await?;
     view.set_draining();
     teller.tell(|| GatewayControl::Drain).await;
     let is_drained = || cells.iter().all(|cell| cell.gateway.read().drained);

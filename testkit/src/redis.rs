@@ -135,7 +135,7 @@ impl Redis {
             "--appendonly",
             "yes",
             "--appendfsync",
-            "everysec",
+            "always",
             "--daemonize",
             "no",
         ]

@@ -63,6 +63,9 @@ pub struct GatewayDriver {
     snapshot: SharedSnapshot,
     published_us: u64,
     changed: bool,
+    serving: bool,
+    /// Publish at once: somebody waits for what changed.
+    urgent: bool,
 }
 
 /// A snapshot is published at most so often; metrics are read in seconds.
@@ -92,6 +95,8 @@ impl GatewayDriver {
             snapshot,
             published_us: 0,
             changed: true,
+            serving: false,
+            urgent: true,
         }
     }
 
@@ -164,7 +169,12 @@ impl GatewayDriver {
         addrs: &ExchangeAddrs,
     ) {
         self.links.addrs(addrs);
+        self.urgent = true;
         self.input(io, Input::Routes(routes));
+    }
+
+    fn now_serving(&mut self) {
+        (self.serving, self.urgent, self.changed) = (true, true, true);
     }
 
     pub fn drain(&mut self, io: &mut Io<'_, Mail>) {
@@ -313,20 +323,22 @@ impl GatewayDriver {
     fn publish_snapshot(&mut self, io: &Io<'_, Mail>) {
         let now_us = io.now().mono_us;
         let drained = self.is_drained();
-        if !self.changed || (now_us < self.published_us + SNAPSHOT_US && !drained) {
+        let due = now_us >= self.published_us + SNAPSHOT_US || self.urgent || drained;
+        if !self.changed || !due {
             return;
         }
-        self.changed = false;
+        self.urgent = false;
         self.published_us = now_us;
         let snapshot = GatewaySnapshot {
             counters: self.shard.counters(),
             links: self.shard.links().collect(),
-            engine: io.stats().clone(),
+            engine: *io.stats(),
             store_up: self.store.is_up(),
             mail_waiting: self.mailbox.len(),
+            serving: self.serving,
             drained,
         };
-        self.snapshot.publish(snapshot);
+        self.changed = !self.snapshot.publish(snapshot);
     }
 
     fn role(&self, conn: ConnId) -> Role {

@@ -70,11 +70,10 @@ impl GatewayDriver {
         match control {
             GatewayControl::Stored(replies) => self.stored(replies),
             GatewayControl::Routes(routes, addrs) => self.routes(io, routes, &addrs),
-            GatewayControl::Serve => {
-                if let Err(error) = io.accept(WS_LISTENER) {
-                    tracing::error!(%error, "this shard can't accept connections");
-                }
-            }
+            GatewayControl::Serve => match io.accept(WS_LISTENER) {
+                Ok(()) => self.now_serving(),
+                Err(error) => tracing::error!(%error, "this shard can't accept connections"),
+            },
             GatewayControl::Drain => {
                 io.stop_accepting(WS_LISTENER);
                 self.drain(io);

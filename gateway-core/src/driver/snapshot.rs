@@ -16,6 +16,8 @@ pub struct GatewaySnapshot {
     pub store_up: bool,
     /// Mail that the mesh had no room for.
     pub mail_waiting: usize,
+    /// Accepts clients.
+    pub serving: bool,
     /// After a drain: this shard has nothing left to do.
     pub drained: bool,
 }
@@ -25,10 +27,13 @@ pub struct GatewaySnapshot {
 pub struct SharedSnapshot(Arc<Mutex<GatewaySnapshot>>);
 
 impl SharedSnapshot {
-    pub(super) fn publish(&self, snapshot: GatewaySnapshot) {
-        if let Ok(mut shared) = self.0.try_lock() {
-            *shared = snapshot;
-        }
+    /// False: a reader is at it; come again.
+    pub(super) fn publish(&self, snapshot: GatewaySnapshot) -> bool {
+        let Ok(mut shared) = self.0.try_lock() else {
+            return false;
+        };
+        *shared = snapshot;
+        true
     }
 
     pub fn read(&self) -> GatewaySnapshot {
