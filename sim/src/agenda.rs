@@ -21,37 +21,102 @@ pub struct NodeLife {
 #[derive(Debug)]
 pub enum Event {
     /// One more piece is at that side of the wire.
-    Arrive { wire: WireId, side: Side },
+    Arrive {
+        wire: WireId,
+        side: Side,
+    },
     /// The last send of that side has left its hands.
-    Sent { wire: WireId, side: Side },
-    Closed { wire: WireId, side: Side },
+    Sent {
+        wire: WireId,
+        side: Side,
+    },
+    Closed {
+        wire: WireId,
+        side: Side,
+    },
 
-    GatewayFlush { at: NodeLife, shard: usize },
-    GatewayWake { at: NodeLife, shard: usize },
-    GatewayMail { at: NodeLife, from: ShardIndex, to: ShardIndex, mail: Box<Mail> },
-    GatewayRoutes { at: NodeLife, shard: usize, table: Arc<RouteTable> },
-    LinkConnect { at: NodeLife, shard: usize, chat: ChatShard },
-    StoreApply { at: NodeLife, shard: usize, token: StoreToken, command: Box<Command> },
-    StoreReply { at: NodeLife, shard: usize, token: StoreToken, result: Box<StoreResult> },
+    GatewayFlush {
+        at: NodeLife,
+        shard: usize,
+    },
+    GatewayWake {
+        at: NodeLife,
+        shard: usize,
+    },
+    GatewayMail {
+        at: NodeLife,
+        from: ShardIndex,
+        to: ShardIndex,
+        mail: Box<Mail>,
+    },
+    GatewayRoutes {
+        at: NodeLife,
+        shard: usize,
+        table: Arc<RouteTable>,
+    },
+    LinkConnect {
+        at: NodeLife,
+        shard: usize,
+        chat: ChatShard,
+    },
+    StoreApply {
+        at: NodeLife,
+        shard: usize,
+        token: StoreToken,
+        command: Box<Command>,
+    },
+    StoreReply {
+        at: NodeLife,
+        shard: usize,
+        token: StoreToken,
+        result: Box<StoreResult>,
+    },
     StoreUp,
 
-    ChatFlush { at: NodeLife, shard: usize },
-    ChatWake { at: NodeLife, shard: usize },
-    ChatRoutes { at: NodeLife, shard: usize, table: Arc<RouteTable> },
-    ChatHandOver { at: NodeLife, wire: WireId, to: usize, hello: Box<Hello> },
+    ChatFlush {
+        at: NodeLife,
+        shard: usize,
+    },
+    ChatWake {
+        at: NodeLife,
+        shard: usize,
+    },
+    ChatRoutes {
+        at: NodeLife,
+        shard: usize,
+        table: Arc<RouteTable>,
+    },
+    ChatHandOver {
+        at: NodeLife,
+        wire: WireId,
+        to: usize,
+        hello: Box<Hello>,
+    },
 
     /// The client does something of its own accord.
-    ClientActs { client: usize },
-    ClientConnects { client: usize },
-    ClientLooks { client: usize },
+    ClientActs {
+        client: usize,
+    },
+    ClientConnects {
+        client: usize,
+    },
+    ClientLooks {
+        client: usize,
+    },
     /// It reads again.
-    ClientReads { wire: WireId },
+    ClientReads {
+        wire: WireId,
+    },
 
     Fault,
     /// The membership is read anew, and everybody told.
     Membership,
-    ChatReturns { node: usize },
-    GatewayReturns { node: usize },
+    ChatReturns {
+        node: usize,
+    },
+    GatewayReturns {
+        node: usize,
+    },
 }
 
 #[derive(Debug, Default)]

@@ -77,7 +77,12 @@ impl ChatNode {
                 boxes_per_topic_max: 2,
                 ..Settings::new(self.boot_id, ShardIndex(shard), plan.chat_shards)
             };
-            ChatHost { shard: ChatShard::new(settings), wires: Vec::new(), flush_is_due: false, wake_us: None }
+            ChatHost {
+                shard: ChatShard::new(settings),
+                wires: Vec::new(),
+                flush_is_due: false,
+                wake_us: None,
+            }
         };
         self.shards = (0..plan.chat_shards).map(host).collect();
     }
@@ -89,18 +94,29 @@ impl ChatNode {
 
 impl ChatHost {
     fn open(&mut self, wire: WireId) -> LinkId {
-        let index = self.wires.iter().position(|(_, wire)| wire.is_none()).unwrap_or_else(|| {
-            self.wires.push((0, None));
-            self.wires.len() - 1
-        });
+        let index = self
+            .wires
+            .iter()
+            .position(|(_, wire)| wire.is_none())
+            .unwrap_or_else(|| {
+                self.wires.push((0, None));
+                self.wires.len() - 1
+            });
         self.wires[index].0 += 1;
         self.wires[index].1 = Some(wire);
-        LinkId { index: index as u32, generation: self.wires[index].0 }
+        LinkId {
+            index: index as u32,
+            generation: self.wires[index].0,
+        }
     }
 
     fn take(&mut self, link: LinkId) -> Option<WireId> {
         let (generation, wire) = &mut self.wires[link.index as usize];
-        if *generation == link.generation { wire.take() } else { None }
+        if *generation == link.generation {
+            wire.take()
+        } else {
+            None
+        }
     }
 
     fn wire(&self, link: LinkId) -> Option<WireId> {
@@ -151,8 +167,15 @@ impl World {
                 At::Shard(shard, link) => (*shard, *link),
                 At::Leaving(rest) => return rest.extend_from_slice(bytes),
             };
-            let Some(message) = state.decoder.next(&mut bytes).expect("a gateway speaks the codec") else { return };
-            if matches!(&message, LinkMessage::Hello(hello) if usize::from(hello.chat_shard.0) != shard) {
+            let Some(message) = state
+                .decoder
+                .next(&mut bytes)
+                .expect("a gateway speaks the codec")
+            else {
+                return;
+            };
+            if matches!(&message, LinkMessage::Hello(hello) if usize::from(hello.chat_shard.0) != shard)
+            {
                 state.at = At::Leaving(Vec::new());
             }
             self.chat_input(at, shard, Input::LinkMessage { link, message });
@@ -160,8 +183,12 @@ impl World {
     }
 
     pub fn chat_sent(&mut self, at: NodeLife, wire: WireId, buf: SendBuf) {
-        let Some(state) = self.chats[at.node].links.get_mut(&wire) else { return };
-        let SendBuf::Owned(buf) = buf else { unreachable!("links send buffers of their own") };
+        let Some(state) = self.chats[at.node].links.get_mut(&wire) else {
+            return;
+        };
+        let SendBuf::Owned(buf) = buf else {
+            unreachable!("links send buffers of their own")
+        };
         state.queue.sent(buf);
         if let At::Shard(shard, _) = state.at {
             self.chat_touched(at, shard);
@@ -169,7 +196,9 @@ impl World {
     }
 
     pub fn chat_closed(&mut self, at: NodeLife, wire: WireId) {
-        let Some(state) = self.chats[at.node].links.remove(&wire) else { return };
+        let Some(state) = self.chats[at.node].links.remove(&wire) else {
+            return;
+        };
         if let At::Shard(shard, link) = state.at {
             self.chat_host(at, shard).take(link);
             self.chat_input(at, shard, Input::LinkClosed { link });
@@ -179,7 +208,10 @@ impl World {
                 let host = self.chat_host(at, shard);
                 let place = host.wires.iter().position(|(_, at)| *at == Some(wire));
                 if let Some(index) = place {
-                    let link = LinkId { index: index as u32, generation: host.wires[index].0 };
+                    let link = LinkId {
+                        index: index as u32,
+                        generation: host.wires[index].0,
+                    };
                     host.take(link);
                     self.chat_input(at, shard, Input::LinkClosed { link });
                 }
@@ -189,13 +221,19 @@ impl World {
 
     pub fn chat_routes(&mut self, at: NodeLife, shard: usize, table: Arc<RouteTable>) {
         if self.chat_lives(at) {
-            self.trace.say(self.now_us, format_args!("{at:?} chat shard {shard} routes by {}", table.epoch));
+            self.trace.say(
+                self.now_us,
+                format_args!("{at:?} chat shard {shard} routes by {}", table.epoch),
+            );
             self.chat_input(at, shard, Input::Routes(table));
         }
     }
 
     pub fn chat_drain(&mut self, node: usize) {
-        let at = NodeLife { node, life: self.chats[node].life };
+        let at = NodeLife {
+            node,
+            life: self.chats[node].life,
+        };
         self.chats[node].draining = true;
         for shard in 0..self.chats[node].shards.len() {
             self.chat_input(at, shard, Input::Drain);
@@ -209,7 +247,11 @@ impl World {
         let now = self.now();
         let host = self.chat_host(at, shard);
         host.wake_us = None;
-        if host.shard.poll_timeout().is_some_and(|due_us| due_us <= now.mono_us) {
+        if host
+            .shard
+            .poll_timeout()
+            .is_some_and(|due_us| due_us <= now.mono_us)
+        {
             host.shard.handle_timeout(now);
         }
         self.chat_touched(at, shard);
@@ -239,22 +281,45 @@ impl World {
     fn chat_output(&mut self, at: NodeLife, shard: usize, output: Output) {
         match output {
             Output::Send { link, message } => {
-                let Some(wire) = self.chat_host(at, shard).wire(link) else { return };
-                let state = self.chats[at.node].links.get_mut(&wire).expect("links and wires agree");
-                state.queue.push(&message).expect("64 MiB are enough for a run");
+                let Some(wire) = self.chat_host(at, shard).wire(link) else {
+                    return;
+                };
+                let state = self.chats[at.node]
+                    .links
+                    .get_mut(&wire)
+                    .expect("links and wires agree");
+                state
+                    .queue
+                    .push(&message)
+                    .expect("64 MiB are enough for a run");
             }
             Output::Close { link, why } => {
-                let Some(wire) = self.chat_host(at, shard).take(link) else { return };
-                self.trace.say(self.now_us, format_args!("{at:?} chat shard {shard} closes {wire:?}: {why}"));
+                let Some(wire) = self.chat_host(at, shard).take(link) else {
+                    return;
+                };
+                self.trace.say(
+                    self.now_us,
+                    format_args!("{at:?} chat shard {shard} closes {wire:?}: {why}"),
+                );
                 self.oracle.link_closed(&why);
                 self.chats[at.node].links.remove(&wire);
                 self.close(wire, Side::Acceptor);
             }
             Output::HandOver { link, to, hello } => {
-                let Some(wire) = self.chat_host(at, shard).take(link) else { return };
+                let Some(wire) = self.chat_host(at, shard).take(link) else {
+                    return;
+                };
                 let due_us = self.soon_us();
                 let to = usize::from(to.0);
-                self.agenda.at(due_us, Event::ChatHandOver { at, wire, to, hello: Box::new(hello) });
+                self.agenda.at(
+                    due_us,
+                    Event::ChatHandOver {
+                        at,
+                        wire,
+                        to,
+                        hello: Box::new(hello),
+                    },
+                );
             }
         }
     }
@@ -264,9 +329,21 @@ impl World {
         if !self.chat_lives(at) {
             return;
         }
-        let Some(Link { at: At::Leaving(rest), .. }) = self.chats[at.node].links.remove(&wire) else { return };
+        let Some(Link {
+            at: At::Leaving(rest),
+            ..
+        }) = self.chats[at.node].links.remove(&wire)
+        else {
+            return;
+        };
         self.chat_link_opens(at, to, wire);
-        let Some(Link { at: At::Shard(_, link), .. }) = self.chats[at.node].links.get(&wire) else { return };
+        let Some(Link {
+            at: At::Shard(_, link),
+            ..
+        }) = self.chats[at.node].links.get(&wire)
+        else {
+            return;
+        };
         let (link, message) = (*link, LinkMessage::Hello(hello));
         self.chat_input(at, to, Input::LinkMessage { link, message });
         self.chat_received(at, wire, &rest);

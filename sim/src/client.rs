@@ -22,7 +22,10 @@ use crate::world::World;
 /// Any sixteen bytes: nobody guesses at it here.
 const KEY: &str = "bmV3aW0gc2ltdWxhdGlvbg==";
 const UNACKNOWLEDGED_MAX: usize = 6;
-const LIMITS: MessageLimits = MessageLimits { side: ws::Side::Client, message_bytes_max: 1 << 20 };
+const LIMITS: MessageLimits = MessageLimits {
+    side: ws::Side::Client,
+    message_bytes_max: 1 << 20,
+};
 
 pub struct Client {
     index: usize,
@@ -61,7 +64,9 @@ pub enum Phase {
 pub enum List {
     Wanted,
     /// `again`: what it will say may be old already.
-    Asked { again: bool },
+    Asked {
+        again: bool,
+    },
     Have,
 }
 
@@ -84,7 +89,10 @@ impl Client {
             uid: format!("user{user}"),
             v2,
             wanders: v2 && index > 2 && index % 4 == 3,
-            home: (0..plan.boxes).filter(|b| (b + user) % 3 != 1 || *b == 0).map(Plan::box_name).collect(),
+            home: (0..plan.boxes)
+                .filter(|b| (b + user) % 3 != 1 || *b == 0)
+                .map(Plan::box_name)
+                .collect(),
             twin_of,
             wire: None,
             phase: Phase::Away,
@@ -118,13 +126,27 @@ impl Client {
     fn say(&mut self, message: ChatMessage) {
         self.said += 1;
         let client_id = self.v2.then(|| format!("{}-{}", self.index, self.said));
-        let message = ChatMessage { client_id, ..message };
-        self.outgoing.push_back(Outgoing { number: self.said, message, sent: false, not_before_us: 0 });
+        let message = ChatMessage {
+            client_id,
+            ..message
+        };
+        self.outgoing.push_back(Outgoing {
+            number: self.said,
+            message,
+            sent: false,
+            not_before_us: 0,
+        });
     }
 
     fn put(&mut self, message: &ChatMessage) {
         let mask = (self.said as u32 ^ 0x5a5a_a5a5).to_be_bytes();
-        masked_frame_into(&mut self.out, Opcode::Binary, true, mask, &message.encode_to_vec());
+        masked_frame_into(
+            &mut self.out,
+            Opcode::Binary,
+            true,
+            mask,
+            &message.encode_to_vec(),
+        );
     }
 
     /// All that is due on this connection: the list, what is to be said, then pulls.
@@ -137,7 +159,10 @@ impl Client {
             self.put(&sync("", None));
         }
         let mut outgoing = std::mem::take(&mut self.outgoing);
-        for out in outgoing.iter_mut().filter(|out| !out.sent && out.not_before_us <= now_us) {
+        for out in outgoing
+            .iter_mut()
+            .filter(|out| !out.sent && out.not_before_us <= now_us)
+        {
             out.sent = true;
             self.put(&out.message);
             if !self.v2 {
@@ -147,7 +172,11 @@ impl Client {
         self.outgoing = outgoing;
         if self.v2 && self.retry_us <= now_us {
             let mut due = Vec::new();
-            for (boxid, inbox) in self.boxes.iter_mut().filter(|(_, inbox)| inbox.pull == Pull::Needed) {
+            for (boxid, inbox) in self
+                .boxes
+                .iter_mut()
+                .filter(|(_, inbox)| inbox.pull == Pull::Needed)
+            {
                 inbox.pull = Pull::Running;
                 due.push(sync(boxid, Some(inbox.mark())));
             }
@@ -159,9 +188,15 @@ impl Client {
     fn answered(&mut self, view: &ChatView<'_>) -> Option<usize> {
         if self.v2 {
             let id = view.client_id?;
-            return self.outgoing.iter().position(|out| out.message.client_id.as_deref() == Some(id));
+            return self
+                .outgoing
+                .iter()
+                .position(|out| out.message.client_id.as_deref() == Some(id));
         }
-        let number = self.asked.pop_front().expect("a v1 client gets one answer for each request");
+        let number = self
+            .asked
+            .pop_front()
+            .expect("a v1 client gets one answer for each request");
         self.outgoing.iter().position(|out| out.number == number)
     }
 
@@ -183,8 +218,17 @@ impl Client {
 }
 
 fn sync(boxid: &str, ack_seq: Option<u64>) -> ChatMessage {
-    let message = ChatMessage { boxid: boxid.to_owned(), ack_seq, limit: ack_seq.map(|_| 3), ..ChatMessage::default() };
-    assert_eq!((message.op(), message.mtype()), (ChatOp::Ack, MessageType::Sync), "the schema's own defaults");
+    let message = ChatMessage {
+        boxid: boxid.to_owned(),
+        ack_seq,
+        limit: ack_seq.map(|_| 3),
+        ..ChatMessage::default()
+    };
+    assert_eq!(
+        (message.op(), message.mtype()),
+        (ChatOp::Ack, MessageType::Sync),
+        "the schema's own defaults"
+    );
     message
 }
 
@@ -205,22 +249,43 @@ impl World {
         if me.wire.is_some() {
             return;
         }
-        let waits_for_twin = me.twin_of.is_some_and(|first| !self.clients[first].is_home());
-        let alive: Vec<usize> = (0..self.gateways.len()).filter(|node| self.gateways[*node].alive).collect();
+        let waits_for_twin = me
+            .twin_of
+            .is_some_and(|first| !self.clients[first].is_home());
+        let alive: Vec<usize> = (0..self.gateways.len())
+            .filter(|node| self.gateways[*node].alive)
+            .collect();
         if waits_for_twin || alive.is_empty() {
-            self.agenda.at(self.now_us + 100_000, Event::ClientConnects { client });
+            self.agenda
+                .at(self.now_us + 100_000, Event::ClientConnects { client });
             return;
         }
         let node = *self.rng.pick(&alive);
-        let at = NodeLife { node, life: self.gateways[node].life };
+        let at = NodeLife {
+            node,
+            life: self.gateways[node].life,
+        };
         let shard = self.rng.below(self.gateways[node].shards.len());
-        let wire = self.net.connect(Place::Client(client), Place::Gateway(at, shard));
+        let wire = self
+            .net
+            .connect(Place::Client(client), Place::Gateway(at, shard));
         let me = &mut self.clients[client];
         let (uid, v2) = (&me.uid, me.v2);
-        self.trace.say(self.now_us, format_args!("client {client} ({uid}, v2: {v2}) connects {wire:?} to {at:?} shard {shard}"));
+        self.trace.say(
+            self.now_us,
+            format_args!(
+                "client {client} ({uid}, v2: {v2}) connects {wire:?} to {at:?} shard {shard}"
+            ),
+        );
         me.wire = Some(wire);
         me.phase = Phase::Upgrading(Vec::new());
-        let request = ClientRequest { host: "sim", path: "/websocket", key: KEY, sid: Some(&me.uid), v2: me.v2 };
+        let request = ClientRequest {
+            host: "sim",
+            path: "/websocket",
+            key: KEY,
+            sid: Some(&me.uid),
+            v2: me.v2,
+        };
         write_request(&mut me.out, &request);
         self.gateway_accept(at, shard, wire);
         self.client_flush(client);
@@ -230,7 +295,9 @@ impl World {
         if self.now_us >= self.plan.acts_until_us {
             return;
         }
-        if self.clients[client].outgoing.len() < UNACKNOWLEDGED_MAX && self.clients[client].is_open() {
+        if self.clients[client].outgoing.len() < UNACKNOWLEDGED_MAX
+            && self.clients[client].is_open()
+        {
             self.client_says_something(client);
             self.client_flush(client);
         }
@@ -241,10 +308,19 @@ impl World {
     fn client_says_something(&mut self, client: usize) {
         let me = &self.clients[client];
         let body = format!("{client}-{}", me.said);
-        let leaves = |boxid: &String| me.outgoing.iter().any(|o| o.message.boxid == *boxid && o.message.op() == ChatOp::Quit);
+        let leaves = |boxid: &String| {
+            me.outgoing
+                .iter()
+                .any(|o| o.message.boxid == *boxid && o.message.op() == ChatOp::Quit)
+        };
         let knows = |boxid: &&String| (me.boxes.contains_key(*boxid) || !me.v2) && !leaves(boxid);
         let known: Vec<String> = me.joined.iter().filter(knows).cloned().collect();
-        let to_join: Vec<String> = me.home.iter().filter(|boxid| me.wants_room(boxid)).cloned().collect();
+        let to_join: Vec<String> = me
+            .home
+            .iter()
+            .filter(|boxid| me.wants_room(boxid))
+            .cloned()
+            .collect();
         let (wanders, twin) = (me.wanders, me.twin_of.is_some());
         if !to_join.is_empty() && !twin {
             let boxid = self.rng.pick(&to_join).clone();
@@ -253,7 +329,8 @@ impl World {
         match self.rng.below(100) {
             0..25 => self.client_whispers(client, body),
             25..30 if wanders => {
-                let quiet = |boxid: &&String| !me.outgoing.iter().any(|out| out.message.boxid == **boxid);
+                let quiet =
+                    |boxid: &&String| !me.outgoing.iter().any(|out| out.message.boxid == **boxid);
                 if let Some(boxid) = known.iter().find(quiet).cloned() {
                     self.clients[client].say(to_box(&boxid, ChatOp::Quit, None));
                 }
@@ -273,9 +350,16 @@ impl World {
     /// To one user, in a box of the two.
     fn client_whispers(&mut self, client: usize, body: String) {
         let other = self.rng.below(self.clients.len());
-        let (mine, theirs) = (self.clients[client].uid.clone(), self.clients[other].uid.clone());
+        let (mine, theirs) = (
+            self.clients[client].uid.clone(),
+            self.clients[other].uid.clone(),
+        );
         let boxid = format!("p2p:{}:{}", (&mine).min(&theirs), (&mine).max(&theirs));
-        let message = ChatMessage { group: 0, receiver: Some(theirs), ..to_box(&boxid, ChatOp::Chat, Some(body)) };
+        let message = ChatMessage {
+            group: 0,
+            receiver: Some(theirs),
+            ..to_box(&boxid, ChatOp::Chat, Some(body))
+        };
         self.clients[client].say(message);
     }
 
@@ -288,7 +372,11 @@ impl World {
             return; // whether they may read what is around it would depend on when they look
         }
         let receiver = Some(other.uid.clone());
-        let message = ChatMessage { group: 0, receiver, ..to_box(&boxid, ChatOp::Chat, Some(body)) };
+        let message = ChatMessage {
+            group: 0,
+            receiver,
+            ..to_box(&boxid, ChatOp::Chat, Some(body))
+        };
         self.clients[client].say(message);
     }
 
@@ -355,21 +443,36 @@ impl World {
 
     fn client_reads(&mut self, client: usize, wire: WireId, mut bytes: &mut [u8]) {
         let mut messages = std::mem::take(&mut self.clients[client].messages);
-        while let Some(event) = messages.next(LIMITS, &mut bytes).expect("a gateway frames by RFC 6455") {
+        while let Some(event) = messages
+            .next(LIMITS, &mut bytes)
+            .expect("a gateway frames by RFC 6455")
+        {
             match event {
                 WsEvent::Binary(payload) => {
-                    let view = ChatView::parse(payload).expect("a v1 reader understands all that is sent");
+                    let view =
+                        ChatView::parse(payload).expect("a v1 reader understands all that is sent");
                     self.client_hears(client, &view);
                 }
                 WsEvent::Ping(payload) => {
-                    masked_frame_into(&mut self.clients[client].out, Opcode::Pong, true, [1, 2, 3, 4], payload);
+                    masked_frame_into(
+                        &mut self.clients[client].out,
+                        Opcode::Pong,
+                        true,
+                        [1, 2, 3, 4],
+                        payload,
+                    );
                 }
                 WsEvent::Close(why) => {
-                    self.trace.say(self.now_us, format_args!("client {client} is sent away: {why:?}"));
+                    self.trace.say(
+                        self.now_us,
+                        format_args!("client {client} is sent away: {why:?}"),
+                    );
                     self.close(wire, Side::Connector);
                     return;
                 }
-                WsEvent::Text(_) | WsEvent::Pong(_) => panic!("a gateway answers no text and no ping of ours"),
+                WsEvent::Text(_) | WsEvent::Pong(_) => {
+                    panic!("a gateway answers no text and no ping of ours")
+                }
             }
         }
         self.clients[client].messages = messages;
@@ -389,7 +492,9 @@ impl World {
         }
         match (view.op, view.uuid.is_some(), view.done) {
             (ChatOp::Ack, true, _) => self.client_acknowledged(client, view),
-            (ChatOp::Ack, false, _) if view.boxid.is_empty() && view.head_seq.is_none() => self.client_listed(client, view),
+            (ChatOp::Ack, false, _) if view.boxid.is_empty() && view.head_seq.is_none() => {
+                self.client_listed(client, view)
+            }
             (ChatOp::Ack, false, Some(true)) => {
                 let (epoch, head) = (view.epoch.expect("said"), view.head_seq.expect("said"));
                 if let Some(inbox) = self.clients[client].boxes.get_mut(view.boxid) {
@@ -405,11 +510,17 @@ impl World {
         let me = &mut self.clients[client];
         self.oracle.delivered(&me.uid, view);
         let (epoch, seq) = (view.epoch.expect("checked"), view.seq.expect("checked"));
-        let pulled = me.boxes.get(view.boxid).is_some_and(|inbox| inbox.pull == Pull::Running);
+        let pulled = me
+            .boxes
+            .get(view.boxid)
+            .is_some_and(|inbox| inbox.pull == Pull::Running);
         let truth = self.oracle.truth(view.boxid).expect("checked");
         me.stream.came(truth, view.boxid, seq, me.v2, pulled);
         if me.v2 && !me.left.contains(view.boxid) {
-            let inbox = me.boxes.entry(view.boxid.to_owned()).or_insert_with(|| Inbox::new(0));
+            let inbox = me
+                .boxes
+                .entry(view.boxid.to_owned())
+                .or_insert_with(|| Inbox::new(0));
             inbox.take(epoch, seq);
         }
     }
@@ -440,7 +551,10 @@ impl World {
             if status.joined() {
                 me.joined.insert(status.boxid().to_owned());
             }
-            let inbox = me.boxes.entry(status.boxid().to_owned()).or_insert_with(|| Inbox::new(status.ack_seq()));
+            let inbox = me
+                .boxes
+                .entry(status.boxid().to_owned())
+                .or_insert_with(|| Inbox::new(status.ack_seq()));
             inbox.head_is(status.epoch(), status.head_seq());
         }
         if list.done() {
@@ -483,7 +597,13 @@ impl World {
     }
 
     fn client_refused(&mut self, client: usize, view: &ChatView<'_>, code: u32) {
-        let again = [ErrorCode::StoreUnavailable, ErrorCode::Overloaded, ErrorCode::Draining].iter().any(|c| *c as u32 == code);
+        let again = [
+            ErrorCode::StoreUnavailable,
+            ErrorCode::Overloaded,
+            ErrorCode::Draining,
+        ]
+        .iter()
+        .any(|c| *c as u32 == code);
         let retry_us = self.now_us + view.retry_after_ms.unwrap_or(1000) * 1000;
         self.agenda.at(retry_us, Event::ClientLooks { client });
         let me = &mut self.clients[client];

@@ -42,7 +42,8 @@ impl World {
         if !wires.is_empty() {
             let wire = *self.rng.pick(&wires);
             self.faults.client_resets += 1;
-            self.trace.say(self.now_us, format_args!("fault: {wire:?} breaks"));
+            self.trace
+                .say(self.now_us, format_args!("fault: {wire:?} breaks"));
             self.reset(wire);
         }
     }
@@ -52,7 +53,8 @@ impl World {
         if !wires.is_empty() {
             let wire = *self.rng.pick(&wires);
             self.faults.link_resets += 1;
-            self.trace.say(self.now_us, format_args!("fault: link {wire:?} breaks"));
+            self.trace
+                .say(self.now_us, format_args!("fault: link {wire:?} breaks"));
             self.reset(wire);
         }
     }
@@ -63,23 +65,33 @@ impl World {
             let wire = *self.rng.pick(&wires);
             let for_us = self.rng.between(100_000, 2_000_000);
             self.faults.slow_clients += 1;
-            self.trace.say(self.now_us, format_args!("fault: the client of {wire:?} stops reading for {for_us} us"));
+            self.trace.say(
+                self.now_us,
+                format_args!("fault: the client of {wire:?} stops reading for {for_us} us"),
+            );
             self.net.pause(wire, Side::Connector);
-            self.agenda.at(self.now_us + for_us, Event::ClientReads { wire });
+            self.agenda
+                .at(self.now_us + for_us, Event::ClientReads { wire });
         }
     }
 
     fn slow_network(&mut self) {
         let for_us = self.rng.between(50_000, 500_000);
         self.faults.slow_networks += 1;
-        self.trace.say(self.now_us, format_args!("fault: the network is slow for {for_us} us"));
+        self.trace.say(
+            self.now_us,
+            format_args!("fault: the network is slow for {for_us} us"),
+        );
         self.net.slow_until_us = self.now_us + for_us;
     }
 
     fn store_goes(&mut self) {
         let for_us = self.rng.between(10_000, 800_000);
         self.faults.store_outages += 1;
-        self.trace.say(self.now_us, format_args!("fault: the store is away for {for_us} us"));
+        self.trace.say(
+            self.now_us,
+            format_args!("fault: the store is away for {for_us} us"),
+        );
         self.store.down_until_us = self.store.down_until_us.max(self.now_us + for_us);
         if self.plan.epochs_change && self.rng.chance(30) {
             self.faults.store_epochs += 1;
@@ -98,10 +110,19 @@ impl World {
     }
 
     fn chat_dies(&mut self, node: usize) {
-        let at = NodeLife { node, life: self.chats[node].life };
-        self.trace.say(self.now_us, format_args!("{at:?} chat dies"));
+        let at = NodeLife {
+            node,
+            life: self.chats[node].life,
+        };
+        self.trace
+            .say(self.now_us, format_args!("{at:?} chat dies"));
         self.chats[node].alive = false;
-        self.net.crash(self.now_us, |place| place == Place::Chat(at), &mut self.agenda, &mut self.rng);
+        self.net.crash(
+            self.now_us,
+            |place| place == Place::Chat(at),
+            &mut self.agenda,
+            &mut self.rng,
+        );
         // Its session expires, or it is back before that.
         let noticed_us = self.rng.between(200_000, 1_000_000);
         self.membership_changes(noticed_us);
@@ -114,7 +135,8 @@ impl World {
             return;
         }
         self.chats[node].start(&self.plan, &mut self.rng);
-        self.trace.say(self.now_us, format_args!("chat {node} is back"));
+        self.trace
+            .say(self.now_us, format_args!("chat {node} is back"));
         if let Some(table) = self.membership.table.clone() {
             self.tell_chat(node, &table);
         }
@@ -125,10 +147,12 @@ impl World {
     /// Leaves the routing, serves until its gateways have moved, ends, and comes back.
     fn chat_drains(&mut self) {
         let node = self.rng.below(self.chats.len());
-        let others_serve = (0..self.chats.len()).any(|n| n != node && self.chats[n].alive && !self.chats[n].draining);
+        let others_serve = (0..self.chats.len())
+            .any(|n| n != node && self.chats[n].alive && !self.chats[n].draining);
         if self.chats[node].alive && !self.chats[node].draining && others_serve {
             self.faults.chat_drains += 1;
-            self.trace.say(self.now_us, format_args!("chat {node} drains"));
+            self.trace
+                .say(self.now_us, format_args!("chat {node} drains"));
             self.chat_drain(node);
             let registers_us = self.rng.between(1_000, 50_000);
             self.membership_changes(registers_us);
@@ -138,7 +162,8 @@ impl World {
     /// A chat node whose gateways have left may end.
     pub fn end_drained(&mut self) {
         for node in 0..self.chats.len() {
-            if self.chats[node].alive && self.chats[node].draining && self.chats[node].is_drained() {
+            if self.chats[node].alive && self.chats[node].draining && self.chats[node].is_drained()
+            {
                 self.chat_dies(node);
             }
         }
@@ -149,19 +174,26 @@ impl World {
         if !self.gateways[node].alive {
             return;
         }
-        let at = NodeLife { node, life: self.gateways[node].life };
+        let at = NodeLife {
+            node,
+            life: self.gateways[node].life,
+        };
         self.faults.gateway_crashes += 1;
-        self.trace.say(self.now_us, format_args!("{at:?} gateway dies"));
+        self.trace
+            .say(self.now_us, format_args!("{at:?} gateway dies"));
         self.gateways[node].alive = false;
+        self.oracle.gateway_died(self.now_us, at);
         let there = |place| matches!(place, Place::Gateway(life, _) if life == at);
-        self.net.crash(self.now_us, there, &mut self.agenda, &mut self.rng);
+        self.net
+            .crash(self.now_us, there, &mut self.agenda, &mut self.rng);
         let returns_us = self.now_us + self.rng.between(50_000, 1_000_000);
         self.agenda.at(returns_us, Event::GatewayReturns { node });
     }
 
     pub fn gateway_returns(&mut self, node: usize) {
         self.gateways[node].start(&self.plan, &mut self.rng);
-        self.trace.say(self.now_us, format_args!("gateway {node} is back"));
+        self.trace
+            .say(self.now_us, format_args!("gateway {node} is back"));
         if let Some(table) = self.membership.table.clone() {
             self.tell_gateway(node, &table);
         }

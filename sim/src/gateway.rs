@@ -71,7 +71,9 @@ impl GatewayNode {
         self.life += 1;
         self.alive = true;
         self.mail_us.clear();
-        self.shards = (0..plan.gateway_shards).map(|shard| GatewayHost::new(boot_id, ShardIndex(shard), plan)).collect();
+        self.shards = (0..plan.gateway_shards)
+            .map(|shard| GatewayHost::new(boot_id, ShardIndex(shard), plan))
+            .collect();
     }
 }
 
@@ -100,13 +102,20 @@ impl GatewayHost {
 
 impl Conns {
     fn open(&mut self, wire: WireId) -> ConnId {
-        let index = self.places.iter().position(|(_, wire)| wire.is_none()).unwrap_or_else(|| {
-            self.places.push((0, None));
-            self.places.len() - 1
-        });
+        let index = self
+            .places
+            .iter()
+            .position(|(_, wire)| wire.is_none())
+            .unwrap_or_else(|| {
+                self.places.push((0, None));
+                self.places.len() - 1
+            });
         self.places[index].0 += 1;
         self.places[index].1 = Some(wire);
-        let conn = ConnId { index: index as u32, generation: self.places[index].0 };
+        let conn = ConnId {
+            index: index as u32,
+            generation: self.places[index].0,
+        };
         self.by_wire.insert(wire, conn);
         conn
     }
@@ -166,7 +175,10 @@ impl World {
             self.gateway_input(at, shard, Input::Sent { conn, buf });
             return;
         }
-        let link = host.link_of.get(&wire).and_then(|chat| host.links.get_mut(chat));
+        let link = host
+            .link_of
+            .get(&wire)
+            .and_then(|chat| host.links.get_mut(chat));
         if let (Some(link), SendBuf::Owned(buf)) = (link, buf) {
             link.queue.sent(buf);
             self.gateway_touched(at, shard);
@@ -179,7 +191,9 @@ impl World {
             self.gateway_input(at, shard, Input::Closed { conn });
             return;
         }
-        let Some(chat) = host.link_of.remove(&wire) else { return };
+        let Some(chat) = host.link_of.remove(&wire) else {
+            return;
+        };
         self.link_lost(at, shard, chat);
     }
 
@@ -191,12 +205,21 @@ impl World {
 
     pub fn gateway_routes(&mut self, at: NodeLife, shard: usize, table: Arc<RouteTable>) {
         if self.gateway_lives(at) {
-            self.trace.say(self.now_us, format_args!("{at:?} shard {shard} routes by {}", table.epoch));
+            self.trace.say(
+                self.now_us,
+                format_args!("{at:?} shard {shard} routes by {}", table.epoch),
+            );
             self.gateway_input(at, shard, Input::Routes(table));
         }
     }
 
-    pub fn gateway_stored(&mut self, at: NodeLife, shard: usize, token: StoreToken, result: StoreResult) {
+    pub fn gateway_stored(
+        &mut self,
+        at: NodeLife,
+        shard: usize,
+        token: StoreToken,
+        result: StoreResult,
+    ) {
         self.gateway_input(at, shard, Input::Stored { token, result });
     }
 
@@ -211,7 +234,11 @@ impl World {
         let now = self.now();
         let host = self.gateway_host(at, shard);
         host.wake_us = None;
-        if host.shard.poll_timeout().is_some_and(|due_us| due_us <= now.mono_us) {
+        if host
+            .shard
+            .poll_timeout()
+            .is_some_and(|due_us| due_us <= now.mono_us)
+        {
             host.shard.handle_timeout(now);
         }
         self.gateway_touched(at, shard);
@@ -266,9 +293,20 @@ impl World {
             Output::Mail { to, mail } => {
                 let soon_us = self.soon_us();
                 let from = ShardIndex(shard as u16);
-                let last_us = self.gateways[at.node].mail_us.entry((from, to)).or_default();
+                let last_us = self.gateways[at.node]
+                    .mail_us
+                    .entry((from, to))
+                    .or_default();
                 *last_us = soon_us.max(*last_us);
-                self.agenda.at(*last_us, Event::GatewayMail { at, from, to, mail: Box::new(mail) });
+                self.agenda.at(
+                    *last_us,
+                    Event::GatewayMail {
+                        at,
+                        from,
+                        to,
+                        mail: Box::new(mail),
+                    },
+                );
             }
             Output::LinkOpen { chat, exchange } => self.link_open(at, shard, chat, exchange),
             Output::LinkClose { chat } => self.link_close(at, shard, chat),
@@ -276,7 +314,9 @@ impl World {
                 if let Some(link) = self.gateway_host(at, shard).links.get_mut(&chat)
                     && link.up
                 {
-                    link.queue.push(&message).expect("64 MiB are enough for a run");
+                    link.queue
+                        .push(&message)
+                        .expect("64 MiB are enough for a run");
                 }
             }
         }
@@ -291,14 +331,20 @@ impl World {
             up: false,
         };
         let earlier = self.gateway_host(at, shard).links.insert(chat, link);
-        assert!(earlier.is_none(), "a link is opened once until it is closed");
+        assert!(
+            earlier.is_none(),
+            "a link is opened once until it is closed"
+        );
         let due_us = self.delayed_us();
-        self.agenda.at(due_us, Event::LinkConnect { at, shard, chat });
+        self.agenda
+            .at(due_us, Event::LinkConnect { at, shard, chat });
     }
 
     fn link_close(&mut self, at: NodeLife, shard: usize, chat: ChatShard) {
         let host = self.gateway_host(at, shard);
-        let Some(link) = host.links.remove(&chat) else { return }; // wanted by a letter that was ahead of the routes
+        let Some(link) = host.links.remove(&chat) else {
+            return;
+        }; // wanted by a letter that was ahead of the routes
         if let Some(wire) = link.wire {
             host.link_of.remove(&wire);
             self.close(wire, Side::Connector);
@@ -312,17 +358,29 @@ impl World {
         let name = self.gateways[at.node].name.clone();
         let host = self.gateway_host(at, shard);
         let boot_id = host.boot_id;
-        let Some(link) = host.links.get(&chat) else { return };
+        let Some(link) = host.links.get(&chat) else {
+            return;
+        };
         if link.wire.is_some() {
             return; // closed and opened again meanwhile, and that one was quicker
         }
         let exchange = link.exchange.clone();
-        let Some(node) = self.chats.iter().position(|node| node.alive && *node.name == *exchange) else {
+        let Some(node) = self
+            .chats
+            .iter()
+            .position(|node| node.alive && *node.name == *exchange)
+        else {
             return self.link_retry(at, shard, chat);
         };
-        let to = NodeLife { node, life: self.chats[node].life };
+        let to = NodeLife {
+            node,
+            life: self.chats[node].life,
+        };
         let wire = self.net.connect(Place::Gateway(at, shard), Place::Chat(to));
-        self.trace.say(self.now_us, format_args!("{at:?} shard {shard} connects {wire:?} to {exchange}"));
+        self.trace.say(
+            self.now_us,
+            format_args!("{at:?} shard {shard} connects {wire:?} to {exchange}"),
+        );
         let hello = Hello {
             version: LINK_VERSION,
             node: name,
@@ -335,25 +393,45 @@ impl World {
         host.link_of.insert(wire, chat);
         let link = host.links.get_mut(&chat).expect("just seen");
         link.wire = Some(wire);
-        link.queue.push(&LinkMessage::Hello(hello)).expect("an empty queue has room");
+        link.queue
+            .push(&LinkMessage::Hello(hello))
+            .expect("an empty queue has room");
         self.gateway_touched(at, shard);
         self.chat_accept(to, wire);
     }
 
     fn link_retry(&mut self, at: NodeLife, shard: usize, chat: ChatShard) {
         let due_us = self.now_us + self.rng.between(20_000, 200_000);
-        self.agenda.at(due_us, Event::LinkConnect { at, shard, chat });
+        self.agenda
+            .at(due_us, Event::LinkConnect { at, shard, chat });
     }
 
     fn link_received(&mut self, at: NodeLife, shard: usize, wire: WireId, mut bytes: &[u8]) {
         while let Some(chat) = self.gateway_host(at, shard).link_of.get(&wire).copied() {
-            let link = self.gateway_host(at, shard).links.get_mut(&chat).expect("links and wires agree");
-            let Some(message) = link.decoder.next(&mut bytes).expect("a chat node speaks the codec") else { return };
+            let link = self
+                .gateway_host(at, shard)
+                .links
+                .get_mut(&chat)
+                .expect("links and wires agree");
+            let Some(message) = link
+                .decoder
+                .next(&mut bytes)
+                .expect("a chat node speaks the codec")
+            else {
+                return;
+            };
             let input = match message {
                 LinkMessage::Welcome(welcome) => {
-                    assert_eq!((welcome.boot_id, welcome.chat_shard), (chat.node, chat.shard), "welcomed by another");
+                    assert_eq!(
+                        (welcome.boot_id, welcome.chat_shard),
+                        (chat.node, chat.shard),
+                        "welcomed by another"
+                    );
                     assert!(!std::mem::replace(&mut link.up, true), "welcomed once");
-                    self.trace.say(self.now_us, format_args!("{at:?} shard {shard} is linked over {wire:?}"));
+                    self.trace.say(
+                        self.now_us,
+                        format_args!("{at:?} shard {shard} is linked over {wire:?}"),
+                    );
                     LinkInput::Up
                 }
                 message => {
@@ -366,19 +444,33 @@ impl World {
     }
 
     fn link_lost(&mut self, at: NodeLife, shard: usize, chat: ChatShard) {
-        let link = self.gateway_host(at, shard).links.get_mut(&chat).expect("links and wires agree");
+        let link = self
+            .gateway_host(at, shard)
+            .links
+            .get_mut(&chat)
+            .expect("links and wires agree");
         link.wire = None;
         link.queue = LinkQueue::new(LINK_QUEUE_BYTES_MAX);
         link.decoder = LinkDecoder::new();
         if std::mem::replace(&mut link.up, false) {
-            self.gateway_input(at, shard, Input::Link { chat, input: LinkInput::Down });
+            self.gateway_input(
+                at,
+                shard,
+                Input::Link {
+                    chat,
+                    input: LinkInput::Down,
+                },
+            );
         }
         self.link_retry(at, shard, chat);
     }
 
     fn links_flush(&mut self, at: NodeLife, shard: usize) {
         let host = self.gateway_host(at, shard);
-        let ready = host.links.values_mut().filter_map(|link| Some((link.wire?, link.queue.take()?)));
+        let ready = host
+            .links
+            .values_mut()
+            .filter_map(|link| Some((link.wire?, link.queue.take()?)));
         for (wire, bytes) in ready.collect::<Vec<_>>() {
             self.send(wire, Side::Connector, SendBuf::Owned(bytes));
         }

@@ -97,7 +97,11 @@ impl Inbox {
     }
 
     fn release(&mut self) {
-        while let Some((seq, epoch)) = self.held.first_key_value().map(|(seq, epoch)| (*seq, *epoch)) {
+        while let Some((seq, epoch)) = self
+            .held
+            .first_key_value()
+            .map(|(seq, epoch)| (*seq, *epoch))
+        {
             if seq <= self.mark && self.epoch == Some(epoch) {
                 self.held.pop_first();
             } else if seq == self.mark + 1 && self.epoch.is_none_or(|known| known == epoch) {

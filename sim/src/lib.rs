@@ -61,6 +61,10 @@ pub fn run(seed: u64, seconds: u64, print_trace: bool) -> Result<Report, Box<Fai
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let why = text.unwrap_or_else(|| "a panic without words".to_owned());
-        Box::new(Failure { seed, why, tail: world.trace.tail().map(str::to_owned).collect() })
+        Box::new(Failure {
+            seed,
+            why,
+            tail: world.trace.tail().map(str::to_owned).collect(),
+        })
     })
 }

@@ -28,7 +28,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    std::panic::set_hook(Box::new(|_| {})); // told below, with the seed
+    if !options.trace {
+        std::panic::set_hook(Box::new(|_| {}));
+    } // told below, with the seed
     let start = Instant::now();
     let mut failed = 0;
     let mut events = 0;
@@ -44,21 +46,42 @@ fn main() -> ExitCode {
                 failed += 1;
                 failure.tail.iter().for_each(|line| println!("{line}"));
                 println!("seed {seed} FAILED: {}", failure.why);
-                println!("see it again: newim-sim --seed {seed} --seconds {} --trace", options.seconds);
+                println!(
+                    "see it again: newim-sim --seed {seed} --seconds {} --trace",
+                    options.seconds
+                );
             }
         }
     }
-    println!("{} seeds, {failed} failed, {events} events, {:.1} s", options.seeds, start.elapsed().as_secs_f64());
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!(
+        "{} seeds, {failed} failed, {events} events, {:.1} s",
+        options.seeds,
+        start.elapsed().as_secs_f64()
+    );
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seed: 0, seeds: 1, seconds: 4, trace: false, quiet: false };
+    let mut options = Options {
+        seed: 0,
+        seeds: 1,
+        seconds: 4,
+        trace: false,
+        quiet: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || {
-            let value = arguments.next().ok_or(format!("{argument} needs a number"))?;
-            value.parse::<u64>().map_err(|_| format!("{argument}: {value:?} is no number"))
+            let value = arguments
+                .next()
+                .ok_or(format!("{argument} needs a number"))?;
+            value
+                .parse::<u64>()
+                .map_err(|_| format!("{argument}: {value:?} is no number"))
         };
         match argument.as_str() {
             "--seed" => options.seed = number()?,

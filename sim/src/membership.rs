@@ -47,9 +47,16 @@ impl World {
                 draining: chat.draining,
             })
         });
-        let table = Arc::new(RouteTable::build(self.membership.epoch, infos.collect(), Vec::new()));
+        let table = Arc::new(RouteTable::build(
+            self.membership.epoch,
+            infos.collect(),
+            Vec::new(),
+        ));
         let told = &self.membership.told;
-        self.trace.say(self.now_us, format_args!("table {}: chats {told:?}", table.epoch));
+        self.trace.say(
+            self.now_us,
+            format_args!("table {}: chats {told:?}", table.epoch),
+        );
         for node in 0..self.gateways.len() {
             self.tell_gateway(node, &table);
         }
@@ -60,18 +67,38 @@ impl World {
     }
 
     pub fn tell_gateway(&mut self, node: usize, table: &Arc<RouteTable>) {
-        let at = NodeLife { node, life: self.gateways[node].life };
+        let at = NodeLife {
+            node,
+            life: self.gateways[node].life,
+        };
         for shard in 0..self.gateways[node].shards.len() {
             let due_us = self.now_us + self.rng.between(100, 200_000);
-            self.agenda.at(due_us, Event::GatewayRoutes { at, shard, table: table.clone() });
+            self.agenda.at(
+                due_us,
+                Event::GatewayRoutes {
+                    at,
+                    shard,
+                    table: table.clone(),
+                },
+            );
         }
     }
 
     pub fn tell_chat(&mut self, node: usize, table: &Arc<RouteTable>) {
-        let at = NodeLife { node, life: self.chats[node].life };
+        let at = NodeLife {
+            node,
+            life: self.chats[node].life,
+        };
         for shard in 0..self.chats[node].shards.len() {
             let due_us = self.now_us + self.rng.between(100, 200_000);
-            self.agenda.at(due_us, Event::ChatRoutes { at, shard, table: table.clone() });
+            self.agenda.at(
+                due_us,
+                Event::ChatRoutes {
+                    at,
+                    shard,
+                    table: table.clone(),
+                },
+            );
         }
     }
 }

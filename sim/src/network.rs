@@ -71,6 +71,12 @@ pub struct Network {
     pub slow_until_us: u64,
 }
 
+impl Wire {
+    fn touches(&self, at: impl Fn(Place) -> bool) -> bool {
+        self.ends.iter().any(|place| at(*place))
+    }
+}
+
 impl Network {
     pub fn connect(&mut self, connector: Place, acceptor: Place) -> WireId {
         self.next_id += 1;
@@ -99,9 +105,19 @@ impl Network {
     }
 
     /// One at a time and side: the next after its Sent.
-    pub fn send(&mut self, now_us: u64, id: WireId, side: Side, buf: SendBuf, agenda: &mut Agenda, rng: &mut Rng) {
+    pub fn send(
+        &mut self,
+        now_us: u64,
+        id: WireId,
+        side: Side,
+        buf: SendBuf,
+        agenda: &mut Agenda,
+        rng: &mut Rng,
+    ) {
         let delay_us = self.delay_us(now_us, rng);
-        let Some(wire) = self.wires.get_mut(&id) else { return };
+        let Some(wire) = self.wires.get_mut(&id) else {
+            return;
+        };
         if wire.dead || wire.deaf[side as usize] {
             return; // the sender's Closed is on its way
         }
@@ -121,7 +137,13 @@ impl Network {
             dribbled += piece_bytes;
             let (piece, after) = rest.split_at(piece_bytes);
             pipe.pieces.push_back(piece.to_vec());
-            agenda.at(due_us, Event::Arrive { wire: id, side: side.other() });
+            agenda.at(
+                due_us,
+                Event::Arrive {
+                    wire: id,
+                    side: side.other(),
+                },
+            );
             due_us += rng.between(0, 100);
             rest = after;
         }
@@ -138,7 +160,13 @@ impl Network {
     }
 
     /// The next piece for a reader that reads.
-    pub fn read(&mut self, now_us: u64, id: WireId, side: Side, agenda: &mut Agenda) -> Option<Vec<u8>> {
+    pub fn read(
+        &mut self,
+        now_us: u64,
+        id: WireId,
+        side: Side,
+        agenda: &mut Agenda,
+    ) -> Option<Vec<u8>> {
         let wire = self.wires.get_mut(&id)?;
         if wire.dead || wire.deaf[side as usize] {
             return None;
@@ -179,30 +207,55 @@ impl Network {
     }
 
     /// In good order: what was sent arrives, then the end.
-    pub fn close(&mut self, now_us: u64, id: WireId, side: Side, agenda: &mut Agenda, rng: &mut Rng) {
+    pub fn close(
+        &mut self,
+        now_us: u64,
+        id: WireId,
+        side: Side,
+        agenda: &mut Agenda,
+        rng: &mut Rng,
+    ) {
         let delay_us = self.delay_us(now_us, rng);
-        let Some(wire) = self.wires.get_mut(&id) else { return };
+        let Some(wire) = self.wires.get_mut(&id) else {
+            return;
+        };
         if std::mem::replace(&mut wire.deaf[side as usize], true) {
             return;
         }
-        let end_us = wire.pipes[side as usize].last_arrival_us.max(now_us + delay_us) + 1;
-        agenda.at(end_us, Event::Closed { wire: id, side: side.other() });
+        let end_us = wire.pipes[side as usize]
+            .last_arrival_us
+            .max(now_us + delay_us)
+            + 1;
+        agenda.at(
+            end_us,
+            Event::Closed {
+                wire: id,
+                side: side.other(),
+            },
+        );
         agenda.at(end_us + delay_us, Event::Closed { wire: id, side });
     }
 
     /// At once, for both: what is on the way is lost.
     pub fn reset(&mut self, now_us: u64, id: WireId, agenda: &mut Agenda, rng: &mut Rng) {
         let delays_us = [self.delay_us(now_us, rng), self.delay_us(now_us, rng)];
-        let Some(wire) = self.wires.get_mut(&id) else { return };
+        let Some(wire) = self.wires.get_mut(&id) else {
+            return;
+        };
         wire.dead = true;
         for side in [Side::Connector, Side::Acceptor] {
-            agenda.at(now_us + delays_us[side as usize], Event::Closed { wire: id, side });
+            agenda.at(
+                now_us + delays_us[side as usize],
+                Event::Closed { wire: id, side },
+            );
         }
     }
 
     /// True if this side has to be told, which is so once.
     pub fn closed(&mut self, id: WireId, side: Side) -> bool {
-        let Some(wire) = self.wires.get_mut(&id) else { return false };
+        let Some(wire) = self.wires.get_mut(&id) else {
+            return false;
+        };
         let told = std::mem::replace(&mut wire.over[side as usize], true);
         if !told && !wire.deaf[side.other() as usize] {
             wire.dead = true; // a peer that is gone reads nothing more
@@ -214,28 +267,50 @@ impl Network {
     }
 
     /// A process is gone: its wires break, and only the other ends hear of it.
-    pub fn crash(&mut self, now_us: u64, at: impl Fn(Place) -> bool, agenda: &mut Agenda, rng: &mut Rng) {
-        for id in self.wires_of(&at) {
+    pub fn crash(
+        &mut self,
+        now_us: u64,
+        at: impl Fn(Place) -> bool,
+        agenda: &mut Agenda,
+        rng: &mut Rng,
+    ) {
+        let touched: Vec<WireId> = self
+            .wires
+            .iter()
+            .filter(|(_, wire)| wire.touches(&at))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in touched {
             let wire = self.wires.get_mut(&id).expect("just listed");
             for side in [Side::Connector, Side::Acceptor] {
-                if at(wire.ends[side as usize]) {
-                    wire.over[side as usize] = true;
-                }
+                wire.over[side as usize] |= at(wire.ends[side as usize]);
             }
-            self.reset(now_us, id, agenda, rng);
+            if !wire.dead {
+                self.reset(now_us, id, agenda, rng);
+            }
         }
     }
 
+    /// Those that work.
     pub fn wires_of(&self, at: impl Fn(Place) -> bool) -> Vec<WireId> {
-        let touches = |wire: &Wire| !wire.dead && wire.ends.iter().any(|place| at(*place));
-        self.wires.iter().filter(|(_, wire)| touches(wire)).map(|(id, _)| *id).collect()
+        self.wires
+            .iter()
+            .filter(|(_, wire)| !wire.dead && wire.touches(&at))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     fn finish_send(&mut self, now_us: u64, id: WireId, sender: Side, agenda: &mut Agenda) {
         let pipe = &mut self.wires.get_mut(&id).expect("the caller has it").pipes[sender as usize];
         if pipe.sending.is_some() && pipe.unread_bytes <= WINDOW_BYTES && !pipe.sent_is_due {
             pipe.sent_is_due = true;
-            agenda.at(now_us + 20, Event::Sent { wire: id, side: sender });
+            agenda.at(
+                now_us + 20,
+                Event::Sent {
+                    wire: id,
+                    side: sender,
+                },
+            );
         }
     }
 }

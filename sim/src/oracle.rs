@@ -7,6 +7,8 @@ use newim_chat_core::LinkFault;
 use newim_proto::chat::ChatView;
 use newim_proto::log::{Append, AppendKind, Reply, StoreError, StoreResult};
 
+use crate::agenda::NodeLife;
+
 #[derive(Debug, Default)]
 pub struct Oracle {
     boxes: BTreeMap<String, BoxTruth>,
@@ -39,18 +41,34 @@ struct Logged {
     receiver: Option<String>,
     uuid: String,
     body: String,
+    /// The gateway that stored it, and when.
+    by: NodeLife,
+    stored_us: u64,
+    /// Its sender was told. Before that nobody is promised anything.
+    acknowledged: bool,
+    /// Its gateway died before it can be sure to have published it: who is online may learn of it late.
+    unpublished: bool,
 }
+
+/// A gateway that lives for so long after a message was stored has published it.
+const PUBLISH_US_MAX: u64 = 1_000_000;
 
 impl Oracle {
     /// The store did an append, whether or not anybody hears of it.
-    pub fn stored(&mut self, append: &Append, result: &StoreResult) {
+    pub fn stored(&mut self, now_us: u64, by: NodeLife, append: &Append, result: &StoreResult) {
         let appended = match result {
             Ok(Reply::Appended(appended)) => *appended,
             Err(StoreError::NotAMember) => return,
             other => panic!("the store answers an append with {other:?}"),
         };
-        let truth = self.boxes.entry(append.boxid.as_str().to_owned()).or_default();
-        let id = append.client_id.as_ref().map(|id| (append.sender.as_str().to_owned(), id.as_str().to_owned()));
+        let truth = self
+            .boxes
+            .entry(append.boxid.as_str().to_owned())
+            .or_default();
+        let id = append
+            .client_id
+            .as_ref()
+            .map(|id| (append.sender.as_str().to_owned(), id.as_str().to_owned()));
         if appended.duplicate {
             let first = id.and_then(|id| truth.by_id.get(&id).copied());
             assert_eq!(first, Some(appended.seq), "a retry gets the first answer");
@@ -60,7 +78,11 @@ impl Oracle {
             let earlier = truth.by_id.insert(id, appended.seq);
             assert_eq!(earlier, None, "a retry is stored once");
         }
-        assert_eq!(appended.seq, truth.log.len() as u64 + 1, "numbers are contiguous");
+        assert_eq!(
+            appended.seq,
+            truth.log.len() as u64 + 1,
+            "numbers are contiguous"
+        );
         let epoch_before = truth.log.last().map_or(0, |last| last.epoch);
         assert!(appended.epoch >= epoch_before, "an epoch never goes back");
         let view = ChatView::parse(&append.payload).expect("what is stored can be read");
@@ -77,45 +99,94 @@ impl Oracle {
             receiver,
             uuid: appended.uuid.to_string(),
             body: view.body.unwrap_or("").to_owned(),
+            by,
+            stored_us: now_us,
+            acknowledged: false,
+            unpublished: false,
         });
+    }
+
+    pub fn gateway_died(&mut self, now_us: u64, at: NodeLife) {
+        let logged = self.boxes.values_mut().flat_map(|truth| &mut truth.log);
+        let latest =
+            logged.filter(|logged| logged.by == at && logged.stored_us + PUBLISH_US_MAX > now_us);
+        latest.for_each(|logged| logged.unpublished = true);
     }
 
     /// A client was told that its message is stored.
     pub fn acknowledged(&mut self, uid: &str, ack: &ChatView<'_>, body: Option<&str>) {
         self.acknowledged += 1;
         let logged = self.logged(ack);
-        assert_eq!(logged.sender, uid, "acknowledged to another than the sender: {ack:?}");
+        assert_eq!(
+            logged.sender, uid,
+            "acknowledged to another than the sender: {ack:?}"
+        );
         if let Some(body) = body {
-            assert_eq!(logged.body, body, "acknowledged is another message than was sent: {ack:?}");
+            assert_eq!(
+                logged.body, body,
+                "acknowledged is another message than was sent: {ack:?}"
+            );
         }
         let truth = self.boxes.get_mut(ack.boxid).expect("it was found there");
+        truth.log[ack.seq.expect("it was found by it") as usize - 1].acknowledged = true;
         let turns = truth.turns.get_mut(uid).into_iter().flatten();
-        turns.filter(|turn| Some(turn.seq) == ack.seq).for_each(|turn| turn.known = true);
+        turns
+            .filter(|turn| Some(turn.seq) == ack.seq)
+            .for_each(|turn| turn.known = true);
     }
 
     /// A client got a message of a box, pushed or pulled.
     pub fn delivered(&mut self, uid: &str, message: &ChatView<'_>) {
         self.delivered += 1;
         let logged = self.logged(message);
-        assert_eq!(Some(logged.sender.as_str()), message.sender, "delivered from another: {message:?}");
-        assert_eq!(logged.body, message.body.unwrap_or(""), "delivered is another message than was stored");
+        assert_eq!(
+            Some(logged.sender.as_str()),
+            message.sender,
+            "delivered from another: {message:?}"
+        );
+        assert_eq!(
+            logged.body,
+            message.body.unwrap_or(""),
+            "delivered is another message than was stored"
+        );
         let seq = message.seq.expect("it was found by it");
         let truth = &self.boxes[message.boxid];
-        assert!(truth.may_get(uid, seq), "{uid} gets {}/{seq}, which is not theirs", message.boxid);
+        assert!(
+            truth.may_get(uid, seq),
+            "{uid} gets {}/{seq}, which is not theirs",
+            message.boxid
+        );
     }
 
     fn logged(&self, view: &ChatView<'_>) -> &Logged {
         let seq = view.seq.expect("the server says the position");
-        let truth = self.boxes.get(view.boxid).unwrap_or_else(|| panic!("nothing is stored in {}", view.boxid));
-        let logged = truth.log.get(seq as usize - 1).unwrap_or_else(|| panic!("not stored: {view:?}"));
-        assert_eq!(Some(logged.epoch), view.epoch, "of another epoch than it is stored in: {view:?}");
-        assert_eq!(Some(logged.uuid.as_str()), view.uuid, "another message stands there: {view:?}");
+        let truth = self
+            .boxes
+            .get(view.boxid)
+            .unwrap_or_else(|| panic!("nothing is stored in {}", view.boxid));
+        let logged = truth
+            .log
+            .get(seq as usize - 1)
+            .unwrap_or_else(|| panic!("not stored: {view:?}"));
+        assert_eq!(
+            Some(logged.epoch),
+            view.epoch,
+            "of another epoch than it is stored in: {view:?}"
+        );
+        assert_eq!(
+            Some(logged.uuid.as_str()),
+            view.uuid,
+            "another message stands there: {view:?}"
+        );
         logged
     }
 
     pub fn link_closed(&mut self, why: &LinkFault) {
         let expected = matches!(why, LinkFault::Replaced | LinkFault::StaleLife { .. });
-        assert!(expected, "a link is closed for a fault that nobody made: {why}");
+        assert!(
+            expected,
+            "a link is closed for a fault that nobody made: {why}"
+        );
         *self.links_closed.entry(why.name()).or_default() += 1;
     }
 
@@ -129,14 +200,23 @@ impl Oracle {
 
     /// Boxes that the user is a member of or has direct messages in.
     pub fn boxes_of<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = (&'a str, &'a BoxTruth)> {
-        let theirs = move |truth: &BoxTruth| truth.is_member(uid) || truth.log.iter().any(|l| l.is_direct_of(uid));
-        self.boxes.iter().filter(move |(_, truth)| theirs(truth)).map(|(boxid, truth)| (boxid.as_str(), truth))
+        let theirs = move |truth: &BoxTruth| {
+            truth.is_member(uid) || truth.log.iter().any(|l| l.is_direct_of(uid))
+        };
+        self.boxes
+            .iter()
+            .filter(move |(_, truth)| theirs(truth))
+            .map(|(boxid, truth)| (boxid.as_str(), truth))
     }
 }
 
 impl BoxTruth {
     fn turn(&mut self, uid: &str, seq: u64, member: bool) -> Option<String> {
-        self.turns.entry(uid.to_owned()).or_default().push(Turn { seq, member, known: member });
+        self.turns.entry(uid.to_owned()).or_default().push(Turn {
+            seq,
+            member,
+            known: member,
+        });
         None
     }
 
@@ -145,14 +225,33 @@ impl BoxTruth {
     }
 
     pub fn is_member(&self, uid: &str) -> bool {
-        self.turns.get(uid).and_then(|turns| turns.last()).is_some_and(|turn| turn.member)
+        self.turns
+            .get(uid)
+            .and_then(|turns| turns.last())
+            .is_some_and(|turn| turn.member)
     }
 
     /// All that a user may read now, after a position.
     pub fn readable(&self, uid: &str, after: u64) -> BTreeSet<u64> {
         let member = self.is_member(uid);
-        let readable = |logged: &Logged| if logged.receiver.is_some() { logged.is_direct_of(uid) } else { member };
-        (after + 1..).zip(self.log.iter().skip(after as usize)).filter(|(_, l)| readable(l)).map(|(seq, _)| seq).collect()
+        let readable = |logged: &Logged| {
+            if logged.receiver.is_some() {
+                logged.is_direct_of(uid)
+            } else {
+                member
+            }
+        };
+        (after + 1..)
+            .zip(self.log.iter().skip(after as usize))
+            .filter(|(_, l)| readable(l))
+            .map(|(seq, _)| seq)
+            .collect()
+    }
+
+    /// Must somebody online have heard of it by itself?
+    pub fn is_promised(&self, seq: u64) -> bool {
+        let logged = &self.log[seq as usize - 1];
+        logged.acknowledged && !logged.unpublished
     }
 
     /// Positions of the box's own stream between two of it.
@@ -161,7 +260,9 @@ impl BoxTruth {
     }
 
     pub fn stream_head(&self) -> Option<u64> {
-        (1..=self.head()).rev().find(|seq| self.log[*seq as usize - 1].receiver.is_none())
+        (1..=self.head())
+            .rev()
+            .find(|seq| self.log[*seq as usize - 1].receiver.is_none())
     }
 
     pub fn is_direct(&self, seq: u64) -> bool {
@@ -177,7 +278,9 @@ impl BoxTruth {
         }
         let turns = self.turns.get(uid).map_or(&[][..], Vec::as_slice);
         let known = || turns.iter().filter(|turn| turn.known);
-        let then = known().rfind(|turn| turn.seq <= seq).is_some_and(|turn| turn.member);
+        let then = known()
+            .rfind(|turn| turn.seq <= seq)
+            .is_some_and(|turn| turn.member);
         let since = known().any(|turn| turn.seq > seq && turn.member);
         then || since || logged.sender == uid
     }
@@ -185,7 +288,9 @@ impl BoxTruth {
 
 impl Logged {
     fn is_direct_of(&self, uid: &str) -> bool {
-        self.receiver.as_ref().is_some_and(|receiver| receiver == uid || self.sender == uid)
+        self.receiver
+            .as_ref()
+            .is_some_and(|receiver| receiver == uid || self.sender == uid)
     }
 }
 
@@ -198,6 +303,8 @@ pub struct Stream {
 #[derive(Debug, Default)]
 struct Pushed {
     last: Option<u64>,
+    /// A client drops what it holds already.
+    seen: BTreeSet<u64>,
     /// During a pull it can't be told what was pushed and what was pulled.
     uncertain: bool,
     /// It saw a gap before that position: SYNC is due.
@@ -211,6 +318,10 @@ impl Stream {
             return; // in the user's own topic, beside the box's stream
         }
         let pushed = self.boxes.entry(boxid.to_owned()).or_default();
+        if !pushed.seen.insert(seq) {
+            pushed.last = pushed.last.max(Some(seq));
+            return;
+        }
         if pulling {
             pushed.uncertain = true;
             return;
@@ -221,7 +332,10 @@ impl Stream {
         if let Some(missing) = truth.stream_between(last, seq)
             && certain
         {
-            assert!(v2, "{boxid}/{seq} is pushed without {missing}, and a v1 client can't pull");
+            assert!(
+                v2,
+                "{boxid}/{seq} is pushed without {missing}, and a v1 client can't pull"
+            );
             pushed.owed = Some(seq);
         }
     }
@@ -248,6 +362,8 @@ impl Stream {
     }
 
     pub fn owed(&self) -> Option<(&str, u64)> {
-        self.boxes.iter().find_map(|(boxid, pushed)| Some((boxid.as_str(), pushed.owed?)))
+        self.boxes
+            .iter()
+            .find_map(|(boxid, pushed)| Some((boxid.as_str(), pushed.owed?)))
     }
 }

@@ -19,21 +19,35 @@ pub struct Storage {
 }
 
 impl World {
-    pub fn store_command(&mut self, at: NodeLife, shard: usize, token: StoreToken, command: Command) {
+    pub fn store_command(
+        &mut self,
+        at: NodeLife,
+        shard: usize,
+        token: StoreToken,
+        command: Command,
+    ) {
         let due_us = self.delayed_us();
         let (arrives_us, _) = self.store.pipes.entry((at, shard)).or_default();
         *arrives_us = due_us.max(*arrives_us);
-        self.agenda.at(*arrives_us, Event::StoreApply { at, shard, token, command: Box::new(command) });
+        self.agenda.at(
+            *arrives_us,
+            Event::StoreApply {
+                at,
+                shard,
+                token,
+                command: Box::new(command),
+            },
+        );
     }
 
     pub fn store_apply(&mut self, at: NodeLife, shard: usize, token: StoreToken, command: Command) {
         let away = self.now_us < self.store.down_until_us;
         let lost = || Err(StoreError::Unavailable("modelled outage".to_owned()));
         let result = match away {
-            false => self.store_do(command),
+            false => self.store_do(at, command),
             // What was under way when it went may have been done, and its answer lost.
             true if self.rng.chance(30) => {
-                let _ = self.store_do(command);
+                let _ = self.store_do(at, command);
                 lost()
             }
             true => lost(),
@@ -41,23 +55,43 @@ impl World {
         let due_us = self.delayed_us();
         let (_, answers_us) = self.store.pipes.entry((at, shard)).or_default();
         *answers_us = due_us.max(*answers_us);
-        self.agenda.at(*answers_us, Event::StoreReply { at, shard, token, result: Box::new(result) });
+        self.agenda.at(
+            *answers_us,
+            Event::StoreReply {
+                at,
+                shard,
+                token,
+                result: Box::new(result),
+            },
+        );
     }
 
-    fn store_do(&mut self, command: Command) -> StoreResult {
+    fn store_do(&mut self, at: NodeLife, command: Command) -> StoreResult {
         let append = match &command {
             Command::Append(append) => Some(append.clone()),
             _ => None,
         };
         let result = self.store.model.apply(command);
         if let Some(append) = append {
-            self.trace.say(self.now_us, format_args!("store {} {:?} of {}: {result:?}", append.boxid, append.kind, append.sender));
-            self.oracle.stored(&append, &result);
+            self.trace.say(
+                self.now_us,
+                format_args!(
+                    "store {} {:?} of {}: {result:?}",
+                    append.boxid, append.kind, append.sender
+                ),
+            );
+            self.oracle.stored(self.now_us, at, &append, &result);
         }
         result
     }
 
-    pub fn store_reply(&mut self, at: NodeLife, shard: usize, token: StoreToken, result: StoreResult) {
+    pub fn store_reply(
+        &mut self,
+        at: NodeLife,
+        shard: usize,
+        token: StoreToken,
+        result: StoreResult,
+    ) {
         if self.gateway_lives(at) {
             self.gateway_stored(at, shard, token, result);
         }
@@ -68,9 +102,13 @@ impl World {
         if self.now_us < self.store.down_until_us {
             return; // gone again; another StoreUp follows
         }
-        self.trace.say(self.now_us, format_args!("the store is back"));
+        self.trace
+            .say(self.now_us, format_args!("the store is back"));
         for node in 0..self.gateways.len() {
-            let at = NodeLife { node, life: self.gateways[node].life };
+            let at = NodeLife {
+                node,
+                life: self.gateways[node].life,
+            };
             for shard in 0..self.gateways[node].shards.len() {
                 if self.gateway_lives(at) {
                     self.gateway_store_up(at, shard);

@@ -17,19 +17,34 @@ pub struct Trace {
 
 impl Trace {
     pub fn new(print: bool) -> Trace {
-        Trace { print, hash: 0xcbf2_9ce4_8422_2325, line: String::new(), tail: VecDeque::new() }
+        Trace {
+            print,
+            hash: 0xcbf2_9ce4_8422_2325,
+            line: String::new(),
+            tail: VecDeque::new(),
+        }
     }
 
     pub fn say(&mut self, now_us: u64, what: fmt::Arguments<'_>) {
         self.line.clear();
-        write!(self.line, "{:>5}.{:06} {what}", now_us / 1_000_000, now_us % 1_000_000).expect("a string takes all");
+        write!(
+            self.line,
+            "{:>5}.{:06} {what}",
+            now_us / 1_000_000,
+            now_us % 1_000_000
+        )
+        .expect("a string takes all");
         for byte in self.line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3); // FNV-1a
         }
         if self.print {
             println!("{}", self.line);
         }
-        let mut kept = if self.tail.len() < TAIL_LINES { String::new() } else { self.tail.pop_front().expect("full") };
+        let mut kept = if self.tail.len() < TAIL_LINES {
+            String::new()
+        } else {
+            self.tail.pop_front().expect("full")
+        };
         kept.clone_from(&self.line);
         self.tail.push_back(kept);
     }

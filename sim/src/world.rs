@@ -39,9 +39,15 @@ pub struct World {
 impl World {
     pub fn new(plan: Plan, print: bool) -> World {
         let mut rng = Rng::new(plan.seed);
-        let gateways = (0..plan.gateways).map(|node| GatewayNode::new(node, &plan, &mut rng)).collect();
-        let chats = (0..plan.chats).map(|node| ChatNode::new(node, &plan, &mut rng)).collect();
-        let clients = (0..plan.clients).map(|index| Client::new(index, &plan)).collect();
+        let gateways = (0..plan.gateways)
+            .map(|node| GatewayNode::new(node, &plan, &mut rng))
+            .collect();
+        let chats = (0..plan.chats)
+            .map(|node| ChatNode::new(node, &plan, &mut rng))
+            .collect();
+        let clients = (0..plan.clients)
+            .map(|index| Client::new(index, &plan))
+            .collect();
         let mut world = World {
             now_us: 0,
             rng,
@@ -69,7 +75,10 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
-        Now { mono_us: self.now_us, wall_ms: WALL_MS + self.now_us / 1000 }
+        Now {
+            mono_us: self.now_us,
+            wall_ms: WALL_MS + self.now_us / 1000,
+        }
     }
 
     pub fn run_until(&mut self, until_us: u64) {
@@ -77,7 +86,10 @@ impl World {
             assert!(due_us >= self.now_us, "time goes forward");
             self.now_us = due_us;
             self.events += 1;
-            assert!(self.events < self.plan.events_max, "the cluster is busy with itself for ever");
+            assert!(
+                self.events < self.plan.events_max,
+                "the cluster is busy with itself for ever"
+            );
             self.happen(event);
         }
         self.now_us = until_us;
@@ -93,13 +105,28 @@ impl World {
             Event::GatewayMail { at, from, to, mail } => self.gateway_mail(at, from, to, *mail),
             Event::GatewayRoutes { at, shard, table } => self.gateway_routes(at, shard, table),
             Event::LinkConnect { at, shard, chat } => self.link_connect(at, shard, chat),
-            Event::StoreApply { at, shard, token, command } => self.store_apply(at, shard, token, *command),
-            Event::StoreReply { at, shard, token, result } => self.store_reply(at, shard, token, *result),
+            Event::StoreApply {
+                at,
+                shard,
+                token,
+                command,
+            } => self.store_apply(at, shard, token, *command),
+            Event::StoreReply {
+                at,
+                shard,
+                token,
+                result,
+            } => self.store_reply(at, shard, token, *result),
             Event::StoreUp => self.store_up(),
             Event::ChatFlush { at, shard } => self.chat_flush(at, shard),
             Event::ChatWake { at, shard } => self.chat_wake(at, shard),
             Event::ChatRoutes { at, shard, table } => self.chat_routes(at, shard, table),
-            Event::ChatHandOver { at, wire, to, hello } => self.chat_arrival(at, wire, to, *hello),
+            Event::ChatHandOver {
+                at,
+                wire,
+                to,
+                hello,
+            } => self.chat_arrival(at, wire, to, *hello),
             Event::ClientActs { client } => self.client_acts(client),
             Event::ClientConnects { client } => self.client_connects(client),
             Event::ClientLooks { client } => self.client_looks(client),
@@ -123,7 +150,10 @@ impl World {
     pub fn read_all(&mut self, wire: WireId, side: Side) {
         while let Some(mut bytes) = self.net.read(self.now_us, wire, side, &mut self.agenda) {
             let place = self.net.place(wire, side).expect("it was just read");
-            self.trace.say(self.now_us, format_args!("{place:?} reads {} B of {wire:?}", bytes.len()));
+            self.trace.say(
+                self.now_us,
+                format_args!("{place:?} reads {} B of {wire:?}", bytes.len()),
+            );
             match place {
                 Place::Client(client) => self.client_received(client, wire, &mut bytes),
                 Place::Gateway(at, shard) => self.gateway_received(at, shard, wire, &mut bytes),
@@ -133,7 +163,9 @@ impl World {
     }
 
     fn sent(&mut self, wire: WireId, side: Side) {
-        let Some(buf) = self.net.take_sent(wire, side) else { return };
+        let Some(buf) = self.net.take_sent(wire, side) else {
+            return;
+        };
         match self.net.place(wire, side).expect("it was just taken") {
             Place::Client(client) => self.client_sent(client, wire),
             Place::Gateway(at, shard) => self.gateway_sent(at, shard, wire, buf),
@@ -142,11 +174,14 @@ impl World {
     }
 
     fn closed(&mut self, wire: WireId, side: Side) {
-        let Some(place) = self.net.place(wire, side) else { return };
+        let Some(place) = self.net.place(wire, side) else {
+            return;
+        };
         if !self.net.closed(wire, side) {
             return;
         }
-        self.trace.say(self.now_us, format_args!("{place:?} lost {wire:?}"));
+        self.trace
+            .say(self.now_us, format_args!("{place:?} lost {wire:?}"));
         match place {
             Place::Client(client) => self.client_closed(client, wire),
             Place::Gateway(at, shard) => self.gateway_closed(at, shard, wire),
@@ -155,15 +190,24 @@ impl World {
     }
 
     pub fn send(&mut self, wire: WireId, side: Side, buf: SendBuf) {
-        self.net.send(self.now_us, wire, side, buf, &mut self.agenda, &mut self.rng);
+        self.net.send(
+            self.now_us,
+            wire,
+            side,
+            buf,
+            &mut self.agenda,
+            &mut self.rng,
+        );
     }
 
     pub fn close(&mut self, wire: WireId, side: Side) {
-        self.net.close(self.now_us, wire, side, &mut self.agenda, &mut self.rng);
+        self.net
+            .close(self.now_us, wire, side, &mut self.agenda, &mut self.rng);
     }
 
     pub fn reset(&mut self, wire: WireId) {
-        self.net.reset(self.now_us, wire, &mut self.agenda, &mut self.rng);
+        self.net
+            .reset(self.now_us, wire, &mut self.agenda, &mut self.rng);
     }
 
     /// A short while: other things may come in between.
