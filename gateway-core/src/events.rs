@@ -67,6 +67,10 @@ pub enum Output {
     Close {
         conn: ConnId,
     },
+    /// The peer had its time: end it now.
+    Abort {
+        conn: ConnId,
+    },
     /// Stop and go on reading: the peer asks for more than it takes.
     Pause {
         conn: ConnId,

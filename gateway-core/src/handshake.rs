@@ -10,7 +10,7 @@ use newim_proto::ws::{
 
 use crate::pending::Pending;
 use crate::session::{Listen, Phase};
-use crate::shard::GatewayShard;
+use crate::shard::{GatewayShard, seconds};
 
 /// Who asks, by a request that is all right.
 enum Admitted {
@@ -101,9 +101,11 @@ impl GatewayShard {
     }
 
     fn open(&mut self, conn: ConnId, admitted: Admitted) {
+        let heard_s = seconds(self.now) as u32;
         let Some(session) = self.sessions.get(conn) else {
             return;
         };
+        session.heard_s = heard_s;
         match admitted {
             Admitted::Echo => session.phase = Phase::Echo,
             Admitted::User { uid, v2 } => {

@@ -12,9 +12,13 @@ impl GatewayShard {
         let Some(session) = self.sessions.get(conn) else {
             return;
         };
+        if matches!(session.phase, Phase::Upgrading(_)) {
+            return self.upgrade(conn, bytes); // its clock runs from the accept, however it dribbles
+        }
         session.heard_s = heard_s;
+        session.flags.pinged = false;
         match session.phase {
-            Phase::Upgrading(_) => self.upgrade(conn, bytes),
+            Phase::Upgrading(_) => unreachable!("returned above"),
             Phase::Closing {
                 listen: Listen::Over,
                 ..

@@ -15,7 +15,7 @@ pub(crate) struct Session {
     pub flags: Flags,
     /// Store commands in flight.
     pub commands: u16,
-    /// When the peer last said something, in seconds of `Now::mono_us`.
+    /// When the peer last said something (while it upgrades: when it came), in seconds of `Now::mono_us`.
     pub heard_s: u32,
     pub messages: Messages,
     pub outbox: Outbox,
@@ -61,7 +61,7 @@ pub(crate) struct Flags {
     pub paused: bool,
     /// The boxes were listed before the user's own topic settled: tell the client to list again.
     pub listed_early: bool,
-    /// Pinged for idleness; something must come.
+    /// Pinged for idleness, and silent since.
     pub pinged: bool,
     /// The user's boxes could not be read at connect: try again when the store is back.
     pub unsubscribed: bool,

@@ -192,8 +192,8 @@ impl GatewayShard {
         let heard_s = seconds(self.now) as u32;
         self.sessions
             .insert(conn, Session::new(conn.generation, heard_s));
-        self.timers
-            .insert(conn, deadline_s(self.now, self.settings.upgrade_ms_max));
+        let first_ms = self.settings.upgrade_ms_max.min(self.settings.idle_ping_ms);
+        self.timers.insert(conn, deadline_s(self.now, first_ms));
         if self.draining {
             self.outputs.push_back(Output::Close { conn });
         }
@@ -374,47 +374,56 @@ impl GatewayShard {
 
     fn session_due(&mut self, conn: ConnId) {
         let now_s = seconds(self.now);
-        let (idle_s, pong_s) = (
-            self.settings.idle_ping_ms.div_ceil(1000),
-            self.settings.pong_ms_max.div_ceil(1000),
-        );
+        let whole_s = |ms: u64| ms.div_ceil(1000);
+        let idle_s = whole_s(self.settings.idle_ping_ms);
+        let pong_s = whole_s(self.settings.pong_ms_max);
+        let upgrade_s = whole_s(self.settings.upgrade_ms_max);
         let Some(session) = self.sessions.get(conn) else {
             return;
         };
-        match &session.phase {
-            Phase::Closing { deadline_s, .. } if u64::from(*deadline_s) <= now_s => {
-                self.close_now(conn)
-            }
-            Phase::Closing { deadline_s, .. } => {
-                let due_s = u64::from(*deadline_s);
-                self.timers.insert(conn, due_s);
-            }
+        let heard_s = u64::from(session.heard_s);
+        let again_s = match &session.phase {
+            Phase::Closing { deadline_s, .. } => u64::from(*deadline_s),
+            Phase::Upgrading(_) => heard_s + upgrade_s,
+            Phase::Open(_) | Phase::Echo if session.flags.pinged => now_s,
+            Phase::Open(_) | Phase::Echo => heard_s + idle_s,
+        };
+        if again_s > now_s {
+            return self.timers.insert(conn, again_s);
+        }
+        match session.phase {
+            Phase::Closing { .. } => self.abort(conn),
             Phase::Upgrading(_) => self.upgrade_timed_out(conn),
+            Phase::Open(_) | Phase::Echo if session.flags.pinged => {
+                self.counters.closed_idle += 1;
+                self.abort(conn);
+            }
             Phase::Open(_) | Phase::Echo => {
-                let silent_s = now_s.saturating_sub(u64::from(session.heard_s));
-                if silent_s < idle_s {
-                    session.flags.pinged = false;
-                    let due_s = u64::from(session.heard_s) + idle_s;
-                    self.timers.insert(conn, due_s);
-                } else if session.flags.pinged {
-                    self.counters.closed_idle += 1;
-                    self.close_now(conn);
-                } else {
-                    session.flags.pinged = true;
-                    self.timers.insert(conn, now_s + pong_s);
-                    let ping = self.frame(Opcode::Ping, &[]);
-                    self.push(conn, ping);
-                }
+                session.flags.pinged = true; // until it says anything
+                self.timers.insert(conn, now_s + pong_s);
+                let ping = self.frame(Opcode::Ping, &[]);
+                self.push(conn, ping);
             }
         }
     }
 
     pub(crate) fn close_now(&mut self, conn: ConnId) {
-        if let Some(session) = self.sessions.get(conn)
-            && !std::mem::replace(&mut session.flags.closed, true)
-        {
+        if self.is_last_of(conn) {
             self.outputs.push_back(Output::Close { conn });
         }
+    }
+
+    /// Of a peer that had its time.
+    fn abort(&mut self, conn: ConnId) {
+        if self.is_last_of(conn) {
+            self.outputs.push_back(Output::Abort { conn });
+        }
+    }
+
+    /// A connection is ended once.
+    fn is_last_of(&mut self, conn: ConnId) -> bool {
+        let session = self.sessions.get(conn);
+        session.is_some_and(|s| !std::mem::replace(&mut s.flags.closed, true))
     }
 }
 

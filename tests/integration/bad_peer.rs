@@ -102,7 +102,8 @@ fn a_peer_that_vanished_without_a_word_is_pinged_and_closed() {
     assert_eq!(silent.read_frame().0, 0x89, "a ping comes first");
     // And one whose library answers pings stays.
     let mut alive = Client::v2(node.ws(), "alive");
-    let before = node.metrics().connections();
+    node.await_metrics("both are counted", |metrics| metrics.connections() >= 2.0);
+    let before = 2.0;
     let keep_reading = std::time::Instant::now();
     while node.metrics().connections() >= before {
         let _ = alive.poll(std::time::Duration::from_millis(50)); // pongs go out while it reads

@@ -337,7 +337,8 @@ impl Client {
 
     /// The oldest arrival, held or yet to come; None when none comes until the deadline.
     pub fn next(&mut self, deadline: Instant) -> Option<Arrival> {
-        if self.held.is_empty() {
+        // What is read may be for the client itself: a nudge, the end of a pull.
+        while self.held.is_empty() && Instant::now() < deadline {
             self.read_one(deadline);
         }
         self.held.pop_front()

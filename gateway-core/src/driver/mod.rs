@@ -304,6 +304,7 @@ impl GatewayDriver {
                 SendOutcome::Closed(_) => {} // its Closed event is on the way
             },
             Output::Close { conn } => io.close(conn),
+            Output::Abort { conn } => io.abort(conn),
             Output::Pause { conn } => io.pause(conn),
             Output::Resume { conn } => io.resume(conn),
             Output::Store { token, command } => self.store.push(io.now(), token, command),

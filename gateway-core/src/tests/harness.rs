@@ -150,7 +150,7 @@ impl Harness {
                         self.shard.handle_input(self.now, Input::Sent { conn, buf });
                     }
                 }
-                Output::Close { conn } => {
+                Output::Close { conn } | Output::Abort { conn } => {
                     self.closed.push(conn);
                     self.clients.remove(&conn);
                     self.shard.handle_input(self.now, Input::Closed { conn });
