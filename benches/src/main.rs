@@ -26,6 +26,11 @@ type Run = fn(&Options, &mut Report) -> Result<(), Failure>;
 const SCENARIOS: &[(Scenario, &str, Run)] = &[
     (Scenario::Echo, "echo", scenario::echo::run),
     (Scenario::Idle, "idle", scenario::idle::run),
+    (
+        Scenario::IdleCluster,
+        "idle-cluster",
+        scenario::idle::run_cluster,
+    ),
     (Scenario::P2p, "p2p", scenario::p2p::run),
     (
         Scenario::P2pCluster,

@@ -36,13 +36,18 @@ impl Server {
         Server::standalone_in(options, TempFolder::new("bench-newim"))
     }
 
-    /// Ends it in good order and starts another on the same data.
+    /// Ends a standalone node in good order and starts another on the same data.
     pub fn restarted(mut self, options: &Options) -> Result<Server, Failure> {
+        self.stop()?;
+        Server::standalone_in(options, self.folder)
+    }
+
+    fn stop(&mut self) -> Result<(), Failure> {
         let status = self.process.terminate(SOON);
         if !status.success() {
             return Err(self.fault(&format!("ended with {status} when it was stopped")));
         }
-        Server::standalone_in(options, self.folder)
+        Ok(())
     }
 
     fn standalone_in(options: &Options, folder: TempFolder) -> Result<Server, Failure> {
@@ -67,8 +72,15 @@ impl Server {
             "--log",
             "warn",
         ];
-        let arguments = [arguments, &common].concat();
-        Server::start(name, &options.newim()?, &arguments, folder)
+        let newim = options.newim()?;
+        if !options.small_pages {
+            let arguments = [arguments, &common].concat();
+            return Server::start(name, &newim, &arguments, folder);
+        }
+        // `env` becomes newim: the pid stays.
+        let newim = newim.display().to_string();
+        let arguments = [&[NO_HUGE_PAGES, &newim], arguments, &common].concat();
+        Server::start(name, Path::new("env"), &arguments, folder)
     }
 
     fn start(
@@ -152,6 +164,8 @@ impl Server {
 }
 
 const FREE: &str = "127.0.0.1:0";
+/// Of mimalloc.
+const NO_HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP=0";
 
 fn get(admin: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(admin)?;
@@ -181,13 +195,29 @@ impl Cluster {
             redis: Redis::start(),
             zookeeper: ZooKeeper::start(),
         };
-        let (zookeeper, redis) = (cluster.zookeeper.address(), cluster.redis.url());
+        let zookeeper = cluster.zookeeper.address();
         for number in 1..=2 {
             let arguments = ["chat", "--zookeeper", &zookeeper];
             let (name, folder) = (format!("chat {number}"), TempFolder::new("bench-chat"));
-            cluster
-                .chats
-                .push(Server::newim(&name, options, &arguments, folder)?);
+            let chat = Server::newim(&name, options, &arguments, folder)?;
+            cluster.chats.push(chat);
+        }
+        cluster.start_gateways(options)?;
+        cluster.await_whole()?;
+        Ok(cluster)
+    }
+
+    /// For processes that have served nobody yet, on the same Redis.
+    pub fn restart_gateways(&mut self, options: &Options) -> Result<(), Failure> {
+        self.gateways.iter_mut().try_for_each(Server::stop)?;
+        self.gateways.clear();
+        self.start_gateways(options)?;
+        self.await_whole()
+    }
+
+    fn start_gateways(&mut self, options: &Options) -> Result<(), Failure> {
+        let (zookeeper, redis) = (self.zookeeper.address(), self.redis.url());
+        for number in 1..=2 {
             let arguments = [
                 "gateway",
                 "--listen",
@@ -201,18 +231,17 @@ impl Cluster {
                 format!("gateway {number}"),
                 TempFolder::new("bench-gateway"),
             );
-            cluster
-                .gateways
-                .push(Server::newim(&name, options, &arguments, folder)?);
+            let gateway = Server::newim(&name, options, &arguments, folder)?;
+            self.gateways.push(gateway);
         }
-        cluster.await_whole()?;
-        Ok(cluster)
+        Ok(())
     }
 
     pub fn ws(&self) -> Result<Vec<SocketAddr>, Failure> {
         self.gateways.iter().map(Server::ws).collect()
     }
 
+    /// Gateways, chat nodes, Redis and ZooKeeper, in this order.
     pub fn watched(&self) -> Vec<Watched> {
         let nodes = self.gateways.iter().chain(&self.chats).map(Server::watched);
         let redis = Watched::new("redis", self.redis.process().pid());

@@ -100,7 +100,7 @@ impl<S: Script> Clients<S> {
         let to = self.plan.servers[client % self.plan.servers.len()].to_string();
         let user = match &self.plan.who {
             Who::Echo => None,
-            Who::Users(prefix) => Some(format!("{prefix}{client}")),
+            Who::Users { prefix, first } => Some(format!("{prefix}{}", first + client)),
         };
         let mut request = Vec::new();
         write_request(

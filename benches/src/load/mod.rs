@@ -62,8 +62,21 @@ pub struct Plan {
 pub enum Who {
     /// On the path /echo.
     Echo,
-    /// Client n is the user of that prefix and n, and speaks v2.
-    Users(String),
+    /// Client n is the user of that prefix and `first` + n, and speaks v2.
+    Users { prefix: String, first: usize },
+}
+
+impl Who {
+    pub fn users(prefix: &str) -> Who {
+        Who::users_from(prefix, 0)
+    }
+
+    pub fn users_from(prefix: &str, first: usize) -> Who {
+        Who::Users {
+            prefix: prefix.to_owned(),
+            first,
+        }
+    }
 }
 
 /// Counted on the load's core, read from the main thread.

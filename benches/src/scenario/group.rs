@@ -57,7 +57,7 @@ fn through(target: Target, options: &Options, report: &mut Report) -> Result<(),
     let plan = |opening_max| Plan {
         servers: target.servers.clone(),
         clients: target.members,
-        who: Who::Users(USERS.to_owned()),
+        who: Who::users(USERS),
         opening_max,
     };
     Load::open(plan(ENROLLING_MAX), Enrol::new(|_| BOX.to_owned()))?.close()?;

@@ -48,7 +48,7 @@ fn through(
     let plan = Plan {
         servers,
         clients: 2 * pairs,
-        who: Who::Users(USERS.to_owned()),
+        who: Who::users(USERS),
         opening_max: OPENING_MAX,
     };
     let load = Load::open(plan, Pairs::new(pairs, USERS))?;

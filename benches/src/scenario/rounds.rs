@@ -88,7 +88,8 @@ impl Rounds {
             figure.expected_max = wording.expected_us_max;
             report.add(figure);
         }
-        let what = format!("{what}: rate");
+        let whose = self.whose();
+        let what = format!("{what}: {whose}, rate");
         report.add(Figure::new(scenario, what, "per second", &self.rates));
         report.note(self.latency_note(wording));
     }
@@ -97,10 +98,11 @@ impl Rounds {
         let latencies = self.latencies_us.as_ref().expect("a round has run");
         let ms = |us: u64| format!("{:.2}", us as f64 / 1000.0);
         format!(
-            "{}, {}: latency in ms p50 {}, p99 {}, p99.9 {}, max {} (as the load sees it); {} messages measured, \
+            "{}, {}: {}: latency in ms p50 {}, p99 {}, p99.9 {}, max {} (as the load sees it); {} messages measured, \
              0 lost, 0 out of order, {} brought by a pull",
             wording.scenario,
             wording.what,
+            self.whose(),
             ms(latencies.value_at_quantile(0.5)),
             ms(latencies.value_at_quantile(0.99)),
             ms(latencies.value_at_quantile(0.999)),
@@ -108,6 +110,13 @@ impl Rounds {
             latencies.len(),
             self.pulled,
         )
+    }
+
+    fn whose(&self) -> &str {
+        match &self.watched[..] {
+            [one] => &one.name,
+            _ => "all",
+        }
     }
 
     fn reading(&self, load: &Load) -> Result<Reading, Failure> {
