@@ -273,7 +273,7 @@ impl World {
                     self.send(wire, Side::Acceptor, buf);
                 }
             }
-            Output::Close { conn } => {
+            Output::Close { conn } | Output::Abort { conn } => {
                 if let Some(wire) = wire_of(self, conn) {
                     self.close(wire, Side::Acceptor);
                 }
