@@ -89,7 +89,7 @@ fn a_drain_loses_nothing_acknowledged() {
 
 #[test]
 fn a_draining_node_is_not_ready_and_takes_nobody() {
-    let mut node = Node::with_config("[drain]\nms_max = 5000\n");
+    let mut node = Node::standalone(&[]);
     let mut deaf = RawPeer::upgraded(node.ws(), "/websocket", "deaf");
     let (ws, admin) = (node.ws(), node.admin());
     node.ask_to_end();
@@ -102,7 +102,7 @@ fn a_draining_node_is_not_ready_and_takes_nobody() {
         let answer = crate::http::try_get(admin, "/readyz");
         assert!(answer.is_none_or(|answer| answer.status == 503));
     }
-    assert_eq!(node.await_end(SOON).code(), Some(0));
+    assert_eq!(node.await_end(DRAIN_MAX).code(), Some(0));
 }
 
 #[test]
