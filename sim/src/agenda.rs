@@ -72,6 +72,11 @@ pub enum Event {
         result: Box<StoreResult>,
     },
     StoreUp,
+    /// The shard has the last answers from before, and hears that the store is back.
+    StoreUpHeard {
+        at: NodeLife,
+        shard: usize,
+    },
 
     ChatFlush {
         at: NodeLife,

@@ -46,6 +46,8 @@ pub struct Client {
     /// v1 has no names for its requests: they are answered in order.
     asked: VecDeque<u64>,
     pub boxes: BTreeMap<String, Inbox>,
+    /// Whose mark was refused while its pull may yet be answered: one request asks for both.
+    half_refused: BTreeSet<String>,
     joined: BTreeSet<String>,
     left: BTreeSet<String>,
     pub list: List,
@@ -103,6 +105,7 @@ impl Client {
             outgoing: VecDeque::new(),
             asked: VecDeque::new(),
             boxes: BTreeMap::new(),
+            half_refused: BTreeSet::new(),
             joined: BTreeSet::new(),
             left: BTreeSet::new(),
             list: List::Wanted,
@@ -208,6 +211,7 @@ impl Client {
         self.sending = false;
         self.asked.clear();
         self.list = List::Wanted;
+        self.half_refused.clear();
         self.stream = Stream::default();
         if !self.v2 {
             self.outgoing.retain(|out| out.message.op() == ChatOp::Join); // the rest may be stored, or not
@@ -497,6 +501,7 @@ impl World {
             }
             (ChatOp::Ack, false, Some(true)) => {
                 let (epoch, head) = (view.epoch.expect("said"), view.head_seq.expect("said"));
+                self.clients[client].half_refused.remove(view.boxid);
                 if let Some(inbox) = self.clients[client].boxes.get_mut(view.boxid) {
                     inbox.pull_ended(epoch, head, view.ack_seq.expect("said"));
                 }
@@ -510,10 +515,11 @@ impl World {
         let me = &mut self.clients[client];
         self.oracle.delivered(&me.uid, view);
         let (epoch, seq) = (view.epoch.expect("checked"), view.seq.expect("checked"));
-        let pulled = me
+        let running = me
             .boxes
             .get(view.boxid)
             .is_some_and(|inbox| inbox.pull == Pull::Running);
+        let pulled = running || me.half_refused.contains(view.boxid);
         let truth = self.oracle.truth(view.boxid).expect("checked");
         me.stream.came(truth, view.boxid, seq, me.v2, pulled);
         if me.v2 && !me.left.contains(view.boxid) {
@@ -536,7 +542,12 @@ impl World {
                 List::Asked { .. } => List::Asked { again: true },
                 _ => List::Wanted,
             };
-        } else if let Some(inbox) = me.boxes.get_mut(view.boxid) {
+        } else if !me.left.contains(view.boxid) {
+            // Perhaps somebody's first words to us, which the outbox had no room for.
+            let inbox = me
+                .boxes
+                .entry(view.boxid.to_owned())
+                .or_insert_with(|| Inbox::new(0));
             inbox.head_is(view.epoch.expect("with its epoch"), head);
         }
     }
@@ -616,7 +627,10 @@ impl World {
             me.retry_us = retry_us;
             match me.boxes.get_mut(view.boxid) {
                 _ if view.boxid.is_empty() => me.list = List::Wanted,
-                Some(inbox) if inbox.pull == Pull::Running => inbox.pull = Pull::Needed,
+                Some(inbox) if inbox.pull == Pull::Running => {
+                    inbox.pull = Pull::Needed;
+                    me.half_refused.insert(view.boxid.to_owned());
+                }
                 _ => {}
             }
             return;

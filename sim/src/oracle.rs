@@ -318,12 +318,13 @@ impl Stream {
             return; // in the user's own topic, beside the box's stream
         }
         let pushed = self.boxes.entry(boxid.to_owned()).or_default();
-        if !pushed.seen.insert(seq) {
-            pushed.last = pushed.last.max(Some(seq));
-            return;
-        }
+        let new = pushed.seen.insert(seq);
         if pulling {
             pushed.uncertain = true;
+            return;
+        }
+        if !new {
+            pushed.last = pushed.last.max(Some(seq));
             return;
         }
         let last = pushed.last.replace(seq).unwrap_or(seq - 1);

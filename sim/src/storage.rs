@@ -110,10 +110,22 @@ impl World {
                 life: self.gateways[node].life,
             };
             for shard in 0..self.gateways[node].shards.len() {
-                if self.gateway_lives(at) {
-                    self.gateway_store_up(at, shard);
-                }
+                // A driver fails what was under way before it says that the store is back.
+                let (_, answers_us) = self
+                    .store
+                    .pipes
+                    .get(&(at, shard))
+                    .copied()
+                    .unwrap_or_default();
+                let due_us = self.now_us.max(answers_us + 1);
+                self.agenda.at(due_us, Event::StoreUpHeard { at, shard });
             }
+        }
+    }
+
+    pub fn store_up_heard(&mut self, at: NodeLife, shard: usize) {
+        if self.gateway_lives(at) {
+            self.gateway_store_up(at, shard);
         }
     }
 }

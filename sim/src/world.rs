@@ -118,6 +118,7 @@ impl World {
                 result,
             } => self.store_reply(at, shard, token, *result),
             Event::StoreUp => self.store_up(),
+            Event::StoreUpHeard { at, shard } => self.store_up_heard(at, shard),
             Event::ChatFlush { at, shard } => self.chat_flush(at, shard),
             Event::ChatWake { at, shard } => self.chat_wake(at, shard),
             Event::ChatRoutes { at, shard, table } => self.chat_routes(at, shard, table),

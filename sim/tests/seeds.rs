@@ -1,0 +1,53 @@
+//! Seeds that come right, and that a seed is a run.
+
+use newim_sim::{Report, run};
+
+/// Of the cluster's own time, with faults.
+const SECONDS: u64 = 4;
+
+fn report(seed: u64) -> Report {
+    run(seed, SECONDS, false).unwrap_or_else(|failure| {
+        panic!(
+            "{}\nseed {seed}: {}\nsee it again: newim-sim --seed {seed} --seconds {SECONDS} --trace",
+            failure.tail.join("\n"),
+            failure.why
+        )
+    })
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_another_gives_another() {
+    let (first, again, other) = (report(1), report(1), report(6));
+    assert_eq!(first.trace_hash, again.trace_hash);
+    assert_eq!(first.events, again.events);
+    assert_ne!(first.trace_hash, other.trace_hash);
+}
+
+/// scripts/test runs more of them, by the binary.
+#[test]
+fn seeds_come_right_and_every_kind_of_fault_is_among_them() {
+    let reports: Vec<Report> = (1000..1040).map(report).collect();
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    let counts = [
+        ("acknowledged", sum(|r| r.acknowledged)),
+        ("delivered", sum(|r| r.delivered)),
+        ("nudges", sum(|r| r.nudges)),
+        ("held by a chat shard", sum(|r| r.held)),
+        ("left with a gap", sum(|r| r.gaps)),
+        ("client resets", sum(|r| r.faults.client_resets)),
+        ("link resets", sum(|r| r.faults.link_resets)),
+        ("chat crashes", sum(|r| r.faults.chat_crashes)),
+        ("chat drains", sum(|r| r.faults.chat_drains)),
+        ("gateway crashes", sum(|r| r.faults.gateway_crashes)),
+        ("store outages", sum(|r| r.faults.store_outages)),
+        ("store epochs", sum(|r| r.faults.store_epochs)),
+        ("slow clients", sum(|r| r.faults.slow_clients)),
+        ("slow networks", sum(|r| r.faults.slow_networks)),
+    ];
+    for (what, count) in counts {
+        assert!(
+            count > 0,
+            "nothing was {what}: these runs prove nothing of it"
+        );
+    }
+}
