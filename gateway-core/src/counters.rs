@@ -94,8 +94,6 @@ counters! {
     drops_late,
     /// Deliveries nobody here wanted (any more).
     drops_unwanted,
-    /// Publishes that found no chat node; their readers are repaired when one is back.
-    drops_unrouted,
     /// Nudges beyond `nudges_max`.
     drops_nudge,
     gaps_seen,
@@ -105,6 +103,8 @@ counters! {
     deliveries_in,
     publishes,
     publishes_refused,
+    /// Waited for a table that says where they belong.
+    publishes_parked,
     topics_now,
     subscriptions_now,
     interests_now,

@@ -66,6 +66,8 @@ pub(crate) struct Settled {
 #[derive(Clone, Copy, Debug)]
 pub struct LinkView {
     pub chat: ChatShard,
+    /// In the routes.
+    pub wanted: bool,
     pub up: bool,
     pub interests: usize,
     pub window: usize,
@@ -75,6 +77,7 @@ impl Links {
     pub fn views(&self) -> impl Iterator<Item = LinkView> {
         self.by_chat.iter().map(|(chat, link)| LinkView {
             chat: *chat,
+            wanted: link.wanted,
             up: link.up,
             interests: link.interest.len(),
             window: link.window.len(),

@@ -204,10 +204,12 @@ impl GatewayShard {
         let head = lagging.missed.head;
         match result {
             Ok(Reply::Entries(mut entries)) => {
-                // Live delivery goes on right after `head`.
+                // Live delivery goes on right after `head`, which may have grown since the store read. A
+                // read that gets nowhere ends it too: the store lost what was there.
                 entries.entries.retain(|e| e.seq <= head.seq);
+                let stuck = entries.scanned_to <= lagging.missed.after.seq;
                 lagging.missed.after.seq = entries.scanned_to;
-                if entries.scanned_to >= head.seq || entries.scanned_to >= entries.head.seq {
+                if entries.scanned_to >= head.seq || stuck {
                     self.caught_up_in(conn, box_topic);
                 }
                 self.push_replayed(conn, &entries);

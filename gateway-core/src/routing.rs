@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use newim_proto::ids::{BoxId, ChatShard, ConnId, ShardIndex, Topic, Uid};
+use newim_proto::ids::{BootId, BoxId, ChatShard, ConnId, ShardIndex, Topic, Uid};
 use newim_proto::link::{Delivery, LinkMessage};
 use newim_proto::log::{Command, Head};
 use newim_proto::routes::RouteTable;
@@ -18,6 +18,13 @@ use crate::subscriptions::Subscription;
 
 /// Topics whose heads are asked for in one store command.
 const HEADS_PER_COMMAND: usize = 256;
+
+/// No chat shard's: the link that publishes wait on when no table of ours says where they belong. It is
+/// never up, and given up with each new table.
+const NOWHERE: ChatShard = ChatShard {
+    node: BootId(0),
+    shard: ShardIndex(0),
+};
 
 impl GatewayShard {
     /// The connection hears of the box from `base` on. What passed here since is repaired.
@@ -114,19 +121,38 @@ impl GatewayShard {
     }
 
     pub(crate) fn publish(&mut self, delivery: Delivery) {
-        let Some(chat) = self.routes.owner(delivery.topic) else {
-            self.counters.drops_unrouted += 1; // its readers are repaired when their interest settles
-            return;
-        };
         let routes_epoch = self.routes.epoch;
-        self.send_mail(
-            self.link_owner(chat),
-            Mail::Publish {
-                chat,
-                routes_epoch,
-                delivery,
-            },
-        );
+        match self.routes.owner(delivery.topic) {
+            Some(chat) => {
+                let to = self.link_owner(chat);
+                self.send_mail(
+                    to,
+                    Mail::Publish {
+                        chat,
+                        routes_epoch,
+                        delivery,
+                    },
+                );
+            }
+            // Others may know of a chat node already, and have settled with it: this is still to come.
+            None => self.hand_to_link(NOWHERE, routes_epoch, delivery),
+        }
+    }
+
+    fn hand_to_link(&mut self, chat: ChatShard, routes_epoch: u64, delivery: Delivery) {
+        self.counters.publishes += u64::from(chat != NOWHERE);
+        self.counters.publishes_parked += u64::from(chat == NOWHERE);
+        let bounds = Bounds {
+            window_max: self.settings.publish_window_max,
+            nudges_max: self.settings.nudges_max,
+        };
+        let outputs = &mut self.outputs;
+        if !self
+            .links
+            .publish(chat, routes_epoch, delivery, bounds, outputs)
+        {
+            self.counters.drops_nudge += 1;
+        }
     }
 
     pub(crate) fn mail(&mut self, from: ShardIndex, mail: Mail) {
@@ -136,19 +162,7 @@ impl GatewayShard {
                 chat,
                 routes_epoch,
                 delivery,
-            } => {
-                self.counters.publishes += 1;
-                let bounds = Bounds {
-                    window_max: self.settings.publish_window_max,
-                    nudges_max: self.settings.nudges_max,
-                };
-                if !self
-                    .links
-                    .publish(chat, routes_epoch, delivery, bounds, &mut self.outputs)
-                {
-                    self.counters.drops_nudge += 1;
-                }
-            }
+            } => self.hand_to_link(chat, routes_epoch, delivery),
             Mail::Interest { chat, topic } => self.links.interest(chat, topic, from),
             Mail::Withdraw { chat, topic } => self.links.withdraw(chat, topic, from),
             Mail::Settled { topics, uncertain } => self.settled(topics, uncertain),
@@ -207,10 +221,8 @@ impl GatewayShard {
         };
         if self.routes.epoch >= routes_epoch && self.routes.owner(delivery.topic) != Some(chat) {
             self.publish(delivery);
-        } else if self.stranded.len() < self.settings.publish_window_max {
-            self.stranded.push(delivery);
         } else {
-            self.counters.drops_unrouted += 1;
+            self.hand_to_link(NOWHERE, routes_epoch, delivery);
         }
     }
 
@@ -221,8 +233,7 @@ impl GatewayShard {
         self.routes = routes;
         let homeless = self.relink();
         self.move_topics();
-        let stranded = std::mem::take(&mut self.stranded);
-        for delivery in homeless.into_iter().chain(stranded) {
+        for delivery in homeless {
             self.publish(delivery);
         }
     }
@@ -239,7 +250,9 @@ impl GatewayShard {
             .collect();
         for chat in gone {
             homeless.extend(self.links.close(chat));
-            self.outputs.push_back(Output::LinkClose { chat });
+            if chat != NOWHERE {
+                self.outputs.push_back(Output::LinkClose { chat });
+            }
         }
         for chat in owners {
             let Some(node) = routes.node(chat.node) else {

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use newim_proto::ids::{ConnId, ShardIndex, Topic, Uuid};
-use newim_proto::link::Delivery;
 use newim_proto::log::{Command, StoreToken};
 use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
@@ -46,8 +45,6 @@ pub struct GatewayShard {
     pub(crate) draining: bool,
     /// Sessions whose boxes could not be read at connect.
     pub(crate) unsubscribed: Vec<ConnId>,
-    /// Publishes refused by a table newer than ours: routed again by the next one.
-    pub(crate) stranded: Vec<Delivery>,
     /// Topics whose heads could not be read when their interest settled.
     pub(crate) unchecked: Vec<Topic>,
     /// v1 sessions whose replay failed: tried again when the store is back.
@@ -75,7 +72,6 @@ impl GatewayShard {
             uuid_count: 0,
             draining: false,
             unsubscribed: Vec::new(),
-            stranded: Vec::new(),
             unchecked: Vec::new(),
             behind: Vec::new(),
         }
@@ -141,7 +137,7 @@ impl GatewayShard {
             topics_now: self.subscriptions.topic_count() as u64,
             subscriptions_now: self.subscriptions.subscription_count() as u64,
             interests_now: self.links.views().map(|v| v.interests as u64).sum(),
-            links_wanted_now: self.links.views().count() as u64,
+            links_wanted_now: self.links.views().filter(|v| v.wanted).count() as u64,
             links_up_now: self.links.views().filter(|v| v.up).count() as u64,
             publish_window_now: self.links.views().map(|v| v.window as u64).sum(),
             routes_epoch_now: self.routes.epoch,

@@ -287,7 +287,6 @@ pub fn gateway(sink: &mut MetricSink, shard: usize, snapshot: &GatewaySnapshot) 
             ("outbox_full", c.drops_outbox_full),
             ("late", c.drops_late),
             ("unwanted", c.drops_unwanted),
-            ("unrouted", c.drops_unrouted),
             ("nudge", c.drops_nudge),
         ],
     );

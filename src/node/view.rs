@@ -96,7 +96,11 @@ impl View {
                 what: "routes",
                 why: "a shard hasn't heard of the newest routes".to_owned(),
             });
-        } else if snapshots.iter().flat_map(|s| &s.links).any(|link| !link.up) {
+        } else if snapshots
+            .iter()
+            .flat_map(|s| &s.links)
+            .any(|link| link.wanted && !link.up)
+        {
             lacks.push(NotReady {
                 what: "links",
                 why: "a chat shard isn't connected".to_owned(),
