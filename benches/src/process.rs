@@ -1,5 +1,6 @@
 //! What a process used, as /proc tells it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -20,23 +21,30 @@ impl Watched {
         }
     }
 
-    /// CPU time of its living threads, in nanoseconds, by the scheduler's own count: user and system,
-    /// and what softirqs ran in their time.
+    /// CPU time of its living threads, in nanoseconds.
     pub fn cpu_ns(&self) -> Result<u64, Failure> {
+        Ok(self.cpu_ns_by_thread()?.values().sum())
+    }
+
+    /// The same by the threads' names. By the scheduler's own count: user and system, and what softirqs
+    /// ran in their time.
+    pub fn cpu_ns_by_thread(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let gone = |error| Failure::Setup(format!("{} ({}): {error}", self.name, self.pid));
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).map_err(gone)?;
-        let mut sum = 0;
+        let mut threads = BTreeMap::new();
         for task in tasks.flatten() {
-            // A thread that ended this moment has no file, and no say.
-            let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
+            let read = |file| fs::read_to_string(task.path().join(file));
+            // A thread that ended this moment has no files, and no say.
+            let (Ok(name), Ok(schedstat)) = (read("comm"), read("schedstat")) else {
                 continue;
             };
-            let on_cpu = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
-            sum += on_cpu.ok_or_else(|| {
+            let on_cpu = schedstat.split(' ').next().and_then(|ns| ns.parse().ok());
+            let on_cpu: u64 = on_cpu.ok_or_else(|| {
                 Failure::Setup("this kernel has no schedstat: CPU time is unknown".into())
             })?;
+            *threads.entry(name.trim().to_owned()).or_default() += on_cpu;
         }
-        Ok(sum)
+        Ok(threads)
     }
 
     /// Anonymous memory that is resident, in bytes: heap and stacks, without shared files.

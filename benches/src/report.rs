@@ -78,6 +78,10 @@ impl Report {
         self.notes.push(note.into());
     }
 
+    pub fn notes(&mut self, notes: impl IntoIterator<Item = String>) {
+        self.notes.extend(notes);
+    }
+
     pub fn print_table(&self) {
         for (name, value) in machine::describe() {
             println!("{name}: {value}");

@@ -1,5 +1,6 @@
 //! Rounds of one measurement: load for a while, and what each process used per message meanwhile.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -19,6 +20,9 @@ pub struct Rounds {
     /// By round: messages per second.
     rates: Vec<f64>,
     latencies_us: Option<Histogram<u64>>,
+    /// By process, then by the name of its threads: CPU in all rounds.
+    threads_ns: Vec<BTreeMap<String, u64>>,
+    messages: u64,
     pulled: u64,
 }
 
@@ -37,10 +41,12 @@ impl Rounds {
     pub fn of(watched: Vec<Watched>) -> Rounds {
         Rounds {
             cpu_us: vec![Vec::new(); watched.len()],
+            threads_ns: vec![BTreeMap::new(); watched.len()],
             watched,
             total_us: Vec::new(),
             rates: Vec::new(),
             latencies_us: None,
+            messages: 0,
             pulled: 0,
         }
     }
@@ -92,6 +98,9 @@ impl Rounds {
         let what = format!("{what}: {whose}, rate");
         report.add(Figure::new(scenario, what, "per second", &self.rates));
         report.note(self.latency_note(wording));
+        for process in 0..self.watched.len() {
+            report.notes(self.thread_note(process, wording));
+        }
     }
 
     fn latency_note(&self, wording: &Wording) -> String {
@@ -112,6 +121,34 @@ impl Rounds {
         )
     }
 
+    /// Which threads a process's time went to; those with a hundredth of it or less are left out.
+    /// None where one thread did all.
+    fn thread_note(&self, process: usize, wording: &Wording) -> Option<String> {
+        let threads = &self.threads_ns[process];
+        let all_ns: u64 = threads.values().sum();
+        let of_note = threads.iter().filter(|(_, ns)| **ns * 100 > all_ns);
+        let shown: Vec<String> = of_note
+            .map(|(name, ns)| {
+                let us = *ns as f64 / 1000.0 / self.messages as f64;
+                format!("{name} {us:.3}")
+            })
+            .collect();
+        if shown.len() < 2 {
+            return None;
+        }
+        let Wording {
+            scenario,
+            what,
+            unit,
+            ..
+        } = wording;
+        let name = &self.watched[process].name;
+        Some(format!(
+            "{scenario}, {what}: {name}: {unit} by thread: {}",
+            shown.join(", ")
+        ))
+    }
+
     fn whose(&self) -> &str {
         match &self.watched[..] {
             [one] => &one.name,
@@ -120,10 +157,10 @@ impl Rounds {
     }
 
     fn reading(&self, load: &Load) -> Result<Reading, Failure> {
-        let cpu_ns = self.watched.iter().map(Watched::cpu_ns);
+        let threads_ns = self.watched.iter().map(Watched::cpu_ns_by_thread);
         Ok(Reading {
             at: Instant::now(),
-            cpu_ns: cpu_ns.collect::<Result<_, _>>()?,
+            threads_ns: threads_ns.collect::<Result<_, _>>()?,
             messages: load.messages(),
         })
     }
@@ -134,12 +171,19 @@ impl Rounds {
         if messages == 0 {
             return Err(Failure::Missing(format!("no message arrived in {wall:?}")));
         }
+        self.messages += messages;
         let mut total_us = 0.0;
-        for (process, rounds) in self.cpu_us.iter_mut().enumerate() {
-            // A thread that ended takes its time with it.
-            let used_ns = after.cpu_ns[process].saturating_sub(before.cpu_ns[process]);
+        for process in 0..self.watched.len() {
+            let mut used_ns = 0;
+            for (name, after_ns) in &after.threads_ns[process] {
+                // A thread that ended takes its time with it.
+                let before_ns = before.threads_ns[process].get(name).copied().unwrap_or(0);
+                let thread_ns = after_ns.saturating_sub(before_ns);
+                *self.threads_ns[process].entry(name.clone()).or_default() += thread_ns;
+                used_ns += thread_ns;
+            }
             let used_us = used_ns as f64 / 1000.0 / messages as f64;
-            rounds.push(used_us);
+            self.cpu_us[process].push(used_us);
             total_us += used_us;
         }
         self.total_us.push(total_us);
@@ -150,6 +194,7 @@ impl Rounds {
 
 struct Reading {
     at: Instant,
-    cpu_ns: Vec<u64>,
+    /// By process, then by the name of its threads.
+    threads_ns: Vec<BTreeMap<String, u64>>,
     messages: u64,
 }
