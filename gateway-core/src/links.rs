@@ -97,16 +97,24 @@ impl Links {
         !std::mem::replace(&mut self.by_chat.entry(chat).or_default().wanted, true)
     }
 
-    /// The chat shard left the routes: what it hadn't accepted comes back, to be routed anew.
-    pub fn close(&mut self, chat: ChatShard) -> Vec<Delivery> {
-        let Some(link) = self.by_chat.remove(&chat) else {
-            return Vec::new();
+    /// The chat shard isn't in the routes (any more): what it had not accepted comes back, to be routed
+    /// anew. The interest of other shards stays until they withdraw it: they may know newer routes than
+    /// ours, in which it is back. The flag: there is a link to close.
+    pub fn close(&mut self, chat: ChatShard) -> (bool, Vec<Delivery>) {
+        let Some(link) = self.by_chat.get_mut(&chat) else {
+            return (false, Vec::new());
         };
-        link.window
+        link.lost();
+        let window = std::mem::take(&mut link.window)
             .into_iter()
-            .map(|w| w.delivery)
-            .chain(link.nudges.into_values())
-            .collect()
+            .map(|w| w.delivery);
+        let nudges = std::mem::take(&mut link.nudges).into_values();
+        let homeless = window.chain(nudges).collect();
+        let was_wanted = std::mem::replace(&mut link.wanted, false);
+        if link.interest.len() == 0 {
+            self.by_chat.remove(&chat);
+        }
+        (was_wanted, homeless)
     }
 
     pub fn interest(&mut self, chat: ChatShard, topic: Topic, shard: ShardIndex) {
@@ -171,13 +179,7 @@ impl Links {
 
     /// Lost. True if it was up.
     pub fn down(&mut self, chat: ChatShard) -> bool {
-        let Some(link) = self.by_chat.get_mut(&chat) else {
-            return false;
-        };
-        link.pending.clear();
-        link.settling.clear();
-        link.barriers.clear();
-        std::mem::replace(&mut link.up, false)
+        self.by_chat.get_mut(&chat).is_some_and(Link::lost)
     }
 
     /// Hands a delivery to the chat shard, now or when the link is up. False when the window's bound
@@ -274,6 +276,14 @@ fn publish(chat: ChatShard, windowed: &Windowed) -> Output {
 }
 
 impl Link {
+    /// All is said anew when it is back. True if it was up.
+    fn lost(&mut self) -> bool {
+        self.pending.clear();
+        self.settling.clear();
+        self.barriers.clear();
+        std::mem::replace(&mut self.up, false)
+    }
+
     /// Pending announcements in order, as few frames as they need, the barrier on the last.
     fn announce(&mut self, chat: ChatShard, outputs: &mut VecDeque<Output>) {
         if self.pending.is_empty() && self.settling.is_empty() {

@@ -47,7 +47,11 @@ impl Lag {
             .find(|b| b.missed.box_topic == box_topic)
         {
             Some(lagging) => {
-                lagging.missed.head = head;
+                // A P2P message comes by another way than its box's: not always in order.
+                let known = &mut lagging.missed.head;
+                if (head.epoch, head.seq) > (known.epoch, known.seq) {
+                    *known = head;
+                }
                 true
             }
             None => false,
@@ -156,12 +160,8 @@ impl GatewayShard {
         };
         let Some(lag) = &mut session.lag else { return };
         if lag.all {
-            // More than can be told apart, and no way to say so to this client: it starts anew.
-            return self.fail(
-                conn,
-                CloseCode::TRY_AGAIN_LATER,
-                "too far behind in too many boxes",
-            );
+            self.too_far_behind.push(conn); // not at once: a fan-out may be going through its members
+            return;
         }
         let mut wanted = Vec::new();
         for lagging in lag.boxes.iter_mut().filter(|b| !b.replaying) {
@@ -243,6 +243,14 @@ impl GatewayShard {
             if lag.boxes.is_empty() && !lag.all {
                 session.lag = None;
             }
+        }
+    }
+
+    /// v1 sessions that missed more than can be told apart, with no way to say so to them: they start anew.
+    pub(crate) fn close_too_far_behind(&mut self) {
+        for conn in std::mem::take(&mut self.too_far_behind) {
+            let reason = "too far behind in too many boxes";
+            self.fail(conn, CloseCode::TRY_AGAIN_LATER, reason);
         }
     }
 

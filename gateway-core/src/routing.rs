@@ -249,8 +249,9 @@ impl GatewayShard {
             .filter(|chat| !owners.contains(chat))
             .collect();
         for chat in gone {
-            homeless.extend(self.links.close(chat));
-            if chat != NOWHERE {
+            let (was_wanted, unaccepted) = self.links.close(chat);
+            homeless.extend(unaccepted);
+            if was_wanted {
                 self.outputs.push_back(Output::LinkClose { chat });
             }
         }

@@ -49,6 +49,8 @@ pub struct GatewayShard {
     pub(crate) unchecked: Vec<Topic>,
     /// v1 sessions whose replay failed: tried again when the store is back.
     pub(crate) behind: Vec<ConnId>,
+    /// To be closed when the input at hand is dealt with.
+    pub(crate) too_far_behind: Vec<ConnId>,
 }
 
 impl GatewayShard {
@@ -74,6 +76,7 @@ impl GatewayShard {
             unsubscribed: Vec::new(),
             unchecked: Vec::new(),
             behind: Vec::new(),
+            too_far_behind: Vec::new(),
         }
     }
 
@@ -91,6 +94,7 @@ impl GatewayShard {
             Input::Routes(routes) => self.routes_changed(routes),
             Input::Drain => self.drain(),
         }
+        self.close_too_far_behind();
     }
 
     /// Call at or after `poll_timeout`.
