@@ -277,6 +277,7 @@ impl GatewayShard {
             .filter(|entry| entry.announced != routes.owner(entry.topic))
             .map(|entry| (entry.topic, entry.announced))
             .collect();
+        let mut topics = Vec::new();
         for (topic, old) in moved {
             if let Some(chat) = old {
                 self.send_mail(self.link_owner(chat), Mail::Withdraw { chat, topic });
@@ -286,17 +287,43 @@ impl GatewayShard {
                 .expect("listed above")
                 .uncertain = true;
             self.announce(topic);
+            topics.push(topic);
+        }
+        if !topics.is_empty() {
+            let due_us = self.now.after_ms(self.settings.routes_spread_ms_max);
+            self.rechecks.push_back((due_us, topics));
+        }
+    }
+
+    /// Topics moved a while ago. A gateway that hadn't heard of it published to where they were, and
+    /// nobody listened there any more: by now all have heard, and what went past us is in the store.
+    pub(crate) fn recheck_moved(&mut self) {
+        while self
+            .rechecks
+            .front()
+            .is_some_and(|(due_us, _)| *due_us <= self.now.mono_us)
+        {
+            let (_, topics) = self.rechecks.pop_front().expect("just seen");
+            self.check(topics, true);
         }
     }
 
     /// Publishes reach us from now on. Were there any before, on their way past us?
     fn settled(&mut self, topics: Vec<Topic>, uncertain: bool) {
+        for topic in &topics {
+            if let Some(entry) = self.subscriptions.by_topic(*topic) {
+                entry.settled = true;
+            }
+        }
+        self.check(topics, uncertain);
+    }
+
+    fn check(&mut self, topics: Vec<Topic>, uncertain: bool) {
         let mut boxes = Vec::new();
         for topic in topics {
             let Some(entry) = self.subscriptions.by_topic(topic) else {
                 continue;
             };
-            entry.settled = true;
             let uncertain = std::mem::take(&mut entry.uncertain) || uncertain;
             if entry.boxid.is_some() {
                 boxes.push(topic);

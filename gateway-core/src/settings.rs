@@ -40,6 +40,9 @@ pub struct Settings {
     /// Nudges that publishes shrank to, per link; beyond it they are dropped and counted.
     pub nudges_max: usize,
 
+    /// Every node of the cluster routes by a new table after so long.
+    pub routes_spread_ms_max: u64,
+
     /// A drain spreads the clients' reconnects over so long.
     pub drain_spread_ms: u64,
     /// Clients are told to try a failed request again after so long.
@@ -66,6 +69,7 @@ impl Settings {
             lagging_boxes_max: 64,
             publish_window_max: 8192,
             nudges_max: 65_536,
+            routes_spread_ms_max: 2_000,
             drain_spread_ms: 10_000,
             retry_after_ms: 1_000,
         }

@@ -47,6 +47,8 @@ pub struct GatewayShard {
     pub(crate) unsubscribed: Vec<ConnId>,
     /// Topics whose heads could not be read when their interest settled.
     pub(crate) unchecked: Vec<Topic>,
+    /// Topics that moved, and when to look what was missed meanwhile (monotonic microseconds).
+    pub(crate) rechecks: VecDeque<(u64, Vec<Topic>)>,
     /// v1 sessions whose replay failed: tried again when the store is back.
     pub(crate) behind: Vec<ConnId>,
     /// To be closed when the input at hand is dealt with.
@@ -75,6 +77,7 @@ impl GatewayShard {
             draining: false,
             unsubscribed: Vec::new(),
             unchecked: Vec::new(),
+            rechecks: VecDeque::new(),
             behind: Vec::new(),
             too_far_behind: Vec::new(),
         }
@@ -106,11 +109,15 @@ impl GatewayShard {
             self.session_due(conn);
         }
         self.due = due;
+        self.recheck_moved();
+        self.close_too_far_behind();
     }
 
     /// When `handle_timeout` is wanted, in `Now::mono_us`.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.timers.next_due_s().map(|s| s * 1_000_000)
+        let session_us = self.timers.next_due_s().map(|s| s * 1_000_000);
+        let recheck_us = self.rechecks.front().map(|(due_us, _)| *due_us);
+        session_us.into_iter().chain(recheck_us).min()
     }
 
     /// The next thing to do, until None. Sends come last: what one batch queued for a connection
