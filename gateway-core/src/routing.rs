@@ -85,7 +85,7 @@ impl GatewayShard {
             self.sessions.moved(moved, subscription.topic, position);
         }
         if let Some(ended) = left.ended
-            && let Some(chat) = ended.announced
+            && let Some(chat) = self.routes.owner(ended.topic)
         {
             self.send_mail(
                 self.link_owner(chat),
@@ -104,7 +104,6 @@ impl GatewayShard {
             .subscriptions
             .by_topic(topic)
             .expect("the caller just found or made it");
-        entry.announced = chat;
         entry.settled = false;
         if let Some(chat) = chat {
             self.send_mail(self.link_owner(chat), Mail::Interest { chat, topic });
@@ -230,9 +229,9 @@ impl GatewayShard {
         if routes.epoch < self.routes.epoch {
             return; // an epoch never goes back
         }
-        self.routes = routes;
+        let before = std::mem::replace(&mut self.routes, routes);
         let homeless = self.relink();
-        self.move_topics();
+        self.move_topics(&before);
         for delivery in homeless {
             self.publish(delivery);
         }
@@ -269,13 +268,13 @@ impl GatewayShard {
         homeless
     }
 
-    fn move_topics(&mut self) {
+    fn move_topics(&mut self, before: &RouteTable) {
         let routes = self.routes.clone();
         let moved: Vec<(Topic, Option<ChatShard>)> = self
             .subscriptions
-            .entries_mut()
-            .filter(|entry| entry.announced != routes.owner(entry.topic))
-            .map(|entry| (entry.topic, entry.announced))
+            .topics()
+            .map(|topic| (topic, before.owner(topic)))
+            .filter(|(topic, old)| routes.owner(*topic) != *old)
             .collect();
         let mut topics = Vec::new();
         for (topic, old) in moved {

@@ -159,3 +159,20 @@ impl Sessions {
         session.subscriptions[at] = Subscription { topic, position };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscriptions::TopicEntry;
+
+    /// The idle session is what a million connections are made of: growth here is a decision.
+    #[test]
+    fn an_idle_session_and_its_topics_stay_small() {
+        assert!(size_of::<Session>() <= 120, "{}", size_of::<Session>());
+        assert!(
+            size_of::<Option<TopicEntry>>() <= 80,
+            "{}",
+            size_of::<Option<TopicEntry>>()
+        );
+    }
+}

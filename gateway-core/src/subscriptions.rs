@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use newim_proto::ids::{BoxId, ChatShard, Topic};
+use newim_proto::ids::{BoxId, Topic};
 use newim_proto::log::Head;
 use smallvec::SmallVec;
 
@@ -30,6 +30,16 @@ pub(crate) type TopicMap<V> = HashMap<Topic, V, BuildHasherDefault<TopicHasher>>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopicIndex(pub u32);
 
+/// Entries per chunk.
+const CHUNK: usize = 256;
+const HELD: &str = "an index is held only while its topic lives";
+
+impl TopicIndex {
+    fn place(self) -> (usize, usize) {
+        (self.0 as usize / CHUNK, self.0 as usize % CHUNK)
+    }
+}
+
 /// One subscription, as its session remembers it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription {
@@ -50,8 +60,6 @@ pub(crate) struct TopicEntry {
     pub boxid: Option<BoxId>,
     /// How far the box's stream has come on this core.
     pub head: Head,
-    /// The chat shard that was told of our interest.
-    pub announced: Option<ChatShard>,
     /// Publishes reach us from there.
     pub settled: bool,
     /// It came to there from another chat shard: on the way, some may have been missed.
@@ -61,7 +69,8 @@ pub(crate) struct TopicEntry {
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     index: TopicMap<TopicIndex>,
-    entries: Vec<Option<TopicEntry>>,
+    /// In chunks, because doubling a table of a million entries leaves half of it empty.
+    chunks: Vec<Vec<Option<TopicEntry>>>,
     free: Vec<TopicIndex>,
     subscription_count: usize,
 }
@@ -88,15 +97,13 @@ impl Subscriptions {
     }
 
     pub fn entry(&self, index: TopicIndex) -> &TopicEntry {
-        self.entries[index.0 as usize]
-            .as_ref()
-            .expect("an index is held only while its topic lives")
+        let (chunk, at) = index.place();
+        self.chunks[chunk][at].as_ref().expect(HELD)
     }
 
     pub fn entry_mut(&mut self, index: TopicIndex) -> &mut TopicEntry {
-        self.entries[index.0 as usize]
-            .as_mut()
-            .expect("an index is held only while its topic lives")
+        let (chunk, at) = index.place();
+        self.chunks[chunk][at].as_mut().expect(HELD)
     }
 
     pub fn by_topic(&mut self, topic: Topic) -> Option<&mut TopicEntry> {
@@ -104,8 +111,8 @@ impl Subscriptions {
         Some(self.entry_mut(index))
     }
 
-    pub fn entries_mut(&mut self) -> impl Iterator<Item = &mut TopicEntry> {
-        self.entries.iter_mut().flatten()
+    pub fn topics(&self) -> impl Iterator<Item = Topic> {
+        self.index.keys().copied()
     }
 
     /// Adds a session; the caller has checked that it isn't subscribed. Returns its subscription, and
@@ -134,20 +141,10 @@ impl Subscriptions {
             members: SmallVec::from_slice(&[conn]),
             boxid: boxid.cloned(),
             head: base,
-            announced: None,
             settled: false,
             uncertain: false,
         };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.entries[index.0 as usize] = Some(entry);
-                index
-            }
-            None => {
-                self.entries.push(Some(entry));
-                TopicIndex(self.entries.len() as u32 - 1)
-            }
-        };
+        let index = self.place(entry);
         self.index.insert(topic, index);
         (
             Subscription {
@@ -156,6 +153,20 @@ impl Subscriptions {
             },
             true,
         )
+    }
+
+    fn place(&mut self, entry: TopicEntry) -> TopicIndex {
+        if let Some(index) = self.free.pop() {
+            let (chunk, at) = index.place();
+            self.chunks[chunk][at] = Some(entry);
+            return index;
+        }
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let chunk = self.chunks.len() - 1;
+        self.chunks[chunk].push(Some(entry));
+        TopicIndex((chunk * CHUNK + self.chunks[chunk].len() - 1) as u32)
     }
 
     pub fn leave(&mut self, conn: u32, subscription: Subscription) -> Left {
@@ -172,9 +183,8 @@ impl Subscriptions {
         if !entry.members.is_empty() {
             return Left { moved, ended: None };
         }
-        let ended = self.entries[index.0 as usize]
-            .take()
-            .expect("entry was just used");
+        let (chunk, at) = index.place();
+        let ended = self.chunks[chunk][at].take().expect(HELD);
         self.index.remove(&ended.topic);
         self.free.push(index);
         Left {
