@@ -162,7 +162,9 @@ impl Facts {
 
 fn log(state: &ClusterState) {
     match state {
-        ClusterState::Connecting { why } => tracing::warn!("cluster: not joined yet, ZooKeeper is tried again: {why}"),
+        ClusterState::Connecting { why } => {
+            tracing::warn!("cluster: not joined yet, ZooKeeper is tried again: {why}")
+        }
         ClusterState::Connected => tracing::info!("cluster: joined by ZooKeeper"),
         ClusterState::Suspended => {
             tracing::warn!("cluster: ZooKeeper does not answer; serving on with the last routes");

@@ -105,11 +105,29 @@ impl GatewayShard {
             AppendKind::Direct { receiver } => {
                 self.publish_direct(&append, receiver, delivery, appended.has_members)
             }
-            AppendKind::Join | AppendKind::Quit | AppendKind::Chat => self.publish(delivery),
+            AppendKind::Chat => self.publish(delivery),
+            AppendKind::Join | AppendKind::Quit => self.publish_membership(&append, delivery),
         }
         if append.kind == AppendKind::Quit {
             self.unsubscribe(append.conn, box_topic);
         }
+    }
+
+    /// To the box; and to the user's own topic, where their other connections follow.
+    fn publish_membership(&mut self, append: &PendingAppend, delivery: Delivery) {
+        let user_topic = Topic::of_user(append.sender.as_str());
+        let skip = Some(Origin {
+            node: self.settings.node,
+            shard: self.settings.shard,
+            conn: append.conn,
+        });
+        let to_user = Delivery {
+            topic: user_topic,
+            skip,
+            ..delivery.clone()
+        };
+        self.publish(delivery);
+        self.publish(to_user);
     }
 
     /// To the receiver's connections and the sender's others; and where the box has members, word to

@@ -4,14 +4,17 @@
 use std::rc::Rc;
 
 use newim_proto::chat::{ChatView, reply};
-use newim_proto::ids::{BoxId, ConnId, Topic};
+use newim_proto::ids::{BoxId, ConnId, Origin, Topic};
 use newim_proto::link::{Carries, Delivery};
 use newim_proto::log::Head;
+use newim_proto::schema::chat_message::ChatOp;
 use newim_proto::ws::Opcode;
 
 use crate::repair::Missed;
 use crate::shard::GatewayShard;
 use crate::subscriptions::TopicEntry;
+
+const MEMBERS_LIVE: &str = "a topic's members live";
 
 /// What a delivery is to a box's stream.
 enum Order {
@@ -44,11 +47,56 @@ impl GatewayShard {
         let gap = matches!(order, Order::Gap);
         self.counters.gaps_seen += u64::from(gap);
         match delivery.carries {
+            Carries::Message if self.follow_membership(delivery) => {}
             Carries::Message => self.fan_out(delivery, gap.then_some(before)),
             Carries::Gap if gap => self.missed_by_all(delivery.topic, before),
             Carries::Gap => {}
             Carries::Nudge => self.nudged(delivery, before),
         }
+    }
+
+    /// In a user's own topic a JOIN or QUIT is word of what another connection of theirs did: the ones
+    /// here do the same. The message itself comes to them by the box. True if it was one.
+    fn follow_membership(&mut self, delivery: &Delivery) -> bool {
+        if delivery.topic == delivery.box_topic {
+            return false;
+        }
+        let Ok(view) = ChatView::parse(&delivery.payload) else {
+            return false;
+        };
+        let (joins, Ok(boxid)) = (view.op == ChatOp::Join, BoxId::parse(view.boxid)) else {
+            return false;
+        };
+        if !joins && view.op != ChatOp::Quit {
+            return false;
+        }
+        let index = self.subscriptions.find(delivery.topic);
+        let members = index.map(|index| self.subscriptions.entry(index).members.clone());
+        for conn_index in members.into_iter().flatten() {
+            let generation = self.sessions.at(conn_index).expect(MEMBERS_LIVE).generation;
+            let conn = ConnId {
+                index: conn_index,
+                generation,
+            };
+            if self.is_skipped(delivery, conn) {
+                continue; // it did so when its own request was stored
+            }
+            if joins {
+                let base = Head {
+                    epoch: delivery.epoch,
+                    seq: delivery.seq - 1,
+                };
+                self.subscribe(conn, &boxid, base);
+            } else {
+                self.unsubscribe(conn, delivery.box_topic);
+            }
+        }
+        true
+    }
+
+    fn is_skipped(&self, delivery: &Delivery, conn: ConnId) -> bool {
+        let (node, shard) = (self.settings.node, self.settings.shard);
+        delivery.skip == Some(Origin { node, shard, conn })
     }
 
     fn fan_out(&mut self, delivery: &Delivery, gap_after: Option<Head>) {
@@ -90,10 +138,7 @@ impl GatewayShard {
         nudge: Option<&Rc<[u8]>>,
         boxid: Option<&BoxId>,
     ) {
-        let session = self
-            .sessions
-            .at(conn_index)
-            .expect("a topic's members live");
+        let session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
         let conn = ConnId {
             index: conn_index,
             generation: session.generation,
@@ -211,7 +256,7 @@ impl GatewayShard {
             let generation = self
                 .sessions
                 .at(*conn_index)
-                .expect("a topic's members live")
+                .expect(MEMBERS_LIVE)
                 .generation;
             self.missed(
                 ConnId {
@@ -251,10 +296,7 @@ impl GatewayShard {
         reply::write_nudge(&mut nudge, "", Head::default());
         let frame = self.frame(Opcode::Binary, &nudge);
         for conn_index in members {
-            let session = self
-                .sessions
-                .at(conn_index)
-                .expect("a topic's members live");
+            let session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
             let conn = ConnId {
                 index: conn_index,
                 generation: session.generation,

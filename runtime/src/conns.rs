@@ -47,6 +47,8 @@ pub(crate) mod bits {
     pub const PROGRESS: u16 = 1 << 11;
     /// Stands in the queue for a receive buffer.
     pub const QUEUED: u16 = 1 << 12;
+    /// Its poll told of an error or a reset: nothing will tell again, so it is read to its end.
+    pub const BROKEN: u16 = 1 << 13;
 }
 
 /// Why it closes; an errno where it is positive.

@@ -93,6 +93,11 @@ impl<M> Engine<M> {
             conn.clear(bits::POLL);
         }
         let events = completion.result.max(0);
+        if events & BROKEN != 0 {
+            // Data and a reset behind it come as one completion, and SOCK_NONEMPTY says nothing of the
+            // reset (the hint counts a FIN, not an RST): without this the session would live for ever.
+            conn.set(bits::BROKEN);
+        }
         match conn.phase {
             // A paused connection still learns that it broke, which is what it might be waiting for.
             Phase::Open if conn.has(bits::PAUSED) && events & BROKEN == 0 => {
@@ -155,7 +160,8 @@ impl<D: Driver> Shard<D> {
                     self.received(id, phase, buffer, completion.result as usize);
                 }
                 (None, _) => self.received_eof(id, phase),
-                (Some(libc::EAGAIN | libc::EINTR), _) => {}
+                (Some(libc::EAGAIN), _) => conn.clear(bits::BROKEN), // it only looked so
+                (Some(libc::EINTR), _) => {}
                 // Submitted in the middle of a batch, before its buffers were given back.
                 (Some(libc::ENOBUFS), _) => conn.set(bits::READABLE),
                 (Some(errno), _) => self.receive_failed(id, phase, errno),
@@ -218,11 +224,13 @@ impl<D: Driver> Shard<D> {
         let Some(conn) = self.engine.conns.live(id) else {
             return;
         };
-        if !nonempty && !conn.has(bits::READABLE) {
+        if !nonempty && !conn.has(bits::READABLE | bits::BROKEN) {
             return;
         }
         match conn.phase {
-            Phase::Open if !conn.has(bits::PAUSED) => self.engine.read(id),
+            Phase::Open if !conn.has(bits::PAUSED) || conn.has(bits::BROKEN) => {
+                self.engine.read(id)
+            }
             Phase::Lingering => self.engine.read(id),
             Phase::Open | Phase::Draining => conn.set(bits::READABLE),
             _ => {}

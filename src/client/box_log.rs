@@ -20,6 +20,8 @@ pub struct BoxLog {
     /// By seq: what came beyond mark + 1, or during a pull.
     held: BTreeMap<u64, (u64, ChatMessage)>,
     pull: Pull,
+    /// The newest head that was told while a pull ran, which may have read before it.
+    told_head: u64,
     /// What the server was last told that we hold.
     told: u64,
 }
@@ -41,6 +43,7 @@ impl BoxLog {
             shown: None,
             held: BTreeMap::new(),
             pull: Pull::Needed,
+            told_head: 0,
             told: mark,
         }
     }
@@ -64,6 +67,7 @@ impl BoxLog {
 
     /// The box's newest position, by a nudge or a list.
     pub fn head_is(&mut self, epoch: u64, head: u64) {
+        self.told_head = self.told_head.max(head);
         let behind = head > self.mark || self.epoch.is_some_and(|known| epoch > known);
         if behind && head != 0 && self.pull == Pull::NotNeeded {
             self.pull = Pull::Needed;
@@ -107,7 +111,11 @@ impl BoxLog {
             self.shown = None;
         }
         self.release_in_turn(out);
-        let more = head > self.mark || !self.held.is_empty();
+        // Of another epoch, or of what we may not read: told again if it is still so.
+        let told_head = std::mem::take(&mut self.told_head);
+        let more = head > self.mark
+            || (told_head > self.mark && told_head > head)
+            || !self.held.is_empty();
         // An answer that neither moves the mark nor reaches the head would be asked for for ever.
         self.pull = if more && (self.mark > before || read_to >= head) {
             Pull::Needed

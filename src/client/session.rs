@@ -136,7 +136,10 @@ impl Session {
                     log.pull_ended(epoch, head, read_to, out)
                 });
             }
-            Incoming::Nudge { .. } if message.boxid.is_empty() => self.listed = Listed::No,
+            // "List your boxes", or one that we haven't heard of: the list has it.
+            Incoming::Nudge { .. } if !self.boxes.contains_key(&message.boxid) => {
+                self.listed = Listed::No;
+            }
             Incoming::Nudge { epoch, head } => {
                 self.change(now_ms, &message.boxid, |log, _| log.head_is(epoch, head));
             }

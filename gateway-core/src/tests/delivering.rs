@@ -232,3 +232,53 @@ fn a_user_without_a_settled_topic_lists_again_when_it_is() {
     let again = h.chats(alice);
     assert!(again.len() == 1 && is_nudge(&again[0]) && again[0].boxid.is_empty());
 }
+
+#[test]
+fn what_one_connection_joins_or_quits_the_users_others_do_too() {
+    let mut h = Harness::routed();
+    let (phone, laptop) = (h.connect("alice", true), h.connect("alice", true));
+    h.settle();
+    h.say(phone, &message(ChatOp::Join, "lobby", ""));
+    h.appends(1);
+    h.settle();
+    for delivery in h.publishes() {
+        h.link_says(LinkMessage::Deliver(delivery)); // to the box, then to alice's own topic
+    }
+    h.got(phone);
+    h.got(laptop);
+    h.delivered("lobby", 2);
+    assert_eq!((h.seqs(phone), h.seqs(laptop)), (vec![2], vec![2]));
+    h.link_out.clear();
+    h.say(phone, &message(ChatOp::Quit, "lobby", ""));
+    h.appends(3);
+    for delivery in h.publishes() {
+        h.link_says(LinkMessage::Deliver(delivery));
+    }
+    assert_eq!(h.seqs(laptop), [3], "the QUIT itself is the last she sees");
+    h.got(phone);
+    h.delivered("lobby", 4);
+    assert_eq!((h.seqs(phone), h.seqs(laptop)), (vec![], vec![]));
+}
+
+#[test]
+fn a_v1_client_behind_in_too_many_boxes_is_closed_after_the_fan_out_and_not_within() {
+    let few = Settings {
+        lagging_boxes_max: 1,
+        ..settings()
+    };
+    let mut h = Harness::new(few);
+    h.routes(1, &[super::harness::CHAT]);
+    h.input(Input::Link {
+        chat: super::harness::CHAT,
+        input: LinkInput::Up,
+    });
+    let bob = h.connect("bob", false);
+    h.join(bob, "a", 1);
+    h.join(bob, "b", 1);
+    h.delivered("a", 3);
+    h.delivered("b", 3);
+    assert!(matches!(
+        &h.got(bob)[..],
+        [super::harness::Got::Close(1013, _)]
+    ));
+}

@@ -32,7 +32,7 @@ fn a_link_that_is_back_hears_interest_first_and_then_what_it_had_not_accepted() 
         h.say(alice, &message(ChatOp::Chat, "lobby", "x"));
         h.appends(seq);
     }
-    h.link_says(LinkMessage::Accepted { number: 2 });
+    h.link_says(LinkMessage::Accepted { number: 3 }); // the JOIN went to the box and to alice's own topic
     down(&mut h);
     h.say(alice, &message(ChatOp::Chat, "lobby", "x"));
     h.appends(4);
@@ -217,7 +217,37 @@ fn shards_of_one_gateway_share_a_links_interest_and_each_gets_its_deliveries() {
         .collect();
     assert_eq!(
         kinds,
-        ["interest", "interest", "publish"],
+        ["interest", "interest", "publish", "publish"],
         "the interest is on its way before the publish"
+    );
+}
+
+#[test]
+fn moved_topics_are_looked_at_again_when_every_node_must_have_heard() {
+    let mut h = Harness::routed();
+    let alice = h.connect("alice", true);
+    h.join(alice, "lobby", 1);
+    h.routes(2, &[OTHER_CHAT]);
+    h.input(Input::Link {
+        chat: OTHER_CHAT,
+        input: LinkInput::Up,
+    });
+    let barrier = h.barrier().expect("a barrier");
+    let settled = LinkMessage::Settled { barrier };
+    h.input(Input::Link {
+        chat: OTHER_CHAT,
+        input: LinkInput::Message(settled),
+    });
+    let (token, _) = h.store_takes();
+    h.stored(token, Ok(Reply::Heads(vec![Head { epoch: 1, seq: 1 }])));
+    h.got(alice);
+    h.wait_s(3);
+    let (token, command) = h.store_takes();
+    assert!(matches!(command, Command::Heads(_)));
+    h.stored(token, Ok(Reply::Heads(vec![Head { epoch: 1, seq: 2 }])));
+    let told = h.chats(alice);
+    assert!(
+        told.iter().any(|m| m.boxid == "lobby" && m.head_seq() == 2),
+        "{told:?}"
     );
 }
