@@ -246,23 +246,11 @@ impl Driver for StandaloneShard {
     fn started(&mut self, _io: &mut Io<'_, Mail>) {}
 
     fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
-        let gateway = &mut self.gateway;
-        match event {
-            Event::Received { conn, bytes } => gateway.received(io, conn, bytes),
-            Event::Sent { conn, buf } => gateway.sent(io, conn, buf),
-            Event::Mail { from, mail } => gateway.mail(io, from, mail),
-            Event::Accepted { conn, .. } => gateway.accepted(io, conn),
-            Event::Connected { conn } => gateway.connected(io, conn),
-            Event::Closed { conn, .. } => gateway.closed(io, conn),
-            Event::HandedOver { conn, .. } => io.abort(conn), // nobody hands anything over here
-            Event::Control(control) => {
-                if let GatewayControl::Routes(routes, _) = &control {
-                    self.chat
-                        .handle_input(io.now(), newim_chat_core::Input::Routes(routes.clone()));
-                }
-                self.gateway.control(io, control);
-            }
+        if let Event::Control(GatewayControl::Routes(routes, _)) = &event {
+            let input = newim_chat_core::Input::Routes(routes.clone());
+            self.chat.handle_input(io.now(), input);
         }
+        self.gateway.event(io, event);
     }
 
     fn flush(&mut self, io: &mut Io<'_, Mail>) {

@@ -100,12 +100,12 @@ impl GatewayDriver {
         }
     }
 
-    pub fn accepted(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
+    fn accepted(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         self.set_role(conn, Role::Client);
         self.input(io, Input::Accepted { conn });
     }
 
-    pub fn connected(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
+    fn connected(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         match self.role(conn) {
             Role::Redis => self.store.connected(io.now()),
             Role::Link => self.links.connected(conn),
@@ -113,7 +113,7 @@ impl GatewayDriver {
         }
     }
 
-    pub fn received(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, bytes: &mut [u8]) {
+    fn received(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, bytes: &mut [u8]) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Received { conn, bytes }),
             Role::Redis => self.store.received(io, bytes, &mut self.replies),
@@ -126,7 +126,7 @@ impl GatewayDriver {
         }
     }
 
-    pub fn sent(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, buf: SendBuf) {
+    fn sent(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, buf: SendBuf) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Sent { conn, buf }),
             Role::Redis => self.store.sent(buf),
@@ -134,7 +134,7 @@ impl GatewayDriver {
         }
     }
 
-    pub fn closed(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
+    fn closed(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Closed { conn }),
             Role::Redis => self.store.closed(io.now(), &mut self.replies),
@@ -153,21 +153,16 @@ impl GatewayDriver {
         self.set_role(conn, Role::Client);
     }
 
-    pub fn mail(&mut self, io: &mut Io<'_, Mail>, from: newim_proto::ids::ShardIndex, mail: Mail) {
+    fn mail(&mut self, io: &mut Io<'_, Mail>, from: newim_proto::ids::ShardIndex, mail: Mail) {
         self.input(io, Input::Mail { from, mail });
     }
 
     /// From the embedded store's thread.
-    pub fn stored(&mut self, replies: Vec<(StoreToken, StoreResult)>) {
+    fn stored(&mut self, replies: Vec<(StoreToken, StoreResult)>) {
         self.replies.extend(replies);
     }
 
-    pub fn routes(
-        &mut self,
-        io: &mut Io<'_, Mail>,
-        routes: Arc<RouteTable>,
-        addrs: &ExchangeAddrs,
-    ) {
+    fn routes(&mut self, io: &mut Io<'_, Mail>, routes: Arc<RouteTable>, addrs: &ExchangeAddrs) {
         self.links.addrs(addrs);
         self.urgent = true;
         self.input(io, Input::Routes(routes));
@@ -177,7 +172,7 @@ impl GatewayDriver {
         (self.serving, self.urgent, self.changed) = (true, true, true);
     }
 
-    pub fn drain(&mut self, io: &mut Io<'_, Mail>) {
+    fn drain(&mut self, io: &mut Io<'_, Mail>) {
         self.input(io, Input::Drain);
     }
 

@@ -42,17 +42,7 @@ impl Driver for GatewayNode {
     fn started(&mut self, _io: &mut Io<'_, Mail>) {}
 
     fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
-        let gateway = &mut self.gateway;
-        match event {
-            Event::Received { conn, bytes } => gateway.received(io, conn, bytes),
-            Event::Sent { conn, buf } => gateway.sent(io, conn, buf),
-            Event::Mail { from, mail } => gateway.mail(io, from, mail),
-            Event::Accepted { conn, .. } => gateway.accepted(io, conn),
-            Event::Connected { conn } => gateway.connected(io, conn),
-            Event::Closed { conn, .. } => gateway.closed(io, conn),
-            Event::HandedOver { conn, .. } => io.abort(conn), // gateways hand nothing over
-            Event::Control(control) => gateway.control(io, control),
-        }
+        self.gateway.event(io, event);
     }
 
     fn flush(&mut self, io: &mut Io<'_, Mail>) {
@@ -64,9 +54,22 @@ impl Driver for GatewayNode {
     }
 }
 
+/// The same for a gateway alone and one beside a chat shard.
 impl GatewayDriver {
-    /// The same for a gateway alone and one beside a chat shard.
-    pub fn control(&mut self, io: &mut Io<'_, Mail>, control: GatewayControl) {
+    pub fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
+        match event {
+            Event::Received { conn, bytes } => self.received(io, conn, bytes),
+            Event::Sent { conn, buf } => self.sent(io, conn, buf),
+            Event::Mail { from, mail } => self.mail(io, from, mail),
+            Event::Accepted { conn, .. } => self.accepted(io, conn),
+            Event::Connected { conn } => self.connected(io, conn),
+            Event::Closed { conn, .. } => self.closed(io, conn),
+            Event::HandedOver { conn, .. } => io.abort(conn), // gateways hand nothing over
+            Event::Control(control) => self.control(io, control),
+        }
+    }
+
+    fn control(&mut self, io: &mut Io<'_, Mail>, control: GatewayControl) {
         match control {
             GatewayControl::Stored(replies) => self.stored(replies),
             GatewayControl::Routes(routes, addrs) => self.routes(io, routes, &addrs),

@@ -94,14 +94,9 @@ fn a_replay_that_the_store_fails_is_tried_again_when_it_is_back() {
 
 #[test]
 fn a_slow_reader_is_told_to_sync_and_stays_connected_and_bounded() {
-    let mut h = Harness::new(Settings {
+    let mut h = Harness::routed_with(Settings {
         outbox_bytes_max: 500,
         ..settings()
-    });
-    h.routes(1, &[super::harness::CHAT]);
-    h.input(Input::Link {
-        chat: super::harness::CHAT,
-        input: LinkInput::Up,
     });
     let alice = h.connect("alice", true);
     h.join(alice, "lobby", 1);
@@ -130,14 +125,9 @@ fn a_slow_reader_is_told_to_sync_and_stays_connected_and_bounded() {
 
 #[test]
 fn other_boxes_go_on_while_one_lags() {
-    let mut h = Harness::new(Settings {
+    let mut h = Harness::routed_with(Settings {
         outbox_bytes_max: 300,
         ..settings()
-    });
-    h.routes(1, &[super::harness::CHAT]);
-    h.input(Input::Link {
-        chat: super::harness::CHAT,
-        input: LinkInput::Up,
     });
     let alice = h.connect("alice", true);
     h.join(alice, "a", 1);
@@ -266,12 +256,7 @@ fn a_v1_client_behind_in_too_many_boxes_is_closed_after_the_fan_out_and_not_with
         lagging_boxes_max: 1,
         ..settings()
     };
-    let mut h = Harness::new(few);
-    h.routes(1, &[super::harness::CHAT]);
-    h.input(Input::Link {
-        chat: super::harness::CHAT,
-        input: LinkInput::Up,
-    });
+    let mut h = Harness::routed_with(few);
     let bob = h.connect("bob", false);
     h.join(bob, "a", 1);
     h.join(bob, "b", 1);

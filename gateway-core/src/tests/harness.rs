@@ -91,7 +91,11 @@ impl Harness {
 
     /// A shard whose only chat shard is connected.
     pub fn routed() -> Harness {
-        let mut harness = Harness::new(settings());
+        Harness::routed_with(settings())
+    }
+
+    pub fn routed_with(settings: Settings) -> Harness {
+        let mut harness = Harness::new(settings);
         harness.routes(1, &[CHAT]);
         harness.input(Input::Link {
             chat: CHAT,
