@@ -103,7 +103,7 @@ impl GatewayShard {
                 continue;
             };
             match session.phase {
-                Phase::Upgrading(_) => self.close_now(*conn),
+                Phase::Upgrading(_) => self.abort(*conn),
                 Phase::Open(_) if session.flags.v2 => {
                     self.answer(*conn, |out| reply::write_drain(out, retry_after_ms));
                 }

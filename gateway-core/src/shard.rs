@@ -421,7 +421,7 @@ impl GatewayShard {
     }
 
     /// Of a peer that had its time.
-    fn abort(&mut self, conn: ConnId) {
+    pub(crate) fn abort(&mut self, conn: ConnId) {
         if self.is_last_of(conn) {
             self.outputs.push_back(Output::Abort { conn });
         }
