@@ -354,7 +354,12 @@ impl GatewayShard {
     }
 
     pub(crate) fn heads_unknown(&mut self, topics: Vec<Topic>) {
-        self.unchecked.extend(topics); // at most one entry per settling of a topic that lives
+        self.unchecked.extend(topics);
+        if self.unchecked.len() > 2 * self.subscriptions.topic_count() {
+            // Links may come and go often while the store is away; each topic waits once.
+            self.unchecked.sort_unstable();
+            self.unchecked.dedup();
+        }
     }
 
     pub(crate) fn settle_again(&mut self) {

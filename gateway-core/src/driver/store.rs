@@ -2,7 +2,7 @@
 //! connection.
 
 use newim_proto::ids::{ConnId, ShardIndex};
-use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
+use newim_proto::log::{Command, StoreResult, StoreToken};
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
 use newim_runtime::Io;
@@ -17,10 +17,16 @@ pub enum StorePort {
     Embedded {
         handle: EmbeddedHandle,
         shard: ShardIndex,
+        /// Bounded by the shard's `commands_max`: beyond it the shard refuses requests by itself.
         batch: Vec<(StoreToken, Command)>,
+        /// The store's queue was full: the batch is tried again then.
+        retry_us: Option<u64>,
     },
     Redis(RedisPort),
 }
+
+/// A full queue of the embedded store is tried again after so long.
+const RETRY_US: u64 = 1_000;
 
 type Replies = Vec<(StoreToken, StoreResult)>;
 
@@ -30,6 +36,7 @@ impl StorePort {
             handle,
             shard,
             batch: Vec::new(),
+            retry_us: None,
         }
     }
 
@@ -59,13 +66,15 @@ impl StorePort {
                 handle,
                 shard,
                 batch,
+                retry_us,
             } => {
+                *retry_us = None;
                 if batch.is_empty() {
                     return;
                 }
                 if let Err(refused) = handle.submit(*shard, std::mem::take(batch)) {
-                    let busy = || StoreError::Unavailable("too many commands wait".to_owned());
-                    replies.extend(refused.into_iter().map(|(token, _)| (token, Err(busy()))));
+                    *batch = refused;
+                    *retry_us = Some(io.now().mono_us + RETRY_US);
                 }
             }
             StorePort::Redis(redis) => redis.flush(io, replies),
@@ -112,7 +121,7 @@ impl StorePort {
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
         match self {
-            StorePort::Embedded { .. } => None,
+            StorePort::Embedded { retry_us, .. } => *retry_us,
             StorePort::Redis(redis) => redis.next_deadline(),
         }
     }
