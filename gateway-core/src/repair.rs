@@ -75,23 +75,16 @@ impl GatewayShard {
         after: Head,
         head: Head,
     ) {
-        let low_water = self.settings.outbox_low_water();
+        let boxid = boxid.clone();
         self.missed_in(
             conn,
             Missed {
-                boxid: boxid.clone(),
+                boxid,
                 box_topic,
                 after,
                 head,
             },
         );
-        if self
-            .sessions
-            .get(conn)
-            .is_some_and(|s| s.outbox.bytes() <= low_water)
-        {
-            self.repair(conn);
-        }
     }
 
     pub(crate) fn missed_in(&mut self, conn: ConnId, missed: Missed) {
@@ -212,7 +205,7 @@ impl GatewayShard {
                 if entries.scanned_to >= head.seq || stuck {
                     self.caught_up_in(conn, box_topic);
                 }
-                self.push_replayed(conn, &entries);
+                self.push_entries(conn, &entries);
             }
             Err(StoreError::Unavailable(_) | StoreError::Failed(_)) => {
                 self.behind.push(conn);
@@ -228,10 +221,6 @@ impl GatewayShard {
         if room {
             self.repair(conn);
         }
-    }
-
-    fn push_replayed(&mut self, conn: ConnId, entries: &Entries) {
-        self.push_entries(conn, entries);
     }
 
     fn caught_up_in(&mut self, conn: ConnId, box_topic: Topic) {
