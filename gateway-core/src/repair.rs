@@ -5,7 +5,7 @@
 use newim_proto::chat::reply;
 use newim_proto::ids::{BoxId, ConnId, Topic};
 use newim_proto::limits;
-use newim_proto::log::{Command, Entries, Head, Range, Reply, StoreError, StoreResult};
+use newim_proto::log::{Command, Head, Range, Reply, StoreError, StoreResult};
 use newim_proto::ws::CloseCode;
 
 use crate::pending::Pending;
