@@ -37,7 +37,8 @@ pub async fn run(config: &Config, zookeeper: &Zookeeper) -> Result<(), RunError>
     let teller = Teller::new(&runtime);
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
-    let info = identity::describe(config, boot_id, Role::Chat, None, exchange, admin_addr);
+    let name = identity::exchange_name(config, exchange, Some(zookeeper)).await?;
+    let info = identity::describe(config, boot_id, Role::Chat, None, name, admin_addr);
     let cluster = Cluster::start(member::cluster_config(zookeeper), info.clone());
     let view = Arc::new(View::new(ViewParts {
         boot_id,

@@ -23,6 +23,8 @@ pub enum RunError {
         host: String,
         error: io::Error,
     },
+    /// No route to ZooKeeper, so no address that others reach this node by.
+    NoAddress(io::Error),
     RedisUrl(String),
     Cluster(ClusterError),
     Shard {
@@ -49,6 +51,12 @@ impl std::fmt::Display for RunError {
             RunError::Store(error) => error.fmt(f),
             RunError::StoreThread(error) => write!(f, "can't start the store's thread: {error}"),
             RunError::Resolve { host, error } => write!(f, "can't resolve {host}: {error}"),
+            RunError::NoAddress(error) => {
+                write!(
+                    f,
+                    "can't tell by which address other nodes reach this one: {error}"
+                )
+            }
             RunError::RedisUrl(why) => write!(f, "bad Redis URL: {why}"),
             RunError::Cluster(error) => write!(f, "can't join the cluster: {error}"),
             RunError::Shard { shard, error } => match error {
@@ -79,6 +87,7 @@ impl RunError {
                     addr.port()
                 ))
             }
+            RunError::NoAddress(_) => Some("say it with --advertise HOST".to_owned()),
             RunError::Cluster(ClusterError::DuplicateName { .. }) => {
                 Some("give each node its own --exchange (or --advertise) address".to_owned())
             }

@@ -61,15 +61,16 @@ pub async fn run(
     let teller = Teller::new(&runtime);
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
+    let known_as = identity::exchange_name(config, exchange, Some(zookeeper)).await?;
+    let _ = name.set(known_as.clone()); // before the first route, and so before the first link
     let info = identity::describe(
         config,
         boot_id,
         Role::Gateway,
         Some(ws),
-        exchange,
+        known_as,
         admin_addr,
     );
-    let _ = name.set(info.name.clone()); // before the first route, and so before the first link
     let cluster = Cluster::start(member::cluster_config(zookeeper), info.clone());
     let view = Arc::new(View::new(ViewParts {
         boot_id,

@@ -70,15 +70,16 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
         .map_err(RunError::StoreThread)?;
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
+    let name = identity::exchange_name(config, exchange, None).await?;
     let gateway = identity::describe(
         config,
         boot_id,
         Role::Gateway,
         Some(ws),
-        exchange,
+        name.clone(),
         admin_addr,
     );
-    let chat = identity::describe(config, boot_id, Role::Chat, None, exchange, admin_addr);
+    let chat = identity::describe(config, boot_id, Role::Chat, None, name, admin_addr);
     let cluster = Cluster::embedded(vec![gateway.clone(), chat]);
     let view = Arc::new(View::new(ViewParts {
         boot_id,
