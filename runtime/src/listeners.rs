@@ -3,10 +3,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::start::StartError;
+
+/// How long a port may still be held by the rings of a process that has ended, and how often to look.
+const LEFTOVER_MAX: Duration = Duration::from_millis(2_000);
+const LEFTOVER_LOOK: Duration = Duration::from_millis(20);
 
 /// The sockets of one shard, in the order of `Config::listeners`.
 pub(crate) type ShardListeners = Vec<Socket>;
@@ -44,10 +49,21 @@ pub(crate) fn bind_all(
 /// With SO_REUSEPORT a second process of the same user would join in silently and take half of the
 /// connections. This bind, without it, fails where anyone listens; SO_REUSEADDR only lets it pass
 /// connections in TIME_WAIT.
+///
+/// The kernel takes a ring apart, and its listening sockets with it, a while after its process has
+/// ended: a node that is started again at once finds its own port taken, and tries it until then.
 fn check_free(addr: SocketAddr) -> io::Result<()> {
-    let socket = tcp_socket(addr)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())
+    let deadline = Instant::now() + LEFTOVER_MAX;
+    loop {
+        let socket = tcp_socket(addr)?;
+        socket.set_reuse_address(true)?;
+        match socket.bind(&addr.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(LEFTOVER_LOOK);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn bind_shared(addr: SocketAddr) -> io::Result<Socket> {
