@@ -115,19 +115,22 @@ impl GatewayShard {
 
     /// To the box; and to the user's own topic, where their other connections follow.
     fn publish_membership(&mut self, append: &PendingAppend, delivery: Delivery) {
-        let user_topic = Topic::of_user(append.sender.as_str());
-        let skip = Some(Origin {
+        self.publish(delivery.clone());
+        self.publish_to_others(append, delivery);
+    }
+
+    /// To the sender's connections but the one that it came from.
+    fn publish_to_others(&mut self, append: &PendingAppend, delivery: Delivery) {
+        let origin = Origin {
             node: self.settings.node,
             shard: self.settings.shard,
             conn: append.conn,
-        });
-        let to_user = Delivery {
-            topic: user_topic,
-            skip,
-            ..delivery.clone()
         };
-        self.publish(delivery);
-        self.publish(to_user);
+        self.publish(Delivery {
+            topic: Topic::of_user(append.sender.as_str()),
+            skip: Some(origin),
+            ..delivery
+        });
     }
 
     /// To the receiver's connections and the sender's others; and where the box has members, word to
@@ -139,17 +142,7 @@ impl GatewayShard {
         delivery: Delivery,
         has_members: bool,
     ) {
-        let origin = Origin {
-            node: self.settings.node,
-            shard: self.settings.shard,
-            conn: append.conn,
-        };
-        let sender_topic = Topic::of_user(append.sender.as_str());
-        self.publish(Delivery {
-            topic: sender_topic,
-            skip: Some(origin),
-            ..delivery.clone()
-        });
+        self.publish_to_others(append, delivery.clone());
         if *receiver != append.sender {
             self.publish(Delivery {
                 topic: Topic::of_user(receiver.as_str()),

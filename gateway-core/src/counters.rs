@@ -37,7 +37,6 @@ macro_rules! counters {
 }
 
 counters! {
-    connections_now,
     sessions_now,
     accepted,
     upgrades,

@@ -100,11 +100,6 @@ impl GatewayShard {
     /// Tells the owner of the link to the topic's chat shard that we listen.
     fn announce(&mut self, topic: Topic) {
         let chat = self.routes.owner(topic);
-        let entry = self
-            .subscriptions
-            .by_topic(topic)
-            .expect("the caller just found or made it");
-        entry.settled = false;
         if let Some(chat) = chat {
             self.send_mail(self.link_owner(chat), Mail::Interest { chat, topic });
         }
@@ -164,7 +159,7 @@ impl GatewayShard {
             } => self.hand_to_link(chat, routes_epoch, delivery),
             Mail::Interest { chat, topic } => self.links.interest(chat, topic, from),
             Mail::Withdraw { chat, topic } => self.links.withdraw(chat, topic, from),
-            Mail::Settled { topics, uncertain } => self.settled(topics, uncertain),
+            Mail::Settled { topics, uncertain } => self.check(topics, uncertain),
         }
     }
 
@@ -307,16 +302,7 @@ impl GatewayShard {
         }
     }
 
-    /// Publishes reach us from now on. Were there any before, on their way past us?
-    fn settled(&mut self, topics: Vec<Topic>, uncertain: bool) {
-        for topic in &topics {
-            if let Some(entry) = self.subscriptions.by_topic(*topic) {
-                entry.settled = true;
-            }
-        }
-        self.check(topics, uncertain);
-    }
-
+    /// Publishes of these topics reach us from now on. Were there any before, on their way past us?
     fn check(&mut self, topics: Vec<Topic>, uncertain: bool) {
         let mut boxes = Vec::new();
         for topic in topics {

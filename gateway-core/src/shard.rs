@@ -143,7 +143,6 @@ impl GatewayShard {
     pub fn counters(&self) -> GatewayCounters {
         GatewayCounters {
             sessions_now: self.sessions.len() as u64,
-            connections_now: self.sessions.len() as u64,
             commands_now: self.pending.len() as u64,
             topics_now: self.subscriptions.topic_count() as u64,
             subscriptions_now: self.subscriptions.subscription_count() as u64,

@@ -60,9 +60,7 @@ pub(crate) struct TopicEntry {
     pub boxid: Option<BoxId>,
     /// How far the box's stream has come on this core.
     pub head: Head,
-    /// Publishes reach us from there.
-    pub settled: bool,
-    /// It came to there from another chat shard: on the way, some may have been missed.
+    /// It moved to another chat shard: on the way, some may have been missed.
     pub uncertain: bool,
 }
 
@@ -141,7 +139,6 @@ impl Subscriptions {
             members: SmallVec::from_slice(&[conn]),
             boxid: boxid.cloned(),
             head: base,
-            settled: false,
             uncertain: false,
         };
         let index = self.place(entry);

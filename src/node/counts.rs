@@ -78,7 +78,7 @@ pub fn gateway(sink: &mut MetricSink, shard: usize, snapshot: &GatewaySnapshot) 
     gauge(
         "newim_connections",
         "Client connections now.",
-        c.connections_now,
+        c.sessions_now,
     );
     gauge(
         "newim_topics",
