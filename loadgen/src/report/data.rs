@@ -1,0 +1,156 @@
+//! What a run found, as values: filled by the run, merged across processes, and shown by the other files
+//! of this folder. Lives on the main thread. Times in microseconds where a name ends in `_us`.
+
+use hdrhistogram::Histogram;
+
+/// One run, of one process or of several merged.
+pub struct Report {
+    pub version: String,
+    /// The command line, of the first process.
+    pub command: Vec<String>,
+    pub scenario: String,
+    pub targets: Vec<String>,
+    pub started_unix_ms: u64,
+    /// From the first connect to the last message heard.
+    pub duration_ms: u64,
+    pub machine: Machine,
+    pub processes: u32,
+    pub shards: u32,
+    pub connections: Connections,
+    pub messages: Messages,
+    pub latencies: Vec<Latency>,
+    pub verified: Verified,
+    pub honesty: Honesty,
+    /// In order of time; once a second.
+    pub samples: Vec<Sample>,
+    pub phases: Vec<Phase>,
+    /// None: no `--admin` was given, so nothing is known of the server's inside.
+    pub server: Option<Server>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    pub kernel: String,
+    pub cpu: String,
+    pub cores: u32,
+    pub memory_bytes: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    pub asked: u64,
+    pub opened: u64,
+    pub refused: u64,
+    /// Ended by the server or the network, unasked.
+    pub lost: u64,
+    pub reconnects: u64,
+    /// Over the time from the first connect to the last upgrade.
+    pub handshakes_per_s: f64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Messages {
+    /// Per second, as the schedule had it; 0 in a closed loop.
+    pub offered_per_s: f64,
+    /// Per second, as they were sent.
+    pub achieved_per_s: f64,
+    pub sent: u64,
+    /// Acknowledged by the server; echoes where the scenario is echo.
+    pub acknowledged: u64,
+    /// Messages at clients.
+    pub delivered: u64,
+    /// Of these, those that a pull had to bring.
+    pub pulled: u64,
+    pub bytes_out: u64,
+    pub bytes_in: u64,
+    /// Requests that the server refused with an error, and the first few of them in words.
+    pub refused: u64,
+    pub refusals: Vec<String>,
+}
+
+/// One kind of latency. `corrected` runs from the intended send, `raw` from the actual one; in a closed
+/// loop there is no intention and both are the same.
+pub struct Latency {
+    /// "delivery", "ack", "echo", "handshake" (TCP and upgrade together).
+    pub name: String,
+    pub corrected_us: Histogram<u64>,
+    pub raw_us: Histogram<u64>,
+}
+
+/// What the clients checked. All zeros but `checked`: every message came once, whole and in order.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    pub checked: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    pub misordered: u64,
+    pub corrupted: u64,
+    /// To somebody who should not have had it.
+    pub strayed: u64,
+    /// The first few, in words.
+    pub examples: Vec<String>,
+}
+
+impl Verified {
+    pub fn wrong(&self) -> u64 {
+        self.lost + self.duplicated + self.misordered + self.corrupted + self.strayed
+    }
+}
+
+/// What the generator did to its own figures.
+#[derive(Clone, Debug, Default)]
+pub struct Honesty {
+    /// How late sends left against the schedule.
+    pub send_lag_p99_us: u64,
+    pub send_lag_max_us: u64,
+    /// Of one core, the busiest shard's thread, over the measured time: 1.0 is all of it.
+    pub busiest_shard_cpu: f64,
+    /// Of the whole process, in cores.
+    pub cpu: f64,
+    /// Why the latencies are not to be believed. Empty: they are.
+    pub spoiled: Vec<String>,
+}
+
+/// One second of the run.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// From the start of the run.
+    pub at_ms: u64,
+    pub phase: String,
+    pub connections: u64,
+    pub offered_per_s: f64,
+    pub sent_per_s: f64,
+    pub delivered_per_s: f64,
+    /// Delivery (or echo) latency within this second, corrected.
+    pub p50_us: u64,
+    pub p99_us: u64,
+    pub p999_us: u64,
+    pub max_us: u64,
+    /// Of the run so far: refused and lost connections, refused requests, wrong messages.
+    pub errors: u64,
+    /// Of this process in this second, in cores.
+    pub cpu: f64,
+    pub rss_bytes: u64,
+    /// The server's user memory, where `--admin` or `--server-pid` tells it.
+    pub server_rss_bytes: Option<u64>,
+}
+
+/// A part of a run with a name, for the plots' background and the table.
+#[derive(Clone, Debug, Default)]
+pub struct Phase {
+    pub name: String,
+    pub from_ms: u64,
+    pub to_ms: u64,
+}
+
+/// The server, as its own admin address or `/proc` tells it.
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    /// Bytes for each connection at the end of the ramp, by part ("user", "kernel", …), in the order to
+    /// be shown; "total" last.
+    pub bytes_per_conn: Vec<(String, f64)>,
+    /// CPU seconds that the server's processes used during the measured time.
+    pub cpu_s: f64,
+    /// The same for each delivered message, in microseconds.
+    pub cpu_us_per_delivery: f64,
+}
