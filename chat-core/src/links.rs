@@ -1,13 +1,11 @@
 //! The links of this shard: who stands at the other end, what they listen to, and how far their publishes
 //! have come.
 
-use std::collections::hash_set;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
-use newim_proto::ids::{BootId, Topic};
+use newim_proto::ids::BootId;
 
 use crate::events::LinkId;
-use crate::topics::TopicHash;
 
 /// A link as the tables of this shard name it. Not used for another link before every topic has
 /// forgotten it.
@@ -21,8 +19,8 @@ pub(crate) struct Links {
     /// LinkId::index → key.
     by_index: Vec<Option<LinkKey>>,
     live: usize,
-    /// Links that are gone, with the topics which have yet to forget them.
-    forgetting: VecDeque<(LinkKey, hash_set::IntoIter<Topic>)>,
+    /// Links that are gone, and that topics have yet to forget.
+    forgetting: VecDeque<Forgetting>,
     /// Links with publishes to accept.
     unaccepted: Vec<LinkKey>,
     /// When the Hello of each link is due at the latest; oldest first.
@@ -36,12 +34,24 @@ enum Slot {
     Forgetting,
 }
 
+/// A link that is gone. Which topics wanted it is found by going through all of them, a few at a time: a
+/// list for each link would cost every topic's key once more, for all of the time that links live.
+#[derive(Debug)]
+pub(crate) struct Forgetting {
+    pub key: LinkKey,
+    /// The next place in the table of topics to be looked at.
+    pub place: u32,
+    /// Topics that have yet to forget it.
+    pub left: usize,
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub id: LinkId,
     /// The gateway's life; None before its Hello.
     pub gateway: Option<BootId>,
-    pub topics: HashSet<Topic, TopicHash>,
+    /// Topics that it wants.
+    pub interests: usize,
     /// The last publish taken.
     pub published: u64,
     accepted: u64,
@@ -60,7 +70,7 @@ impl Links {
         let link = Link {
             id,
             gateway: None,
-            topics: HashSet::default(),
+            interests: 0,
             published: 0,
             accepted: 0,
         };
@@ -115,13 +125,16 @@ impl Links {
     /// The link is gone; its topics forget it turn by turn.
     pub fn remove(&mut self, key: LinkKey) -> Link {
         let slot = std::mem::replace(&mut self.slots[key.0 as usize], Slot::Forgetting);
-        let Slot::Live(mut link) = slot else {
+        let Slot::Live(link) = slot else {
             panic!("only live links are removed")
         };
         self.by_index[link.id.index as usize] = None;
         self.live -= 1;
-        self.forgetting
-            .push_back((key, std::mem::take(&mut link.topics).into_iter()));
+        self.forgetting.push_back(Forgetting {
+            key,
+            place: 0,
+            left: link.interests,
+        });
         *link
     }
 
@@ -129,18 +142,17 @@ impl Links {
         !self.forgetting.is_empty()
     }
 
-    /// The next topic that has to forget a link.
-    pub fn next_forgotten(&mut self) -> Option<(LinkKey, Topic)> {
-        loop {
-            let (key, topics) = self.forgetting.front_mut()?;
-            let key = *key;
-            if let Some(topic) = topics.next() {
-                return Some((key, topic));
-            }
-            self.forgetting.pop_front();
-            self.slots[key.0 as usize] = Slot::Free;
-            self.free.push(key);
-        }
+    /// The link that topics forget at present.
+    pub fn forgetting(&mut self) -> Option<&mut Forgetting> {
+        self.forgetting.front_mut()
+    }
+
+    /// No topic knows that link any more: its key may be another's.
+    pub fn forgotten(&mut self) {
+        let done = self.forgetting.pop_front().expect("one is being forgotten");
+        assert_eq!(done.left, 0, "links and topics know of each other");
+        self.slots[done.key.0 as usize] = Slot::Free;
+        self.free.push(done.key);
     }
 
     /// A publish of the link was taken; `next_accepted` will say so.
@@ -194,15 +206,10 @@ impl Links {
     /// What links want, also those that are not forgotten yet.
     pub fn interests(&self) -> usize {
         let live = self.slots.iter().map(|slot| match slot {
-            Slot::Live(link) => link.topics.len(),
+            Slot::Live(link) => link.interests,
             _ => 0,
         });
-        live.sum::<usize>()
-            + self
-                .forgetting
-                .iter()
-                .map(|(_, topics)| topics.len())
-                .sum::<usize>()
+        live.sum::<usize>() + self.forgetting.iter().map(|gone| gone.left).sum::<usize>()
     }
 
     fn awaits_hello(&self, id: LinkId) -> bool {

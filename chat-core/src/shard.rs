@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use newim_proto::ids::{self, Topic};
 use newim_proto::limits::SLOT_COUNT;
 use newim_proto::link::{Delivery, Hello, LINK_VERSION, LinkMessage, Publish, Welcome};
+use newim_proto::tables::TopicIndex;
 use newim_proto::time::Now;
 
 use crate::counters::ChatCounters;
@@ -16,7 +17,7 @@ use crate::links::{LinkKey, Links};
 use crate::ordering::{Admission, Leaving, held_bytes};
 use crate::ownership::Ownership;
 use crate::settings::Settings;
-use crate::topics::{TopicState, Topics};
+use crate::topics::{Orders, Removed, Scan, Topics};
 
 /// Positions grow by one: this one is out of any store's reach, and keeps sums within 64 bits.
 const SEQ_MAX: u64 = 1 << 62;
@@ -121,6 +122,11 @@ impl ChatShard {
             slots_now: self.ownership.slots_owned() as u64,
             ..self.counters
         }
+    }
+
+    /// Bytes of its tables on the heap, without the messages that are held (`held_bytes_now`).
+    pub fn table_bytes(&self) -> u64 {
+        self.topics.heap_bytes() as u64
     }
 
     fn opened(&mut self, now: Now, link: LinkId) {
@@ -238,24 +244,14 @@ impl ChatShard {
 
     fn interest(&mut self, key: LinkKey, topics: Vec<Topic>, barrier: u64) {
         for topic in topics {
-            if self
-                .links
-                .get(key)
-                .expect("it spoke")
-                .topics
-                .contains(&topic)
-            {
+            if self.topics.wants(topic, key) {
                 continue;
             }
             if let Err(why) = self.room_for(topic) {
                 return self.refuse(key, why);
             }
-            self.links
-                .get_mut(key)
-                .expect("it spoke")
-                .topics
-                .insert(topic);
             self.topics.add(topic, key);
+            self.links.get_mut(key).expect("it spoke").interests += 1;
         }
         if barrier != 0 {
             let link = self.links.get(key).expect("it spoke").id;
@@ -280,21 +276,18 @@ impl ChatShard {
 
     fn withdraw(&mut self, key: LinkKey, topics: Vec<Topic>) {
         for topic in topics {
-            if self
-                .links
-                .get_mut(key)
-                .expect("it spoke")
-                .topics
-                .remove(&topic)
-            {
-                self.end_interest(topic, key);
+            if self.end_interest(topic, key) {
+                self.links.get_mut(key).expect("it spoke").interests -= 1;
             }
         }
     }
 
-    fn end_interest(&mut self, topic: Topic, key: LinkKey) {
-        let Some(gone) = self.topics.remove(topic, key) else {
-            return;
+    /// False if there was none.
+    fn end_interest(&mut self, topic: Topic, key: LinkKey) -> bool {
+        let gone = match self.topics.remove(topic, key) {
+            Removed::NotWanted => return false,
+            Removed::Interest | Removed::Topic(None) => return true,
+            Removed::Topic(Some(orders)) => orders,
         };
         let (mut messages, mut bytes) = (0, 0);
         for delivery in gone.held() {
@@ -302,6 +295,7 @@ impl ChatShard {
             bytes += held_bytes(delivery);
         }
         self.holds.forget(messages, bytes);
+        true
     }
 
     fn publish(&mut self, now: Now, key: LinkKey, publish: Publish) {
@@ -335,15 +329,16 @@ impl ChatShard {
 
     /// Through the order of its box, to whoever listens.
     fn order(&mut self, now: Now, delivery: Delivery) {
-        let Some(topic) = self.topics.get_mut(delivery.topic) else {
+        let Some(index) = self.topics.find(delivery.topic) else {
             self.counters.unheard += 1;
             return;
         };
+        let orders = self.topics.start_orders(index);
         let leaving = &mut self.leaving;
-        if self.ownership.lost_since(delivery.topic, topic.since) {
-            topic.forget_orders(leaving);
+        if self.ownership.lost_since(delivery.topic, orders.since) {
+            orders.forget_orders(leaving);
         }
-        topic.since = self.ownership.now();
+        orders.since = self.ownership.now();
         let settings = &self.settings;
         let hold = Hold {
             due_us: now.after_ms(settings.hold_ms_max),
@@ -353,7 +348,7 @@ impl ChatShard {
             seq: delivery.seq,
         };
         let bytes = held_bytes(&delivery);
-        if let Some(order) = topic.use_order(delivery.box_topic) {
+        if let Some(order) = orders.use_order(delivery.box_topic) {
             let may_hold = self.holds.bytes() + bytes <= settings.held_bytes_max;
             let gaps_before = leaving.gaps;
             match order.admit(delivery, settings.held_per_box_max, may_hold, leaving) {
@@ -367,10 +362,10 @@ impl ChatShard {
                     self.holds.add(hold, bytes);
                 }
             }
-        } else if topic.start_order(delivery, settings.boxes_per_topic_max, leaving) {
+        } else if orders.start_order(delivery, settings.boxes_per_topic_max, leaving) {
             self.counters.orders_forgotten += 1;
         }
-        self.fan_out(hold.topic);
+        self.fan_out(index);
         self.release_due(now);
     }
 
@@ -380,27 +375,29 @@ impl ChatShard {
             .holds
             .take_due(now.mono_us, self.settings.held_messages_max)
         {
-            let order = self
-                .topics
-                .get_mut(hold.topic)
-                .and_then(|topic| topic.order(hold.box_topic));
-            if let Some(order) = order {
+            let Some(index) = self.topics.find(hold.topic) else {
+                continue;
+            };
+            let orders = self.topics.orders(index);
+            if let Some(order) = orders.and_then(|orders| orders.order(hold.box_topic)) {
                 order.release_through(hold.epoch, hold.seq, &mut self.leaving);
-                self.fan_out(hold.topic);
+                self.fan_out(index);
             }
         }
     }
 
     /// One frame per gateway and message: what leaves goes to every link that wants the topic.
-    fn fan_out(&mut self, topic: Topic) {
+    fn fan_out(&mut self, topic: TopicIndex) {
         self.holds.left(&mut self.leaving);
         self.counters.gaps += std::mem::take(&mut self.leaving.gaps);
-        let Some(TopicState { links, .. }) = self.topics.get_mut(topic) else {
-            return;
-        };
         for delivery in self.leaving.ready.drain(..) {
-            debug_assert_eq!(delivery.topic, topic, "what leaves together is one topic's");
-            for link in links.iter().filter_map(|key| self.links.get(*key)) {
+            debug_assert_eq!(
+                Some(topic),
+                self.topics.find(delivery.topic),
+                "what leaves together is one topic's"
+            );
+            let keys = self.topics.links(topic);
+            for link in keys.filter_map(|key| self.links.get(key)) {
                 self.counters.deliveries += 1;
                 let message = LinkMessage::Deliver(delivery.clone());
                 self.outputs.push_back(Output::Send {
@@ -436,17 +433,27 @@ impl ChatShard {
     }
 
     fn forget_some(&mut self) {
-        for _ in 0..self.settings.forget_topics_max {
-            let Some((key, topic)) = self.links.next_forgotten() else {
-                return;
-            };
-            self.end_interest(topic, key);
+        let mut places = self.settings.forget_topics_max;
+        while let Some(gone) = self.links.forgetting() {
+            if gone.left == 0 {
+                self.links.forgotten();
+                continue;
+            }
+            let key = gone.key;
+            match self.topics.next_of(key, &mut gone.place, &mut places) {
+                Scan::Found(topic) => {
+                    gone.left -= 1;
+                    self.end_interest(topic, key);
+                }
+                Scan::Paused => return,
+                Scan::End => unreachable!("links and topics know of each other"),
+            }
         }
     }
 
     /// Every table agrees with every other: for tests and the simulation.
     pub fn check_invariants(&self) {
-        let held = self.topics.values().flat_map(TopicState::held);
+        let held = self.topics.all_orders().flat_map(Orders::held);
         let (messages, bytes) =
             held.fold((0, 0), |(n, b), delivery| (n + 1, b + held_bytes(delivery)));
         assert_eq!(
@@ -454,14 +461,8 @@ impl ChatShard {
             (self.holds.messages(), self.holds.bytes()),
             "the accounts of what is held"
         );
-        let interests: usize = self.topics.values().map(|topic| topic.links.len()).sum();
         assert_eq!(
-            interests,
             self.topics.interests(),
-            "the account of interests"
-        );
-        assert_eq!(
-            interests,
             self.links.interests(),
             "links and topics know of each other"
         );
@@ -473,10 +474,6 @@ impl ChatShard {
         assert!(
             self.links.len() <= self.settings.links_max
                 && self.topics.len() <= self.settings.topics_max
-        );
-        assert!(
-            self.topics.values().all(|topic| !topic.links.is_empty()),
-            "an unwanted topic is gone"
         );
     }
 }

@@ -1,48 +1,26 @@
 //! Topic → the links that want it, and the order of its boxes. A topic exists while somebody wants it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use newim_proto::ids::Topic;
 use newim_proto::link::{Carries, Delivery};
-use smallvec::SmallVec;
+use newim_proto::tables::{Chunks, TopicIndex, TopicTable};
 
 use crate::links::LinkKey;
 use crate::ordering::{BoxOrder, Leaving};
 use crate::ownership::TableCount;
 
-pub(crate) type TopicHash = BuildHasherDefault<TopicHasher>;
-
-/// A topic is a cryptographic hash already: eight of its bytes serve as the table's.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TopicHasher(u64);
-
-impl Hasher for TopicHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let tail = bytes
-            .last_chunk::<8>()
-            .expect("only topics are hashed: sixteen bytes");
-        self.0 = u64::from_le_bytes(*tail);
-    }
-
-    fn write_usize(&mut self, _length: usize) {} // the prefix of an array's bytes: always the same
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
+/// Most topics are wanted and silent: they have a place in the table and no order yet.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    by_key: HashMap<Topic, TopicState, TopicHash>,
-    interests: usize,
+    /// Who wants it: keys of links, sorted, so that deliveries leave in one order, whatever the history.
+    /// The note: where its orders are, plus one.
+    wanted: TopicTable,
+    orders: Chunks<Option<Orders>>,
+    free_orders: Vec<u32>,
 }
 
+/// What a topic knows of its boxes, from its first message on.
 #[derive(Debug, Default)]
-pub(crate) struct TopicState {
-    /// Sorted: deliveries leave in one order, whatever the history.
-    pub links: SmallVec<[LinkKey; 4]>,
+pub(crate) struct Orders {
     /// One for a box's own topic, many for a user's. No order of boxes: they are few, and found by a scan.
     boxes: Vec<BoxOrder>,
     uses: u64,
@@ -50,54 +28,146 @@ pub(crate) struct TopicState {
     pub since: TableCount,
 }
 
+const HELD: &str = "a note names orders that live";
+
 impl Topics {
     pub fn len(&self) -> usize {
-        self.by_key.len()
+        self.wanted.len()
     }
 
     pub fn interests(&self) -> usize {
-        self.interests
+        self.wanted.member_count()
     }
 
-    pub fn get_mut(&mut self, topic: Topic) -> Option<&mut TopicState> {
-        self.by_key.get_mut(&topic)
+    pub fn find(&self, topic: Topic) -> Option<TopicIndex> {
+        self.wanted.find(topic)
     }
 
     pub fn contains(&self, topic: Topic) -> bool {
-        self.by_key.contains_key(&topic)
+        self.find(topic).is_some()
     }
 
-    /// The caller has made sure that the link doesn't want it already.
-    pub fn add(&mut self, topic: Topic, link: LinkKey) {
-        let links = &mut self.by_key.entry(topic).or_default().links;
-        let at = links
-            .binary_search(&link)
-            .expect_err("a link wants a topic once");
-        links.insert(at, link);
-        self.interests += 1;
+    #[inline]
+    pub fn links(&self, index: TopicIndex) -> impl Iterator<Item = LinkKey> {
+        self.wanted.members(index).iter().map(|key| LinkKey(*key))
     }
 
-    /// The end of one link's interest. With the last one goes the topic, and what it held: that is
-    /// returned, for the accounts.
-    pub fn remove(&mut self, topic: Topic, link: LinkKey) -> Option<TopicState> {
-        let Entry::Occupied(mut entry) = self.by_key.entry(topic) else {
-            panic!("a wanted topic exists")
+    /// None before the topic's first message.
+    pub fn orders(&mut self, index: TopicIndex) -> Option<&mut Orders> {
+        let at = self.orders_at(index)?;
+        Some(self.orders[at].as_mut().expect(HELD))
+    }
+
+    pub fn start_orders(&mut self, index: TopicIndex) -> &mut Orders {
+        let at = self.orders_at(index).unwrap_or_else(|| {
+            let at = match self.free_orders.pop() {
+                Some(at) => at as usize,
+                None => self.orders.push(None),
+            };
+            self.orders[at] = Some(Orders::default());
+            self.wanted.set_note(index, at as u32 + 1);
+            at
+        });
+        self.orders[at].as_mut().expect(HELD)
+    }
+
+    fn orders_at(&self, index: TopicIndex) -> Option<usize> {
+        (self.wanted.note(index) as usize).checked_sub(1)
+    }
+
+    /// False if the link wants it already.
+    pub fn add(&mut self, topic: Topic, link: LinkKey) -> bool {
+        let Some(index) = self.find(topic) else {
+            self.wanted.push(topic, link.0);
+            return true;
         };
-        let links = &mut entry.get_mut().links;
-        let at = links
-            .binary_search(&link)
-            .expect("a wanted topic knows who wants it");
-        links.remove(at);
-        self.interests -= 1;
-        entry.get().links.is_empty().then(|| entry.remove())
+        match self.wanted.members(index).binary_search(&link.0) {
+            Ok(_) => false,
+            Err(at) => {
+                self.wanted.insert(index, at, link.0);
+                true
+            }
+        }
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &TopicState> {
-        self.by_key.values()
+    pub fn wants(&self, topic: Topic, link: LinkKey) -> bool {
+        self.find(topic)
+            .is_some_and(|index| self.wanted.members(index).binary_search(&link.0).is_ok())
+    }
+
+    /// The end of one link's interest, if it had one. With the last one goes the topic, and what it held:
+    /// that is returned, for the accounts.
+    pub fn remove(&mut self, topic: Topic, link: LinkKey) -> Removed {
+        let Some(index) = self.find(topic) else {
+            return Removed::NotWanted;
+        };
+        let links = self.wanted.members(index);
+        let (Ok(at), is_last) = (links.binary_search(&link.0), links.len() == 1) else {
+            return Removed::NotWanted;
+        };
+        let orders_at = self.orders_at(index);
+        self.wanted.remove(index, at);
+        if !is_last {
+            return Removed::Interest;
+        }
+        let orders = orders_at.and_then(|at| {
+            self.free_orders.push(at as u32);
+            self.orders[at].take()
+        });
+        Removed::Topic(orders)
+    }
+
+    /// The next topic that the link wants, looking at `places` places of the table from `from` on; both
+    /// move on by what was looked at. Topics that begin meanwhile may or may not be seen.
+    pub fn next_of(&self, link: LinkKey, from: &mut u32, places: &mut usize) -> Scan {
+        while *places > 0 {
+            if *from as usize >= self.wanted.places() {
+                return Scan::End;
+            }
+            let index = TopicIndex(*from);
+            *places -= 1;
+            *from += 1;
+            if self.wanted.is_live(index)
+                && self.wanted.members(index).binary_search(&link.0).is_ok()
+            {
+                return Scan::Found(self.wanted.topic(index));
+            }
+        }
+        Scan::Paused
+    }
+
+    pub fn all_orders(&self) -> impl Iterator<Item = &Orders> {
+        self.orders.iter().flatten()
+    }
+
+    /// Bytes on the heap, without messages that are held.
+    pub fn heap_bytes(&self) -> usize {
+        let boxes = self.all_orders().map(|orders| orders.boxes.capacity());
+        self.wanted.heap_bytes()
+            + self.orders.heap_bytes()
+            + self.free_orders.capacity() * size_of::<u32>()
+            + boxes.sum::<usize>() * size_of::<BoxOrder>()
     }
 }
 
-impl TopicState {
+/// What a removal ended.
+pub(crate) enum Removed {
+    NotWanted,
+    /// Others want the topic.
+    Interest,
+    /// Nobody does any more; with its orders, if it had any.
+    Topic(Option<Orders>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Scan {
+    Found(Topic),
+    /// As many places were looked at as was asked for.
+    Paused,
+    End,
+}
+
+impl Orders {
     pub fn order(&mut self, box_topic: Topic) -> Option<&mut BoxOrder> {
         self.boxes
             .iter_mut()

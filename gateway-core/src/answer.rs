@@ -16,6 +16,7 @@ use newim_proto::schema::chat_message::{ChatOp, MessageType};
 use newim_proto::ws::Opcode;
 
 use crate::pending::{Pending, PendingAppend};
+use crate::session::Flag;
 use crate::shard::GatewayShard;
 
 /// Boxes in one message of a list's answer; a longer list comes in several, the last one `done`.
@@ -27,7 +28,7 @@ impl GatewayShard {
             return;
         };
         let conn = pending.conn();
-        if let Some(session) = conn.and_then(|conn| self.sessions.get(conn)) {
+        if let Some(mut session) = conn.and_then(|conn| self.sessions.get(conn)) {
             session.commands -= 1;
         }
         match (pending, result) {
@@ -226,7 +227,7 @@ impl GatewayShard {
 
     /// A new session's boxes are known: it hears of each from its head on.
     fn connected(&mut self, conn: ConnId, uid: &Uid, boxes: &[BoxState]) {
-        if self.sessions.get(conn).and_then(|s| s.uid()) != Some(uid) {
+        if self.sessions.get(conn).is_none_or(|s| s.uid() != Some(uid)) {
             return;
         }
         for state in boxes.iter().filter(|state| state.joined) {
@@ -235,8 +236,8 @@ impl GatewayShard {
     }
 
     fn connect_failed(&mut self, conn: ConnId) {
-        if let Some(session) = self.sessions.get(conn)
-            && !std::mem::replace(&mut session.flags.unsubscribed, true)
+        if let Some(mut session) = self.sessions.get(conn)
+            && !session.replace(Flag::Unsubscribed, true)
         {
             self.unsubscribed.push(conn);
         }
@@ -245,10 +246,10 @@ impl GatewayShard {
     /// The store is back: who connected without it gets its boxes now.
     pub(crate) fn store_up(&mut self) {
         for conn in std::mem::take(&mut self.unsubscribed) {
-            let Some(session) = self.sessions.get(conn) else {
+            let Some(mut session) = self.sessions.get(conn) else {
                 continue;
             };
-            session.flags.unsubscribed = false;
+            session.replace(Flag::Unsubscribed, false);
             if let Some(uid) = session.uid().cloned() {
                 self.command(
                     Pending::Connect {
@@ -264,10 +265,10 @@ impl GatewayShard {
     }
 
     fn listed(&mut self, conn: ConnId, uid: &Uid, boxes: &[BoxState]) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        session.flags.listed_early = true; // until the user's own topic settles
+        session.set(Flag::ListedEarly); // until the user's own topic settles
         let parts = boxes.len().div_ceil(LIST_BOXES_PER_MESSAGE).max(1);
         for part in 0..parts {
             let from = part * LIST_BOXES_PER_MESSAGE;

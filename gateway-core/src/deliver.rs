@@ -8,11 +8,12 @@ use newim_proto::ids::{BoxId, ConnId, Origin, Topic};
 use newim_proto::link::{Carries, Delivery};
 use newim_proto::log::Head;
 use newim_proto::schema::chat_message::ChatOp;
+use newim_proto::tables::TopicIndex;
 use newim_proto::ws::Opcode;
 
 use crate::repair::Missed;
+use crate::session::Flag;
 use crate::shard::GatewayShard;
-use crate::subscriptions::TopicEntry;
 
 const MEMBERS_LIVE: &str = "a topic's members live";
 
@@ -31,24 +32,22 @@ impl GatewayShard {
             self.counters.drops_unwanted += 1;
             return;
         };
-        let entry = self.subscriptions.entry_mut(index);
-        let before = entry.head;
-        let order = order(entry, delivery);
-        if matches!(order, Order::Late) {
-            self.counters.drops_late += 1;
-            return;
-        }
-        if entry.boxid.is_some() {
-            entry.head = Head {
-                epoch: delivery.epoch,
-                seq: delivery.seq,
-            };
+        // A user's own topic has no order of its own: the chat shard ordered each box, and the client counts.
+        let (mut order, mut before) = (Order::Next, Head::default());
+        if let Some(stream) = self.subscriptions.stream_mut(index) {
+            before = stream.head;
+            order = order_of(delivery, before);
+            if matches!(order, Order::Late) {
+                self.counters.drops_late += 1;
+                return;
+            }
+            stream.head = delivery.position();
         }
         let gap = matches!(order, Order::Gap);
         self.counters.gaps_seen += u64::from(gap);
         match delivery.carries {
             Carries::Message if self.follow_membership(delivery) => {}
-            Carries::Message => self.fan_out(delivery, gap.then_some(before)),
+            Carries::Message => self.fan_out(index, delivery, gap.then_some(before)),
             Carries::Gap if gap => self.missed_by_all(delivery.topic, before),
             Carries::Gap => {}
             Carries::Nudge => self.nudged(delivery, before),
@@ -71,7 +70,7 @@ impl GatewayShard {
             return false;
         }
         let index = self.subscriptions.find(delivery.topic);
-        let members = index.map(|index| self.subscriptions.entry(index).members.clone());
+        let members = index.map(|index| self.subscriptions.members(index).to_vec());
         for conn_index in members.into_iter().flatten() {
             let generation = self.sessions.at(conn_index).expect(MEMBERS_LIVE).generation;
             let conn = ConnId {
@@ -99,20 +98,15 @@ impl GatewayShard {
         delivery.skip == Some(Origin { node, shard, conn })
     }
 
-    fn fan_out(&mut self, delivery: &Delivery, gap_after: Option<Head>) {
-        let index = self
-            .subscriptions
-            .find(delivery.topic)
-            .expect("the caller found it");
+    fn fan_out(&mut self, index: TopicIndex, delivery: &Delivery, gap_after: Option<Head>) {
         let frame = self.frame(Opcode::Binary, &delivery.payload);
         let nudge = gap_after.map(|_| self.nudge_frame(delivery));
         let skip = delivery
             .skip
             .filter(|o| o.node == self.settings.node && o.shard == self.settings.shard)
             .map(|o| o.conn);
-        let members = std::mem::take(&mut self.subscriptions.entry_mut(index).members);
-        let boxid = self.subscriptions.entry(index).boxid.clone();
-        for conn_index in &members {
+        let members = self.subscriptions.take_members(index);
+        for conn_index in members.as_slice() {
             self.deliver_to(
                 *conn_index,
                 delivery,
@@ -120,13 +114,11 @@ impl GatewayShard {
                 skip,
                 gap_after,
                 nudge.as_ref(),
-                boxid.as_ref(),
             );
         }
-        self.subscriptions.entry_mut(index).members = members;
+        self.subscriptions.put_members(index, members);
     }
 
-    #[allow(clippy::too_many_arguments)] // the loop above is the hottest of the house: all is computed once, outside
     #[inline]
     fn deliver_to(
         &mut self,
@@ -136,9 +128,8 @@ impl GatewayShard {
         skip: Option<ConnId>,
         gap_after: Option<Head>,
         nudge: Option<&Rc<[u8]>>,
-        boxid: Option<&BoxId>,
     ) {
-        let session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
+        let mut session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
         let conn = ConnId {
             index: conn_index,
             generation: session.generation,
@@ -146,16 +137,19 @@ impl GatewayShard {
         if skip == Some(conn) {
             return;
         }
-        let lags = session.lag.is_some();
-        let full = session.outbox.bytes() + frame.len() > self.settings.outbox_bytes_max;
-        let replay = gap_after.is_some() && !session.flags.v2;
-        if lags || full || replay {
-            self.deliver_behind(conn, delivery, full, gap_after, boxid);
+        let full = session.outbox_bytes() + frame.len() > self.settings.outbox_bytes_max;
+        let replay = gap_after.is_some() && !session.is(Flag::V2);
+        if session.lags() || full || replay {
+            self.deliver_behind(conn, delivery, full, gap_after);
             return;
         }
         self.counters.messages_out += 1;
         self.counters.message_bytes_out += frame.len() as u64;
-        self.push(conn, frame.clone());
+        self.counters.outbox_bytes_now += frame.len() as u64;
+        session.push(frame.clone(), &mut self.spares);
+        if !session.is(Flag::Sending) && !session.replace(Flag::Dirty, true) {
+            self.dirty.push(conn);
+        }
         if let Some(nudge) = nudge {
             self.counters.nudges += 1;
             self.push(conn, nudge.clone());
@@ -171,22 +165,18 @@ impl GatewayShard {
         delivery: &Delivery,
         full: bool,
         gap_after: Option<Head>,
-        boxid: Option<&BoxId>,
     ) {
-        let head = Head {
-            epoch: delivery.epoch,
-            seq: delivery.seq,
-        };
-        let Some(session) = self.sessions.get(conn) else {
+        let head = delivery.position();
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        if let Some(lag) = &mut session.lag
+        if let Some(lag) = session.lag()
             && lag.extend(delivery.box_topic, head)
         {
             self.counters.drops_outbox_full += 1;
             return;
         }
-        let replay = gap_after.is_some() && !session.flags.v2;
+        let replay = gap_after.is_some() && !session.is(Flag::V2);
         if !full && !replay {
             self.counters.messages_out += 1;
             let frame = self.frame(Opcode::Binary, &delivery.payload);
@@ -203,8 +193,7 @@ impl GatewayShard {
             epoch: head.epoch,
             seq: head.seq - 1,
         });
-        let boxid = boxid.cloned().or_else(|| boxid_of(&delivery.payload));
-        if let Some(boxid) = boxid {
+        if let Some(boxid) = boxid_of(&delivery.payload) {
             self.missed_in(
                 conn,
                 Missed {
@@ -221,14 +210,7 @@ impl GatewayShard {
         let boxid = boxid_of(&delivery.payload);
         let boxid = boxid.as_ref().map_or("", |b| b.as_str());
         let mut payload = Vec::new();
-        reply::write_nudge(
-            &mut payload,
-            boxid,
-            Head {
-                epoch: delivery.epoch,
-                seq: delivery.seq,
-            },
-        );
+        reply::write_nudge(&mut payload, boxid, delivery.position());
         self.frame(Opcode::Binary, &payload)
     }
 
@@ -246,13 +228,12 @@ impl GatewayShard {
         let Some(index) = self.subscriptions.find(topic) else {
             return;
         };
-        let entry = self.subscriptions.entry_mut(index);
-        let head = entry.head;
-        let Some(boxid) = entry.boxid.clone() else {
+        let Some(stream) = self.subscriptions.stream(index) else {
             return;
         };
-        let members = std::mem::take(&mut entry.members);
-        for conn_index in &members {
+        let (boxid, head) = (stream.boxid.clone(), stream.head);
+        let members = self.subscriptions.take_members(index);
+        for conn_index in members.as_slice() {
             let generation = self
                 .sessions
                 .at(*conn_index)
@@ -269,18 +250,18 @@ impl GatewayShard {
                 head,
             );
         }
-        self.subscriptions.entry_mut(index).members = members;
+        self.subscriptions.put_members(index, members);
     }
 
     /// The store's heads of topics whose interest settled.
     pub(crate) fn heads(&mut self, topics: &[Topic], heads: &[Head]) {
         for (topic, head) in topics.iter().zip(heads) {
-            let Some(entry) = self.subscriptions.by_topic(*topic) else {
+            let Some(stream) = self.subscriptions.stream_of(*topic) else {
                 continue;
             };
-            let before = entry.head;
+            let before = stream.head;
             if (head.epoch, head.seq) > (before.epoch, before.seq) {
-                entry.head = *head;
+                stream.head = *head;
                 self.missed_by_all(*topic, before);
             }
         }
@@ -291,18 +272,18 @@ impl GatewayShard {
         let Some(index) = self.subscriptions.find(topic) else {
             return;
         };
-        let members = self.subscriptions.entry(index).members.clone();
+        let members = self.subscriptions.members(index).to_vec();
         let mut nudge = Vec::new();
         reply::write_nudge(&mut nudge, "", Head::default());
         let frame = self.frame(Opcode::Binary, &nudge);
         for conn_index in members {
-            let session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
+            let mut session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
             let conn = ConnId {
                 index: conn_index,
                 generation: session.generation,
             };
-            let listed_early = std::mem::take(&mut session.flags.listed_early);
-            if session.flags.v2 && (uncertain || listed_early) {
+            let listed_early = session.replace(Flag::ListedEarly, false);
+            if session.is(Flag::V2) && (uncertain || listed_early) {
                 self.counters.nudges += 1;
                 self.push(conn, frame.clone());
             }
@@ -310,15 +291,11 @@ impl GatewayShard {
     }
 }
 
-/// A user's own topic has no order of its own: the chat shard ordered each box, and the client counts.
-fn order(entry: &TopicEntry, delivery: &Delivery) -> Order {
-    if entry.boxid.is_none() {
-        return Order::Next;
-    }
+fn order_of(delivery: &Delivery, head: Head) -> Order {
     let (epoch, seq) = (delivery.epoch, delivery.seq);
-    if epoch < entry.head.epoch || (epoch == entry.head.epoch && seq <= entry.head.seq) {
+    if epoch < head.epoch || (epoch == head.epoch && seq <= head.seq) {
         Order::Late
-    } else if seq > entry.head.seq + 1 || delivery.carries == Carries::Nudge {
+    } else if seq > head.seq + 1 || delivery.carries == Carries::Nudge {
         Order::Gap
     } else {
         Order::Next

@@ -5,7 +5,7 @@ use newim_proto::ids::ConnId;
 use newim_proto::ws::{CloseCode, FrameError, Opcode, close};
 
 use crate::events::Output;
-use crate::session::{Listen, Phase};
+use crate::session::{Flag, Listen, Phase};
 use crate::shard::{GatewayShard, deadline_s};
 
 impl GatewayShard {
@@ -21,12 +21,12 @@ impl GatewayShard {
 
     /// The peer's close frame came: answer it in kind, then close.
     pub(crate) fn peer_closes(&mut self, conn: ConnId, code: Option<CloseCode>) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         if let Phase::Closing { listen, .. } = &mut session.phase {
             *listen = Listen::Over;
-            if session.outbox.is_empty() && !session.flags.sending {
+            if session.outbox_is_empty() && !session.is(Flag::Sending) {
                 self.close_now(conn);
             }
             return;
@@ -58,18 +58,18 @@ impl GatewayShard {
     /// No more messages go to it, and what it still says is only looked at for its end.
     pub(crate) fn enter_closing(&mut self, conn: ConnId, listen: Listen) {
         let deadline_s = deadline_s(self.now, self.settings.close_linger_ms_max);
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         session.phase = Phase::Closing {
             deadline_s: deadline_s as u32,
             listen,
         };
-        session.lag = None;
-        if std::mem::take(&mut session.flags.paused) {
+        session.end_lag();
+        if session.replace(Flag::Paused, false) {
             self.outputs.push_back(Output::Resume { conn }); // or its close frame is never read
         }
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         for subscription in std::mem::take(&mut session.subscriptions) {
@@ -104,7 +104,7 @@ impl GatewayShard {
             };
             match session.phase {
                 Phase::Upgrading(_) => self.abort(*conn),
-                Phase::Open(_) if session.flags.v2 => {
+                Phase::Open(_) if session.is(Flag::V2) => {
                     self.answer(*conn, |out| reply::write_drain(out, retry_after_ms));
                 }
                 _ => {}

@@ -9,7 +9,7 @@ use newim_proto::ws::{
 };
 
 use crate::pending::Pending;
-use crate::session::{Listen, Phase};
+use crate::session::{Flag, Listen, Phase};
 use crate::shard::{GatewayShard, seconds};
 
 /// Who asks, by a request that is all right.
@@ -21,16 +21,15 @@ enum Admitted {
 impl GatewayShard {
     /// Bytes of a connection that has not upgraded yet.
     pub(crate) fn upgrade(&mut self, conn: ConnId, bytes: &mut [u8]) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         let Phase::Upgrading(request) = &mut session.phase else {
             return;
         };
-        if request.is_empty() {
+        let Some(mut request) = request.take() else {
             return self.upgrade_from(conn, bytes); // the usual case: one read holds it all
-        }
-        let mut request = std::mem::take(request);
+        };
         request.extend_from_slice(bytes);
         self.upgrade_from(conn, &mut request);
     }
@@ -39,10 +38,10 @@ impl GatewayShard {
     fn upgrade_from(&mut self, conn: ConnId, bytes: &mut [u8]) {
         let (admitted, consumed) = match parse_upgrade(bytes) {
             Upgrade::Partial => {
-                let Some(session) = self.sessions.get(conn) else {
+                let Some(mut session) = self.sessions.get(conn) else {
                     return;
                 };
-                session.phase = Phase::Upgrading(bytes.to_vec());
+                session.phase = Phase::Upgrading(Some(Box::new(bytes.to_vec())));
                 return;
             }
             Upgrade::Refused(refusal) => return self.refuse_upgrade(conn, &refusal),
@@ -102,7 +101,7 @@ impl GatewayShard {
 
     fn open(&mut self, conn: ConnId, admitted: Admitted) {
         let heard_s = seconds(self.now) as u32;
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         session.heard_s = heard_s;
@@ -110,7 +109,7 @@ impl GatewayShard {
             Admitted::Echo => session.phase = Phase::Echo,
             Admitted::User { uid, v2 } => {
                 session.phase = Phase::Open(uid.clone());
-                session.flags.v2 = v2;
+                session.replace(Flag::V2, v2);
                 self.subscribe_user(conn, &uid);
                 self.command(
                     Pending::Connect {

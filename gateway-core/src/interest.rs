@@ -1,23 +1,16 @@
 //! On the shard that owns a link: which shards of this gateway want which topic from it. The gateway
 //! tells a chat shard of a topic once, whatever the number of its shards and sessions.
 
-use std::collections::hash_map::Entry;
-
 use newim_proto::ids::{ShardIndex, Topic};
+use newim_proto::tables::TopicTable;
+use smallvec::SmallVec;
 
-use crate::subscriptions::TopicMap;
-
-/// Most topics are one user's, and so one shard's: they cost no heap block.
-#[derive(Debug)]
-enum Shards {
-    One(ShardIndex),
-    #[allow(clippy::box_collection)] // a table entry stays small
-    Many(Box<Vec<ShardIndex>>),
-}
+/// Without a heap block up to a usual machine's cores.
+pub(crate) type ShardList = SmallVec<[ShardIndex; 16]>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
-    topics: TopicMap<Shards>,
+    topics: TopicTable,
 }
 
 impl Interest {
@@ -27,68 +20,55 @@ impl Interest {
 
     /// True when the chat shard has to be told.
     pub fn add(&mut self, topic: Topic, shard: ShardIndex) -> bool {
-        match self.topics.entry(topic) {
-            Entry::Vacant(entry) => {
-                entry.insert(Shards::One(shard));
-                true
-            }
-            Entry::Occupied(mut entry) => {
-                entry.get_mut().add(shard);
-                false
-            }
+        let member = u32::from(shard.0);
+        let known = self.topics.find(topic);
+        if known.is_some_and(|index| self.topics.members(index).contains(&member)) {
+            return false;
         }
+        self.topics.push(topic, member).1
     }
 
     /// True when the chat shard has to be told.
     pub fn remove(&mut self, topic: Topic, shard: ShardIndex) -> bool {
-        let Some(shards) = self.topics.get_mut(&topic) else {
+        let Some(index) = self.topics.find(topic) else {
             return false;
         };
-        let last = shards.remove(shard);
-        if last {
-            self.topics.remove(&topic);
+        let members = self.topics.members(index);
+        let is_last = members.len() == 1;
+        let at = members.iter().position(|m| *m == u32::from(shard.0));
+        let Some(at) = at else {
+            return false;
+        };
+        self.topics.remove(index, at);
+        is_last
+    }
+
+    #[inline]
+    pub fn shards(&self, topic: Topic) -> ShardList {
+        match self.topics.find(topic) {
+            Some(index) => shards(self.topics.members(index)).collect(),
+            None => ShardList::new(),
         }
-        last
     }
 
-    pub fn shards(&self, topic: Topic) -> &[ShardIndex] {
-        self.topics.get(&topic).map_or(&[], Shards::as_slice)
+    pub fn topics(&self) -> impl Iterator<Item = Topic> {
+        self.topics.topics().map(|(_, topic)| topic)
     }
 
-    pub fn topics(&self) -> impl Iterator<Item = (Topic, &[ShardIndex])> {
-        self.topics
-            .iter()
-            .map(|(topic, shards)| (*topic, shards.as_slice()))
+    pub fn pairs(&self) -> impl Iterator<Item = (Topic, ShardIndex)> {
+        let topics = self.topics.topics();
+        topics.flat_map(|(index, topic)| {
+            shards(self.topics.members(index)).map(move |shard| (topic, shard))
+        })
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.topics.heap_bytes()
     }
 }
 
-impl Shards {
-    fn as_slice(&self) -> &[ShardIndex] {
-        match self {
-            Shards::One(shard) => std::slice::from_ref(shard),
-            Shards::Many(shards) => shards,
-        }
-    }
-
-    fn add(&mut self, shard: ShardIndex) {
-        match self {
-            Shards::One(one) if *one == shard => {}
-            Shards::One(one) => *self = Shards::Many(Box::new(vec![*one, shard])),
-            Shards::Many(shards) if shards.contains(&shard) => {}
-            Shards::Many(shards) => shards.push(shard),
-        }
-    }
-
-    /// True when it was the last.
-    fn remove(&mut self, shard: ShardIndex) -> bool {
-        match self {
-            Shards::One(one) => *one == shard,
-            Shards::Many(shards) => {
-                shards.retain(|s| *s != shard);
-                shards.is_empty()
-            }
-        }
-    }
+fn shards(members: &[u32]) -> impl Iterator<Item = ShardIndex> {
+    members.iter().map(|member| ShardIndex(*member as u16))
 }
 
 #[cfg(test)]
@@ -105,8 +85,12 @@ mod tests {
             !interest.add(topic, ShardIndex(1)),
             "said twice counts once"
         );
-        assert_eq!(interest.shards(topic), [ShardIndex(0), ShardIndex(1)]);
+        assert_eq!(
+            interest.shards(topic).as_slice(),
+            [ShardIndex(0), ShardIndex(1)]
+        );
         assert!(!interest.remove(topic, ShardIndex(0)));
+        assert!(!interest.remove(topic, ShardIndex(0)), "so does a farewell");
         assert!(interest.remove(topic, ShardIndex(1)));
         assert!(!interest.remove(topic, ShardIndex(1)));
         assert_eq!(interest.len(), 0);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod busy;
 mod counters;
 mod deliver;
 mod drain;
@@ -14,6 +15,7 @@ mod events;
 mod handshake;
 mod interest;
 mod links;
+mod memory;
 mod outbox;
 mod pending;
 mod receive;
@@ -31,5 +33,6 @@ mod timers;
 pub use counters::{APPEND_BUCKETS_US, AppendLatency, GatewayCounters};
 pub use events::{Input, LinkInput, Mail, Output};
 pub use links::LinkView;
+pub use memory::GatewayMemory;
 pub use settings::Settings;
 pub use shard::GatewayShard;

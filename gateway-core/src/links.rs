@@ -1,7 +1,7 @@
 //! The links that this shard owns, one per chat shard: what each was told of our interest, what was
 //! published over it and not accepted yet, and how both are told again when it comes back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use newim_proto::chat::{ChatView, reply};
@@ -12,7 +12,6 @@ use newim_proto::log::Head;
 
 use crate::events::Output;
 use crate::interest::Interest;
-use crate::subscriptions::TopicMap;
 
 #[derive(Debug, Default)]
 pub(crate) struct Links {
@@ -39,7 +38,7 @@ pub(crate) struct Link {
     /// Sent or to be sent, not accepted: published again when the link is back.
     window: VecDeque<Windowed>,
     /// What the window had no room for shrank to the newest nudge per topic.
-    nudges: TopicMap<Delivery>,
+    nudges: HashMap<Topic, Delivery>,
 }
 
 #[derive(Debug)]
@@ -82,6 +81,11 @@ impl Links {
             interests: link.interest.len(),
             window: link.window.len(),
         })
+    }
+
+    pub fn interest_heap_bytes(&self) -> usize {
+        let links = self.by_chat.values();
+        links.map(|link| link.interest.heap_bytes()).sum()
     }
 
     pub fn get(&mut self, chat: ChatShard) -> Option<&mut Link> {
@@ -150,17 +154,9 @@ impl Links {
         };
         link.up = true;
         link.barriers.clear();
-        link.pending = link
-            .interest
-            .topics()
-            .map(|(topic, _)| (topic, true))
-            .collect();
+        link.pending = link.interest.topics().map(|topic| (topic, true)).collect();
         link.pending.sort_unstable(); // one order whatever the table's: a run can be replayed
-        link.settling = link
-            .interest
-            .topics()
-            .flat_map(|(topic, shards)| shards.iter().map(move |s| (topic, *s)))
-            .collect();
+        link.settling = link.interest.pairs().collect();
         link.settling.sort_unstable();
         link.uncertain = !link.settling.is_empty();
         link.announce(chat, outputs);

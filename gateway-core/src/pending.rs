@@ -81,6 +81,11 @@ impl PendingTable {
         self.slots.len() - self.free.len()
     }
 
+    pub fn heap_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<(u32, Option<Pending>)>()
+            + self.free.capacity() * size_of::<u32>()
+    }
+
     pub fn insert(&mut self, pending: Pending) -> StoreToken {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));

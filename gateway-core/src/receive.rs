@@ -3,22 +3,22 @@
 use newim_proto::ids::ConnId;
 use newim_proto::ws::{FrameError, MessageLimits, Messages, Opcode, Side, WsEvent};
 
-use crate::session::{Listen, Phase};
+use crate::session::{Flag, Listen, Phase};
 use crate::shard::{GatewayShard, seconds};
 
 impl GatewayShard {
     pub(crate) fn received(&mut self, conn: ConnId, bytes: &mut [u8]) {
         let heard_s = seconds(self.now) as u32;
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         if matches!(session.phase, Phase::Upgrading(_)) {
             return self.upgrade(conn, bytes); // its clock runs from the accept, however it dribbles
         }
         session.heard_s = heard_s;
-        session.flags.pinged = false;
+        session.replace(Flag::Pinged, false);
         match session.phase {
-            Phase::Upgrading(_) => unreachable!("returned above"),
+            Phase::Vacant | Phase::Upgrading(_) => unreachable!("returned above"),
             Phase::Closing {
                 listen: Listen::Over,
                 ..
@@ -35,7 +35,7 @@ impl GatewayShard {
     }
 
     fn read_messages(&mut self, conn: ConnId, mut bytes: &mut [u8]) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         let limits = MessageLimits {
@@ -45,10 +45,10 @@ impl GatewayShard {
                 _ => self.settings.message_bytes_max,
             },
         };
-        let mut messages = std::mem::take(&mut session.messages);
+        let mut messages = session.take_messages();
         let end = self.read_each(conn, limits, &mut messages, &mut bytes);
-        if let Some(session) = self.sessions.get(conn) {
-            session.messages = messages;
+        if let Some(mut session) = self.sessions.get(conn) {
+            session.put_messages(messages);
         }
         if let Err(error) = end {
             self.fail_framing(conn, error);

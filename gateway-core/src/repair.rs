@@ -9,6 +9,7 @@ use newim_proto::log::{Command, Head, Range, Reply, StoreError, StoreResult};
 use newim_proto::ws::CloseCode;
 
 use crate::pending::Pending;
+use crate::session::Flag;
 use crate::shard::GatewayShard;
 
 /// What one session missed. Exists only while it missed something.
@@ -90,14 +91,14 @@ impl GatewayShard {
     pub(crate) fn missed_in(&mut self, conn: ConnId, missed: Missed) {
         let boxes_max = self.settings.lagging_boxes_max;
         let low_water = self.settings.outbox_low_water();
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         if session.uid().is_none() {
             return;
         }
-        let idle = session.outbox.bytes() <= low_water;
-        let lag = session.lag.get_or_insert_default();
+        let idle = session.outbox_bytes() <= low_water;
+        let lag = session.start_lag();
         if lag.extend(missed.box_topic, missed.head) {
             return;
         }
@@ -116,17 +117,17 @@ impl GatewayShard {
 
     /// The outbox has room: SYNC for each box that lags, or its replay.
     pub(crate) fn repair(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         if session.is_closing() {
-            session.lag = None;
+            session.end_lag();
             return;
         }
-        if !session.flags.v2 {
+        if !session.is(Flag::V2) {
             return self.replay(conn);
         }
-        let Some(lag) = session.lag.take() else {
+        let Some(lag) = session.end_lag() else {
             return;
         };
         if lag.all {
@@ -145,13 +146,13 @@ impl GatewayShard {
 
     /// A v1 client knows no SYNC: the shard reads for it.
     fn replay(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         let Some(uid) = session.uid().cloned() else {
             return;
         };
-        let Some(lag) = &mut session.lag else { return };
+        let Some(lag) = session.lag() else { return };
         if lag.all {
             self.too_far_behind.push(conn); // not at once: a fan-out may be going through its members
             return;
@@ -187,10 +188,10 @@ impl GatewayShard {
         result: StoreResult,
     ) {
         let low_water = self.settings.outbox_low_water();
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        let Some(lagging) = session.lag.as_mut().and_then(|lag| lag.find(box_topic)) else {
+        let Some(lagging) = session.lag().and_then(|lag| lag.find(box_topic)) else {
             return;
         };
         lagging.replaying = false;
@@ -217,20 +218,20 @@ impl GatewayShard {
         let room = self
             .sessions
             .get(conn)
-            .is_some_and(|s| s.lag.is_some() && s.outbox.bytes() <= low_water);
+            .is_some_and(|s| s.lags() && s.outbox_bytes() <= low_water);
         if room {
             self.repair(conn);
         }
     }
 
     fn caught_up_in(&mut self, conn: ConnId, box_topic: Topic) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        if let Some(lag) = &mut session.lag {
+        if let Some(lag) = session.lag() {
             lag.boxes.retain(|b| b.missed.box_topic != box_topic);
             if lag.boxes.is_empty() && !lag.all {
-                session.lag = None;
+                session.end_lag();
             }
         }
     }

@@ -36,7 +36,8 @@ impl GatewayShard {
                 );
             }
         };
-        let Some(uid) = self.sessions.get(conn).and_then(|s| s.uid()).cloned() else {
+        let uid = self.sessions.get(conn).and_then(|s| s.uid().cloned());
+        let Some(uid) = uid else {
             return;
         };
         let done = match view.op {

@@ -8,7 +8,6 @@ use newim_proto::ids::{BootId, BoxId, ChatShard, ConnId, ShardIndex, Topic, Uid}
 use newim_proto::link::{Delivery, LinkMessage};
 use newim_proto::log::{Command, Head};
 use newim_proto::routes::RouteTable;
-use smallvec::SmallVec;
 
 use crate::events::{LinkInput, Mail, Output};
 use crate::links::Bounds;
@@ -33,7 +32,10 @@ impl GatewayShard {
         let Some(index) = self.join(conn, topic, Some(boxid), base) else {
             return;
         };
-        let head = self.subscriptions.entry(index.topic).head;
+        let head = self
+            .subscriptions
+            .stream(index.topic)
+            .map_or(base, |stream| stream.head);
         if (head.epoch, head.seq) > (base.epoch, base.seq) {
             self.missed(conn, boxid, topic, base, head);
         }
@@ -52,7 +54,7 @@ impl GatewayShard {
         base: Head,
     ) -> Option<Subscription> {
         let known = self.subscriptions.find(topic);
-        let session = self.sessions.get(conn)?;
+        let mut session = self.sessions.get(conn)?;
         session.uid()?;
         if known.is_some_and(|index| session.subscription(index).is_some()) {
             return None;
@@ -69,7 +71,7 @@ impl GatewayShard {
         let Some(index) = self.subscriptions.find(topic) else {
             return;
         };
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         let Some(at) = session.subscription(index) else {
@@ -84,16 +86,10 @@ impl GatewayShard {
         if let Some((moved, position)) = left.moved {
             self.sessions.moved(moved, subscription.topic, position);
         }
-        if let Some(ended) = left.ended
-            && let Some(chat) = self.routes.owner(ended.topic)
+        if let Some(topic) = left.ended
+            && let Some(chat) = self.routes.owner(topic)
         {
-            self.send_mail(
-                self.link_owner(chat),
-                Mail::Withdraw {
-                    chat,
-                    topic: ended.topic,
-                },
-            );
+            self.send_mail(self.link_owner(chat), Mail::Withdraw { chat, topic });
         }
     }
 
@@ -190,11 +186,10 @@ impl GatewayShard {
     /// One frame from the link to every shard with subscribers: a reference each.
     fn spread(&mut self, chat: ChatShard, delivery: Delivery) {
         self.counters.deliveries_in += 1;
-        let shards: SmallVec<[ShardIndex; 16]> = match self.links.get(chat) {
-            Some(link) => SmallVec::from_slice(link.interest.shards(delivery.topic)),
-            None => return,
+        let Some(link) = self.links.get(chat) else {
+            return;
         };
-        for shard in &shards {
+        for shard in &link.interest.shards(delivery.topic) {
             self.send_mail(*shard, Mail::Deliver(delivery.clone()));
         }
     }
@@ -276,10 +271,8 @@ impl GatewayShard {
             if let Some(chat) = old {
                 self.send_mail(self.link_owner(chat), Mail::Withdraw { chat, topic });
             }
-            self.subscriptions
-                .by_topic(topic)
-                .expect("listed above")
-                .uncertain = true;
+            let index = self.subscriptions.find(topic).expect("listed above");
+            self.subscriptions.set_uncertain(index);
             self.announce(topic);
             topics.push(topic);
         }
@@ -306,11 +299,11 @@ impl GatewayShard {
     fn check(&mut self, topics: Vec<Topic>, uncertain: bool) {
         let mut boxes = Vec::new();
         for topic in topics {
-            let Some(entry) = self.subscriptions.by_topic(topic) else {
+            let Some(index) = self.subscriptions.find(topic) else {
                 continue;
             };
-            let uncertain = std::mem::take(&mut entry.uncertain) || uncertain;
-            if entry.boxid.is_some() {
+            let uncertain = self.subscriptions.take_uncertain(index) || uncertain;
+            if self.subscriptions.stream(index).is_some() {
                 boxes.push(topic);
             } else {
                 self.user_settled(topic, uncertain);
@@ -324,13 +317,9 @@ impl GatewayShard {
             let mut known = Vec::with_capacity(chunk.len());
             let mut boxids = Vec::with_capacity(chunk.len());
             for topic in chunk {
-                if let Some(boxid) = self
-                    .subscriptions
-                    .by_topic(*topic)
-                    .and_then(|e| e.boxid.clone())
-                {
+                if let Some(stream) = self.subscriptions.stream_of(*topic) {
                     known.push(*topic);
-                    boxids.push(boxid);
+                    boxids.push(stream.boxid.clone());
                 }
             }
             if !known.is_empty() {

@@ -1,33 +1,43 @@
-//! One client's protocol life on one connection, and the table of them. An idle session is small: no
-//! buffer, no queue, no heap block beside its names.
+//! One client's protocol life on one connection, and the table of them. An idle session is a cache line:
+//! no buffer, no queue, no heap block (names up to 23 bytes stand in it, and two subscriptions).
+
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 use newim_proto::ids::{ConnId, Uid};
+use newim_proto::sendbuf::SendBuf;
+use newim_proto::tables::{Chunks, TopicIndex};
 use newim_proto::ws::Messages;
 
-use crate::outbox::Outbox;
+use crate::busy::{BusyStore, Place};
+use crate::outbox::Spares;
 use crate::repair::Lag;
-use crate::subscriptions::{Subscription, SubscriptionList, TopicIndex};
+use crate::subscriptions::{Subscription, SubscriptionList};
 
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub generation: u32,
     pub phase: Phase,
-    pub flags: Flags,
-    /// Store commands in flight.
-    pub commands: u16,
+    pub subscriptions: SubscriptionList,
+    pub generation: u32,
     /// When the peer last said something (while it upgrades: when it came), in seconds of `Now::mono_us`.
     pub heard_s: u32,
-    pub messages: Messages,
-    pub outbox: Outbox,
-    pub subscriptions: SubscriptionList,
-    /// Boxes that the outbox had no room for. None: it kept up.
-    pub lag: Option<Box<Lag>>,
+    place: Place,
+    /// Store commands in flight.
+    pub commands: u16,
+    flags: u8,
 }
+
+const _: () = assert!(
+    size_of::<Session>() <= 64,
+    "the idle session is what a million connections are made of: growth here is a decision"
+);
 
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// Request bytes so far.
-    Upgrading(Vec<u8>),
+    /// No session has this index.
+    Vacant,
+    /// Request bytes so far, where they didn't come at once.
+    Upgrading(Option<Box<Vec<u8>>>),
     Open(Uid),
     /// `/echo`: no user, no boxes.
     Echo,
@@ -49,39 +59,56 @@ pub(crate) enum Listen {
     Over,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Flags {
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Flag {
     /// Speaks newim.v2: understands SYNC.
-    pub v2: bool,
+    V2 = 1,
     /// A send is in flight.
-    pub sending: bool,
+    Sending = 1 << 1,
     /// In the shard's list of sessions with something to send.
-    pub dirty: bool,
+    Dirty = 1 << 2,
     /// Reading is paused.
-    pub paused: bool,
+    Paused = 1 << 3,
     /// The boxes were listed before the user's own topic settled: tell the client to list again.
-    pub listed_early: bool,
+    ListedEarly = 1 << 4,
     /// Pinged for idleness, and silent since.
-    pub pinged: bool,
+    Pinged = 1 << 5,
     /// The user's boxes could not be read at connect: try again when the store is back.
-    pub unsubscribed: bool,
+    Unsubscribed = 1 << 6,
     /// The socket is being closed.
-    pub closed: bool,
+    Closed = 1 << 7,
 }
 
 impl Session {
-    pub fn new(generation: u32, heard_s: u32) -> Session {
+    fn new(generation: u32, heard_s: u32) -> Session {
         Session {
-            generation,
-            phase: Phase::Upgrading(Vec::new()),
-            flags: Flags::default(),
-            commands: 0,
-            heard_s,
-            messages: Messages::default(),
-            outbox: Outbox::default(),
+            phase: Phase::Upgrading(None),
             subscriptions: SubscriptionList::new(),
-            lag: None,
+            generation,
+            heard_s,
+            place: Place::default(),
+            commands: 0,
+            flags: 0,
         }
+    }
+
+    #[inline]
+    pub fn is(&self, flag: Flag) -> bool {
+        self.flags & flag as u8 != 0
+    }
+
+    #[inline]
+    pub fn set(&mut self, flag: Flag) {
+        self.flags |= flag as u8;
+    }
+
+    /// Returns what it was.
+    #[inline]
+    pub fn replace(&mut self, flag: Flag, value: bool) -> bool {
+        let was = self.is(flag);
+        self.flags = self.flags & !(flag as u8) | if value { flag as u8 } else { 0 };
+        was
     }
 
     pub fn uid(&self) -> Option<&Uid> {
@@ -100,10 +127,101 @@ impl Session {
     }
 }
 
+/// A session and what it has while it is busy.
+pub(crate) struct SessionMut<'a> {
+    session: &'a mut Session,
+    busy: &'a mut BusyStore,
+}
+
+impl Deref for SessionMut<'_> {
+    type Target = Session;
+
+    #[inline]
+    fn deref(&self) -> &Session {
+        self.session
+    }
+}
+
+impl DerefMut for SessionMut<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session
+    }
+}
+
+impl SessionMut<'_> {
+    /// Bytes that wait (not those in flight).
+    #[inline]
+    pub fn outbox_bytes(&self) -> usize {
+        let busy = self.busy.get(self.session.place);
+        busy.map_or(0, |busy| busy.outbox.bytes())
+    }
+
+    #[inline]
+    pub fn outbox_is_empty(&self) -> bool {
+        self.outbox_bytes() == 0
+    }
+
+    #[inline]
+    pub fn push(&mut self, frame: Rc<[u8]>, spares: &mut Spares) {
+        let busy = self.busy.begin(&mut self.session.place);
+        busy.outbox.push(frame, spares);
+    }
+
+    /// What the next send carries.
+    #[inline]
+    pub fn take_send(&mut self, spares: &mut Spares) -> Option<SendBuf> {
+        let busy = self.busy.get_mut(self.session.place)?;
+        let taken = busy.outbox.take(spares);
+        self.busy.end_if_idle(&mut self.session.place);
+        taken
+    }
+
+    #[inline]
+    pub fn lags(&self) -> bool {
+        let busy = self.busy.get(self.session.place);
+        busy.is_some_and(|busy| busy.lag.is_some())
+    }
+
+    pub fn lag(&mut self) -> Option<&mut Lag> {
+        self.busy.get_mut(self.session.place)?.lag.as_deref_mut()
+    }
+
+    pub fn start_lag(&mut self) -> &mut Lag {
+        let busy = self.busy.begin(&mut self.session.place);
+        busy.lag.get_or_insert_default()
+    }
+
+    pub fn end_lag(&mut self) -> Option<Box<Lag>> {
+        let lag = self.busy.get_mut(self.session.place)?.lag.take();
+        self.busy.end_if_idle(&mut self.session.place);
+        lag
+    }
+
+    /// To be put back: nobody else reads for this session meanwhile.
+    #[inline]
+    pub fn take_messages(&mut self) -> Messages {
+        match self.busy.get_mut(self.session.place) {
+            Some(busy) => std::mem::take(&mut busy.messages),
+            None => Messages::default(),
+        }
+    }
+
+    #[inline]
+    pub fn put_messages(&mut self, messages: Messages) {
+        if messages.pending_bytes() > 0 {
+            self.busy.begin(&mut self.session.place).messages = messages;
+        } else {
+            self.busy.end_if_idle(&mut self.session.place);
+        }
+    }
+}
+
 /// Sessions by connection index (dense), guarded by generation.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    slots: Vec<Option<Box<Session>>>,
+    slots: Chunks<Session>,
+    busy: BusyStore,
     len: usize,
 }
 
@@ -112,67 +230,89 @@ impl Sessions {
         self.len
     }
 
-    pub fn insert(&mut self, conn: ConnId, session: Session) {
+    pub fn insert(&mut self, conn: ConnId, heard_s: u32) {
         let index = conn.index as usize;
-        if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, || None);
+        while self.slots.len() <= index {
+            self.slots.push(Session::vacant());
         }
+        let slot = &mut self.slots[index];
         assert!(
-            self.slots[index].is_none(),
+            matches!(slot.phase, Phase::Vacant),
             "the engine reports a close before it uses an index again"
         );
-        self.slots[index] = Some(Box::new(session));
+        *slot = Session::new(conn.generation, heard_s);
         self.len += 1;
     }
 
-    pub fn get(&mut self, conn: ConnId) -> Option<&mut Session> {
+    #[inline]
+    pub fn get(&mut self, conn: ConnId) -> Option<SessionMut<'_>> {
         self.at(conn.index)
             .filter(|s| s.generation == conn.generation)
     }
 
     /// By index alone: for what the shard itself keeps in step with the sessions' lives.
-    pub fn at(&mut self, index: u32) -> Option<&mut Session> {
-        self.slots.get_mut(index as usize)?.as_deref_mut()
+    #[inline]
+    pub fn at(&mut self, index: u32) -> Option<SessionMut<'_>> {
+        let session = self.slots.get_mut(index as usize)?;
+        let busy = &mut self.busy;
+        (!matches!(session.phase, Phase::Vacant)).then_some(SessionMut { session, busy })
     }
 
-    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Session>> {
-        self.get(conn)?;
+    /// Returns its subscriptions, and the bytes that waited for it.
+    pub fn remove(
+        &mut self,
+        conn: ConnId,
+        spares: &mut Spares,
+    ) -> Option<(SubscriptionList, usize)> {
+        let mut session = self.get(conn)?;
+        let outbox_bytes = session.outbox_bytes();
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        let session = &mut self.slots[conn.index as usize];
+        if let Some(busy) = self.busy.get_mut(session.place) {
+            busy.outbox.clear(spares);
+            (busy.lag, busy.messages) = (None, Messages::default());
+        }
+        self.busy.end_if_idle(&mut session.place);
+        *session = Session::vacant();
         self.len -= 1;
-        self.slots[conn.index as usize].take()
+        Some((subscriptions, outbox_bytes))
     }
 
     pub fn conns(&self) -> impl Iterator<Item = ConnId> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            slot.as_ref().map(|s| ConnId {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|(_, session)| !matches!(session.phase, Phase::Vacant))
+            .map(|(index, session)| ConnId {
                 index: index as u32,
-                generation: s.generation,
+                generation: session.generation,
             })
-        })
     }
 
     /// A topic's member list moved this session to another position.
     pub fn moved(&mut self, index: u32, topic: TopicIndex, position: u32) {
-        let session = self.at(index).expect("a topic's members live");
+        let mut session = self.at(index).expect("a topic's members live");
         let at = session
             .subscription(topic)
             .expect("a member has the subscription");
         session.subscriptions[at] = Subscription { topic, position };
     }
+
+    /// Called now and then.
+    pub fn tidy(&mut self) {
+        self.busy.tidy();
+    }
+
+    /// Bytes on the heap, without long names and long lists.
+    pub fn heap_bytes(&self) -> usize {
+        self.slots.heap_bytes() + self.busy.heap_bytes()
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::subscriptions::TopicEntry;
-
-    /// The idle session is what a million connections are made of: growth here is a decision.
-    #[test]
-    fn an_idle_session_and_its_topics_stay_small() {
-        assert!(size_of::<Session>() <= 120, "{}", size_of::<Session>());
-        assert!(
-            size_of::<Option<TopicEntry>>() <= 80,
-            "{}",
-            size_of::<Option<TopicEntry>>()
-        );
+impl Session {
+    fn vacant() -> Session {
+        Session {
+            phase: Phase::Vacant,
+            ..Session::new(0, 0)
+        }
     }
 }

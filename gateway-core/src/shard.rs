@@ -17,7 +17,7 @@ use crate::events::{Input, Mail, Output};
 use crate::links::{LinkView, Links};
 use crate::outbox::Spares;
 use crate::pending::{Pending, PendingTable};
-use crate::session::{Phase, Session, Sessions};
+use crate::session::{Flag, Phase, Sessions};
 use crate::settings::Settings;
 use crate::subscriptions::Subscriptions;
 use crate::timers::Timers;
@@ -109,6 +109,7 @@ impl GatewayShard {
             self.session_due(conn);
         }
         self.due = due;
+        self.sessions.tidy();
         self.recheck_moved();
         self.close_too_far_behind();
     }
@@ -166,7 +167,7 @@ impl GatewayShard {
         for conn in conns {
             let session = self.sessions.get(conn).expect("listed");
             for subscription in &session.subscriptions {
-                let members = &self.subscriptions.entry(subscription.topic).members;
+                let members = self.subscriptions.members(subscription.topic);
                 assert_eq!(
                     members[subscription.position as usize], conn.index,
                     "a member stands in its place"
@@ -181,7 +182,7 @@ impl GatewayShard {
                 + newim_proto::limits::PULL_BYTES_MAX
                 + self.settings.message_bytes_max;
             assert!(
-                session.outbox.bytes() <= bound,
+                session.outbox_bytes() <= bound,
                 "an outbox stays within its bound"
             );
         }
@@ -196,8 +197,7 @@ impl GatewayShard {
     fn accepted(&mut self, conn: ConnId) {
         self.counters.accepted += 1;
         let heard_s = seconds(self.now) as u32;
-        self.sessions
-            .insert(conn, Session::new(conn.generation, heard_s));
+        self.sessions.insert(conn, heard_s);
         let first_ms = self.settings.upgrade_ms_max.min(self.settings.idle_ping_ms);
         self.timers.insert(conn, deadline_s(self.now, first_ms));
         if self.draining {
@@ -206,12 +206,12 @@ impl GatewayShard {
     }
 
     fn closed(&mut self, conn: ConnId) {
-        let Some(mut session) = self.sessions.remove(conn) else {
+        let Some((subscriptions, outbox_bytes)) = self.sessions.remove(conn, &mut self.spares)
+        else {
             return;
         };
-        self.counters.outbox_bytes_now -= session.outbox.bytes() as u64;
-        session.outbox.clear(&mut self.spares);
-        for subscription in std::mem::take(&mut session.subscriptions) {
+        self.counters.outbox_bytes_now -= outbox_bytes as u64;
+        for subscription in subscriptions {
             self.end_subscription(conn.index, subscription);
         }
     }
@@ -219,20 +219,19 @@ impl GatewayShard {
     fn sent(&mut self, conn: ConnId, buf: SendBuf) {
         self.spares.give_back(buf);
         let low_water = self.settings.outbox_low_water();
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        session.flags.sending = false;
-        if !session.outbox.is_empty() {
-            self.mark_dirty(conn);
+        session.replace(Flag::Sending, false);
+        let waiting = session.outbox_bytes();
+        if waiting > 0 {
+            if !session.replace(Flag::Dirty, true) {
+                self.dirty.push(conn);
+            }
         } else if session.is_closing() {
-            self.last_words_sent(conn);
-            return;
+            return self.last_words_sent(conn);
         }
-        let Some(session) = self.sessions.get(conn) else {
-            return;
-        };
-        if session.outbox.bytes() <= low_water {
+        if waiting <= low_water {
             self.caught_up(conn);
         }
     }
@@ -242,7 +241,7 @@ impl GatewayShard {
         let Some(session) = self.sessions.get(conn) else {
             return;
         };
-        if session.lag.is_some() {
+        if session.lags() {
             self.repair(conn);
         }
         self.resume_reading(conn);
@@ -253,14 +252,14 @@ impl GatewayShard {
             self.settings.outbox_low_water(),
             self.settings.session_commands_max,
         );
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        if session.flags.paused
-            && session.outbox.bytes() <= low_water
+        if session.is(Flag::Paused)
+            && session.outbox_bytes() <= low_water
             && session.commands < commands_max
         {
-            session.flags.paused = false;
+            session.replace(Flag::Paused, false);
             self.outputs.push_back(Output::Resume { conn });
         }
     }
@@ -271,12 +270,11 @@ impl GatewayShard {
             self.settings.outbox_bytes_max,
             self.settings.session_commands_max,
         );
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        let over = session.outbox.bytes() >= high_water || session.commands >= commands_max;
-        if over && !session.flags.paused && !session.is_closing() {
-            session.flags.paused = true;
+        let over = session.outbox_bytes() >= high_water || session.commands >= commands_max;
+        if over && !session.is_closing() && !session.replace(Flag::Paused, true) {
             self.counters.pauses += 1;
             self.outputs.push_back(Output::Pause { conn });
         }
@@ -284,33 +282,22 @@ impl GatewayShard {
 
     fn next_send(&mut self) -> Option<Output> {
         while let Some(conn) = self.dirty.pop() {
-            let Some(session) = self.sessions.get(conn) else {
+            let Some(mut session) = self.sessions.get(conn) else {
                 continue;
             };
-            session.flags.dirty = false;
-            if session.flags.sending || session.flags.closed {
+            session.replace(Flag::Dirty, false);
+            if session.is(Flag::Sending) || session.is(Flag::Closed) {
                 continue;
             }
-            let before = session.outbox.bytes();
-            let Some(buf) = session.outbox.take(&mut self.spares) else {
+            let Some(buf) = session.take_send(&mut self.spares) else {
                 continue;
             };
-            session.flags.sending = true;
-            self.counters.outbox_bytes_now -= (before - session.outbox.bytes()) as u64;
+            session.set(Flag::Sending);
+            self.counters.outbox_bytes_now -= buf.as_ref().len() as u64;
             self.counters.sends += 1;
             return Some(Output::Send { conn, buf });
         }
         None
-    }
-
-    fn mark_dirty(&mut self, conn: ConnId) {
-        if let Some(session) = self.sessions.get(conn)
-            && !session.flags.dirty
-            && !session.flags.sending
-        {
-            session.flags.dirty = true;
-            self.dirty.push(conn);
-        }
     }
 
     /// Queues a frame, whatever the outbox holds: for answers, which the pausing of reads bounds.
@@ -326,13 +313,12 @@ impl GatewayShard {
 
     /// The same for a session that says its last words.
     pub(crate) fn push_last(&mut self, conn: ConnId, frame: Rc<[u8]>) {
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         self.counters.outbox_bytes_now += frame.len() as u64;
-        session.outbox.push(frame, &mut self.spares);
-        if !session.flags.dirty && !session.flags.sending {
-            session.flags.dirty = true;
+        session.push(frame, &mut self.spares);
+        if !session.is(Flag::Sending) && !session.replace(Flag::Dirty, true) {
             self.dirty.push(conn);
         }
     }
@@ -357,7 +343,7 @@ impl GatewayShard {
     }
 
     pub(crate) fn command(&mut self, pending: Pending, command: Command) -> StoreToken {
-        if let Some(session) = pending.conn().and_then(|conn| self.sessions.get(conn)) {
+        if let Some(mut session) = pending.conn().and_then(|conn| self.sessions.get(conn)) {
             session.commands += 1;
         }
         let token = self.pending.insert(pending);
@@ -384,28 +370,30 @@ impl GatewayShard {
         let idle_s = whole_s(self.settings.idle_ping_ms);
         let pong_s = whole_s(self.settings.pong_ms_max);
         let upgrade_s = whole_s(self.settings.upgrade_ms_max);
-        let Some(session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         let heard_s = u64::from(session.heard_s);
         let again_s = match &session.phase {
             Phase::Closing { deadline_s, .. } => u64::from(*deadline_s),
             Phase::Upgrading(_) => heard_s + upgrade_s,
-            Phase::Open(_) | Phase::Echo if session.flags.pinged => now_s,
+            Phase::Vacant => return,
+            Phase::Open(_) | Phase::Echo if session.is(Flag::Pinged) => now_s,
             Phase::Open(_) | Phase::Echo => heard_s + idle_s,
         };
         if again_s > now_s {
             return self.timers.insert(conn, again_s);
         }
         match session.phase {
+            Phase::Vacant => {}
             Phase::Closing { .. } => self.abort(conn),
             Phase::Upgrading(_) => self.upgrade_timed_out(conn),
-            Phase::Open(_) | Phase::Echo if session.flags.pinged => {
+            Phase::Open(_) | Phase::Echo if session.is(Flag::Pinged) => {
                 self.counters.closed_idle += 1;
                 self.abort(conn);
             }
             Phase::Open(_) | Phase::Echo => {
-                session.flags.pinged = true; // until it says anything
+                session.set(Flag::Pinged); // until it says anything
                 self.timers.insert(conn, now_s + pong_s);
                 let ping = self.frame(Opcode::Ping, &[]);
                 self.push(conn, ping);
@@ -429,7 +417,7 @@ impl GatewayShard {
     /// A connection is ended once.
     fn is_last_of(&mut self, conn: ConnId) -> bool {
         let session = self.sessions.get(conn);
-        session.is_some_and(|s| !std::mem::replace(&mut s.flags.closed, true))
+        session.is_some_and(|mut s| !s.replace(Flag::Closed, true))
     }
 }
 

@@ -1,44 +1,12 @@
-//! Who on this core listens to what: topic → sessions, and how far each topic's stream has come.
+//! Who on this core listens to what: topic → sessions, and how far each box's stream has come.
 //! Joining and leaving are O(1) also in a box of 100,000.
-
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use newim_proto::ids::{BoxId, Topic};
 use newim_proto::log::Head;
+use newim_proto::tables::{Chunks, Members, TopicIndex, TopicTable};
 use smallvec::SmallVec;
 
-/// Topics are hashes already: their own bits place them in a table.
-#[derive(Default)]
-pub(crate) struct TopicHasher(u64);
-
-impl Hasher for TopicHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(tail) = bytes.last_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*tail);
-        }
-    }
-}
-
-pub(crate) type TopicMap<V> = HashMap<Topic, V, BuildHasherDefault<TopicHasher>>;
-
-/// Index of a topic in its shard's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TopicIndex(pub u32);
-
-/// Entries per chunk.
-const CHUNK: usize = 256;
 const HELD: &str = "an index is held only while its topic lives";
-
-impl TopicIndex {
-    fn place(self) -> (usize, usize) {
-        (self.0 as usize / CHUNK, self.0 as usize % CHUNK)
-    }
-}
 
 /// One subscription, as its session remembers it.
 #[derive(Clone, Copy, Debug)]
@@ -51,26 +19,35 @@ pub(crate) struct Subscription {
 /// The usual session has its user's topic and a box or two.
 pub(crate) type SubscriptionList = SmallVec<[Subscription; 2]>;
 
+/// The stream of a box, as it came by on this core.
 #[derive(Debug)]
-pub(crate) struct TopicEntry {
-    pub topic: Topic,
-    /// Indices of connections; dense, in no order.
-    pub members: SmallVec<[u32; 4]>,
-    /// None: a user's own topic, where many boxes meet and no head is kept.
-    pub boxid: Option<BoxId>,
-    /// How far the box's stream has come on this core.
+pub(crate) struct Stream {
+    pub boxid: BoxId,
     pub head: Head,
-    /// It moved to another chat shard: on the way, some may have been missed.
-    pub uncertain: bool,
+}
+
+/// What the table remembers beside a topic: which stream is its (a user's own topic, where many boxes
+/// meet, has none), and whether it moved to another chat shard, so that some may have been missed.
+#[derive(Clone, Copy)]
+struct Note(u32);
+
+impl Note {
+    const UNCERTAIN: u32 = 1 << 31;
+
+    fn of_stream(at: usize) -> Note {
+        Note(at as u32 + 1)
+    }
+
+    fn stream(self) -> Option<usize> {
+        ((self.0 & !Note::UNCERTAIN) as usize).checked_sub(1)
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    index: TopicMap<TopicIndex>,
-    /// In chunks, because doubling a table of a million entries leaves half of it empty.
-    chunks: Vec<Vec<Option<TopicEntry>>>,
-    free: Vec<TopicIndex>,
-    subscription_count: usize,
+    topics: TopicTable,
+    streams: Chunks<Option<Stream>>,
+    free_streams: Vec<u32>,
 }
 
 /// What a leaving subscriber changes.
@@ -78,43 +55,75 @@ pub(crate) struct Left {
     /// The session that stands at the freed position now; its subscription is to be updated.
     pub moved: Option<(u32, u32)>,
     /// The last one left: the topic is gone from this core.
-    pub ended: Option<TopicEntry>,
+    pub ended: Option<Topic>,
 }
 
 impl Subscriptions {
     pub fn topic_count(&self) -> usize {
-        self.index.len()
+        self.topics.len()
     }
 
     pub fn subscription_count(&self) -> usize {
-        self.subscription_count
+        self.topics.member_count()
     }
 
+    #[inline]
     pub fn find(&self, topic: Topic) -> Option<TopicIndex> {
-        self.index.get(&topic).copied()
-    }
-
-    pub fn entry(&self, index: TopicIndex) -> &TopicEntry {
-        let (chunk, at) = index.place();
-        self.chunks[chunk][at].as_ref().expect(HELD)
-    }
-
-    pub fn entry_mut(&mut self, index: TopicIndex) -> &mut TopicEntry {
-        let (chunk, at) = index.place();
-        self.chunks[chunk][at].as_mut().expect(HELD)
-    }
-
-    pub fn by_topic(&mut self, topic: Topic) -> Option<&mut TopicEntry> {
-        let index = self.find(topic)?;
-        Some(self.entry_mut(index))
+        self.topics.find(topic)
     }
 
     pub fn topics(&self) -> impl Iterator<Item = Topic> {
-        self.index.keys().copied()
+        self.topics.topics().map(|(_, topic)| topic)
+    }
+
+    /// Indices of connections, in no order.
+    pub fn members(&self, index: TopicIndex) -> &[u32] {
+        self.topics.members(index)
+    }
+
+    /// Out of the table while a delivery goes through them; to be put back.
+    #[inline]
+    pub fn take_members(&mut self, index: TopicIndex) -> Members {
+        self.topics.take(index)
+    }
+
+    #[inline]
+    pub fn put_members(&mut self, index: TopicIndex, members: Members) {
+        self.topics.put_back(index, members);
+    }
+
+    /// None: a user's own topic.
+    #[inline]
+    pub fn stream(&self, index: TopicIndex) -> Option<&Stream> {
+        let at = Note(self.topics.note(index)).stream()?;
+        Some(self.streams[at].as_ref().expect(HELD))
+    }
+
+    #[inline]
+    pub fn stream_mut(&mut self, index: TopicIndex) -> Option<&mut Stream> {
+        let at = Note(self.topics.note(index)).stream()?;
+        Some(self.streams[at].as_mut().expect(HELD))
+    }
+
+    pub fn stream_of(&mut self, topic: Topic) -> Option<&mut Stream> {
+        let index = self.find(topic)?;
+        self.stream_mut(index)
+    }
+
+    /// It moved to another chat shard.
+    pub fn set_uncertain(&mut self, index: TopicIndex) {
+        let note = self.topics.note(index);
+        self.topics.set_note(index, note | Note::UNCERTAIN);
+    }
+
+    pub fn take_uncertain(&mut self, index: TopicIndex) -> bool {
+        let note = self.topics.note(index);
+        self.topics.set_note(index, note & !Note::UNCERTAIN);
+        note & Note::UNCERTAIN != 0
     }
 
     /// Adds a session; the caller has checked that it isn't subscribed. Returns its subscription, and
-    /// whether the topic is new here (then its head is `base`).
+    /// whether the topic is new here (then the head of its stream is `base`).
     pub fn join(
         &mut self,
         conn: u32,
@@ -122,72 +131,56 @@ impl Subscriptions {
         boxid: Option<&BoxId>,
         base: Head,
     ) -> (Subscription, bool) {
-        self.subscription_count += 1;
-        if let Some(index) = self.find(topic) {
-            let members = &mut self.entry_mut(index).members;
-            members.push(conn);
-            return (
-                Subscription {
-                    topic: index,
-                    position: members.len() as u32 - 1,
-                },
-                false,
-            );
+        let (index, new) = self.topics.push(topic, conn);
+        if new && let Some(boxid) = boxid {
+            let note = self.begin_stream(Stream {
+                boxid: boxid.clone(),
+                head: base,
+            });
+            self.topics.set_note(index, note.0);
         }
-        let entry = TopicEntry {
-            topic,
-            members: SmallVec::from_slice(&[conn]),
-            boxid: boxid.cloned(),
-            head: base,
-            uncertain: false,
+        let subscription = Subscription {
+            topic: index,
+            position: self.topics.members(index).len() as u32 - 1,
         };
-        let index = self.place(entry);
-        self.index.insert(topic, index);
-        (
-            Subscription {
-                topic: index,
-                position: 0,
-            },
-            true,
-        )
+        (subscription, new)
     }
 
-    fn place(&mut self, entry: TopicEntry) -> TopicIndex {
-        if let Some(index) = self.free.pop() {
-            let (chunk, at) = index.place();
-            self.chunks[chunk][at] = Some(entry);
-            return index;
+    fn begin_stream(&mut self, stream: Stream) -> Note {
+        match self.free_streams.pop() {
+            Some(at) => {
+                self.streams[at as usize] = Some(stream);
+                Note::of_stream(at as usize)
+            }
+            None => Note::of_stream(self.streams.push(Some(stream))),
         }
-        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let chunk = self.chunks.len() - 1;
-        self.chunks[chunk].push(Some(entry));
-        TopicIndex((chunk * CHUNK + self.chunks[chunk].len() - 1) as u32)
     }
 
     pub fn leave(&mut self, conn: u32, subscription: Subscription) -> Left {
-        let index = subscription.topic;
-        let entry = self.entry_mut(index);
-        let left = entry.members.swap_remove(subscription.position as usize);
-        assert_eq!(left, conn, "a session stands where its subscription says");
-        self.subscription_count -= 1;
-        let entry = self.entry_mut(index);
-        let moved = entry
-            .members
-            .get(subscription.position as usize)
-            .map(|conn| (*conn, subscription.position));
-        if !entry.members.is_empty() {
-            return Left { moved, ended: None };
+        let (index, position) = (subscription.topic, subscription.position);
+        let members = self.topics.members(index);
+        assert_eq!(
+            members[position as usize], conn,
+            "a session stands where its subscription says"
+        );
+        let ends = members.len() == 1;
+        let (topic, note) = (self.topics.topic(index), Note(self.topics.note(index)));
+        let now_there = self.topics.swap_remove(index, position as usize);
+        if ends && let Some(at) = note.stream() {
+            self.streams[at] = None;
+            self.free_streams.push(at as u32);
         }
-        let (chunk, at) = index.place();
-        let ended = self.chunks[chunk][at].take().expect(HELD);
-        self.index.remove(&ended.topic);
-        self.free.push(index);
         Left {
-            moved: None,
-            ended: Some(ended),
+            moved: now_there.map(|conn| (conn, position)),
+            ended: ends.then_some(topic),
         }
+    }
+
+    /// Bytes on the heap, without long names.
+    pub fn heap_bytes(&self) -> usize {
+        self.topics.heap_bytes()
+            + self.streams.heap_bytes()
+            + self.free_streams.capacity() * size_of::<u32>()
     }
 }
 
@@ -206,41 +199,44 @@ mod tests {
         let left = subs.leave(1, a);
         assert_eq!(left.moved, Some((3, 0)), "the last took the first's place");
         assert!(left.ended.is_none());
-        assert!(
-            subs.leave(
-                2,
-                Subscription {
-                    topic: c.topic,
-                    position: 1
-                }
-            )
-            .ended
-            .is_none()
-        );
-        assert!(
-            subs.leave(
-                3,
-                Subscription {
-                    topic: c.topic,
-                    position: 0
-                }
-            )
-            .ended
-            .is_some()
-        );
+        let at = |position| Subscription {
+            topic: c.topic,
+            position,
+        };
+        assert!(subs.leave(2, at(1)).ended.is_none());
+        assert_eq!(subs.leave(3, at(0)).ended, Some(topic));
         assert_eq!((subs.topic_count(), subs.subscription_count()), (0, 0));
         assert!(subs.find(topic).is_none());
     }
 
     #[test]
-    fn a_topic_starts_at_its_first_subscribers_base() {
+    fn a_stream_starts_at_its_first_subscribers_base_and_ends_with_its_last() {
         let mut subs = Subscriptions::default();
+        let lobby = BoxId::parse("lobby").expect("a name");
         let topic = Topic::of_box("lobby");
-        subs.join(1, topic, None, Head { epoch: 9, seq: 4 });
-        subs.join(2, topic, None, Head { epoch: 9, seq: 7 });
-        assert_eq!(
-            subs.by_topic(topic).expect("lives").head,
-            Head { epoch: 9, seq: 4 }
-        );
+        let head = |seq| Head { epoch: 9, seq };
+        let (first, _) = subs.join(1, topic, Some(&lobby), head(4));
+        let (second, _) = subs.join(2, topic, Some(&lobby), head(7));
+        assert_eq!(subs.stream_of(topic).expect("lives").head, head(4));
+        subs.leave(2, second);
+        subs.leave(1, first);
+        assert!(subs.stream_of(topic).is_none());
+        subs.join(1, topic, Some(&lobby), head(9));
+        assert_eq!(subs.stream_of(topic).expect("lives anew").head, head(9));
+    }
+
+    #[test]
+    fn a_topic_that_moved_is_uncertain_once() {
+        let mut subs = Subscriptions::default();
+        let lobby = BoxId::parse("lobby").expect("a name");
+        for boxid in [None, Some(&lobby)] {
+            let topic = Topic::of_box(boxid.map_or("nobody", |b| b.as_str()));
+            let (subscription, _) = subs.join(1, topic, boxid, Head::default());
+            assert!(!subs.take_uncertain(subscription.topic));
+            subs.set_uncertain(subscription.topic);
+            assert_eq!(subs.stream(subscription.topic).is_some(), boxid.is_some());
+            assert!(subs.take_uncertain(subscription.topic));
+            assert!(!subs.take_uncertain(subscription.topic));
+        }
     }
 }

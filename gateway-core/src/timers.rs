@@ -52,6 +52,11 @@ impl Timers {
         self.next_s = self.next_s.max(now_s + 1);
     }
 
+    pub fn heap_bytes(&self) -> usize {
+        let waiting: usize = self.buckets.iter().map(Vec::capacity).sum();
+        self.buckets.capacity() * size_of::<Vec<ConnId>>() + waiting * size_of::<ConnId>()
+    }
+
     /// The second in which something comes due, if anything waits.
     pub fn next_due_s(&self) -> Option<u64> {
         if self.len == 0 {

@@ -1,7 +1,8 @@
 //! Identities: who, where and which. Parsed at the edge; past it, a value of one of these types is valid.
 
 use std::fmt;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use crate::limits;
 
@@ -85,7 +86,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $bytes_max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $type(Arc<str>);
+        pub struct $type(SmolStr);
 
         impl $type {
             /// Checks and takes a name. Errors: empty, too long, or with a control character.

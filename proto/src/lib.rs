@@ -1,5 +1,6 @@
 //! Every byte that crosses a NewIM wire, and the contract that its nodes share: schema, WebSocket
-//! codec, link frames, znode payloads, ids, slots, routes, store commands. Layer 0: pure (no I/O, no
+//! codec, link frames, znode payloads, ids, slots, routes, store commands; and the tables that its
+//! shards are made of. Layer 0: pure (no I/O, no
 //! clock, no randomness, no unsafe); every other crate stands on it and it stands on none of ours.
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ pub mod routes;
 pub mod schema;
 pub mod sendbuf;
 pub mod slots;
+pub mod tables;
 pub mod time;
 pub mod ws;
 pub mod znode;

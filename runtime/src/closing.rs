@@ -52,7 +52,7 @@ impl<M> Engine<M> {
             return self.end(id, Cause::LOCAL);
         }
         conn.phase = Phase::Lingering;
-        conn.moved = 0;
+        conn.dropped_reads = 0;
         conn.clear(bits::PAUSED);
         conn.set(bits::PROGRESS);
         let readable = conn.has(bits::READABLE);
@@ -110,10 +110,12 @@ impl<M> Engine<M> {
     }
 
     fn close_conn(&mut self, id: ConnId) {
-        let conn = self.conns.live(id).expect("the caller looked it up");
+        let (conn, flights) = self
+            .conns
+            .live_with_flights(id)
+            .expect("the caller looked it up");
         conn.phase = Phase::Closing;
-        // Of a send that was cancelled half-way.
-        conn.send = None;
+        flights.end(&mut conn.flight); // of a send that was cancelled half-way
         if conn.slot == NO_SLOT {
             self.slotless.push(id);
             return;
@@ -163,7 +165,7 @@ impl<M> Engine<M> {
                 Phase::Draining | Phase::Lingering => self.end(id, Cause::LOCAL),
                 // Once the socket is on its way it arrives, or fails, by itself.
                 Phase::HandingOver if !conn.has(bits::HAND_OUT) => {
-                    self.end(id, Cause(libc::ETIMEDOUT))
+                    self.end(id, Cause::errno(libc::ETIMEDOUT))
                 }
                 _ => {}
             }
@@ -185,7 +187,7 @@ impl<D: Driver> Shard<D> {
             Cause::LOCAL => CloseCause::Local,
             Cause::PEER => CloseCause::PeerClosed,
             Cause::HANDED_OVER => CloseCause::HandedOver,
-            Cause(errno) => CloseCause::Error(std::io::Error::from_raw_os_error(errno)),
+            errno => CloseCause::Error(std::io::Error::from_raw_os_error(errno.as_errno())),
         };
         self.engine.conns.remove(id);
         self.engine.stats.closes += 1;

@@ -37,7 +37,10 @@ impl<M> Engine<M> {
         let socket = match open_socket(to, from) {
             Ok(socket) => socket,
             Err(error) => {
-                self.end(id, Cause(error.raw_os_error().unwrap_or(libc::EINVAL)));
+                self.end(
+                    id,
+                    Cause::errno(error.raw_os_error().unwrap_or(libc::EINVAL)),
+                );
                 return id;
             }
         };
@@ -79,7 +82,7 @@ impl<M> Engine<M> {
             return;
         }
         self.connecting.remove(&id.index);
-        self.end(id, Cause(completion.errno().unwrap_or(libc::ENFILE)));
+        self.end(id, Cause::errno(completion.errno().unwrap_or(libc::ENFILE)));
         self.step_out(id);
     }
 
@@ -93,7 +96,10 @@ impl<M> Engine<M> {
             self.arm_poll(id);
             return true;
         }
-        self.end(id, Cause(completion.errno().unwrap_or(libc::ECANCELED)));
+        self.end(
+            id,
+            Cause::errno(completion.errno().unwrap_or(libc::ECANCELED)),
+        );
         self.step_out(id);
         false
     }

@@ -1,8 +1,10 @@
-//! The connections of one shard: a slab with dense indices, generations, and 48 bytes for each. Used
+//! The connections of one shard: a slab with dense indices, generations, and 20 bytes for each. Used
 //! by the engine alone.
 
 use newim_proto::ids::ConnId;
-use newim_proto::sendbuf::SendBuf;
+use newim_proto::tables::Chunks;
+
+use crate::flights::{FlightPlace, Flights};
 
 /// Where a connection is in its life. What is allowed in each stands with the methods of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,29 +55,38 @@ pub(crate) mod bits {
 
 /// Why it closes; an errno where it is positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cause(pub i32);
+pub(crate) struct Cause(i16);
 
 impl Cause {
+    /// Linux errnos are below 4096.
+    pub fn errno(errno: i32) -> Cause {
+        Cause(i16::try_from(errno).unwrap_or(i16::MAX))
+    }
+
+    pub fn as_errno(self) -> i32 {
+        self.0.into()
+    }
+
     pub const LOCAL: Cause = Cause(0);
     pub const PEER: Cause = Cause(-1);
     pub const HANDED_OVER: Cause = Cause(-2);
 }
 
 pub(crate) struct Conn {
-    /// The buffer of the send in flight: alive until the kernel is done with it.
-    pub send: Option<SendBuf>,
     /// Place in the ring's table of direct descriptors.
     pub slot: u32,
     pub generation: u32,
-    /// Bytes of `send` that the kernel took; while lingering, bytes read and dropped.
-    pub moved: u32,
+    /// The send in flight.
+    pub flight: FlightPlace,
     pub cause: Cause,
+    /// While lingering: reads whose bytes were dropped.
+    pub dropped_reads: u16,
     pub bits: u16,
     pub phase: Phase,
 }
 
 const _: () = assert!(
-    size_of::<Conn>() <= 48,
+    size_of::<Conn>() <= 20,
     "the budget of one connection in the engine"
 );
 
@@ -94,7 +105,8 @@ impl Conn {
 }
 
 pub(crate) struct Conns {
-    all: Vec<Conn>,
+    all: Chunks<Conn>,
+    pub flights: Flights,
     /// Indices of free places, the last freed on top: warm, and it keeps the indices dense.
     free: Vec<u32>,
 }
@@ -102,7 +114,8 @@ pub(crate) struct Conns {
 impl Conns {
     pub fn new() -> Conns {
         Conns {
-            all: Vec::new(),
+            all: Chunks::default(),
+            flights: Flights::default(),
             free: Vec::new(),
         }
     }
@@ -115,25 +128,22 @@ impl Conns {
         debug_assert_ne!(phase, Phase::Free);
         let index = match self.free.pop() {
             Some(index) => index,
-            None => {
-                self.all.push(Conn {
-                    send: None,
-                    slot: 0,
-                    generation: 0,
-                    moved: 0,
-                    cause: Cause::LOCAL,
-                    bits: 0,
-                    phase: Phase::Free,
-                });
-                (self.all.len() - 1) as u32
-            }
+            None => self.all.push(Conn {
+                slot: 0,
+                generation: 0,
+                flight: FlightPlace::default(),
+                cause: Cause::LOCAL,
+                dropped_reads: 0,
+                bits: 0,
+                phase: Phase::Free,
+            }) as u32,
         };
         let conn = &mut self.all[index as usize];
         assert_eq!(conn.phase, Phase::Free, "a free place holds no connection");
         conn.slot = slot;
         conn.phase = phase;
         conn.cause = Cause::LOCAL;
-        conn.moved = 0;
+        conn.dropped_reads = 0;
         ConnId {
             index,
             generation: conn.generation,
@@ -144,7 +154,7 @@ impl Conns {
     pub fn remove(&mut self, id: ConnId) {
         let conn = self.live(id).expect("only a live connection is removed");
         assert!(
-            !conn.has(bits::IN_KERNEL) && conn.send.is_none(),
+            !conn.has(bits::IN_KERNEL) && conn.flight.is_none(),
             "the kernel has none of its operations"
         );
         conn.bits = 0;
@@ -153,10 +163,17 @@ impl Conns {
         self.free.push(id.index);
     }
 
+    /// A connection, and the flights of all: its own is among them.
+    #[inline]
+    pub fn live_with_flights(&mut self, id: ConnId) -> Option<(&mut Conn, &mut Flights)> {
+        let conn = self.all.get_mut(id.index as usize)?;
+        let is_live = conn.generation == id.generation && conn.phase != Phase::Free;
+        is_live.then_some((conn, &mut self.flights))
+    }
+
     /// The connection of that id; None when it ended, whoever has its place now.
     pub fn live(&mut self, id: ConnId) -> Option<&mut Conn> {
-        let conn = self.all.get_mut(id.index as usize)?;
-        (conn.generation == id.generation && conn.phase != Phase::Free).then_some(conn)
+        self.live_with_flights(id).map(|(conn, _)| conn)
     }
 
     pub fn live_in(&mut self, id: ConnId, phase: Phase) -> Option<&mut Conn> {
@@ -166,6 +183,10 @@ impl Conns {
     /// Sends whose buffer the kernel may still read.
     pub fn sends_in_kernel(&self) -> usize {
         self.all.iter().filter(|conn| conn.has(bits::SEND)).count()
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.all.heap_bytes() + self.free.capacity() * size_of::<u32>() + self.flights.heap_bytes()
     }
 }
 

@@ -69,7 +69,7 @@ impl<M> Engine<M> {
         let bell = self.mesh.mesh().bell(hand_out.to);
         if bell.is_gone() {
             self.hand_outs.remove(&id.index);
-            return self.end(id, Cause(libc::ESHUTDOWN));
+            return self.end(id, Cause::errno(libc::ESHUTDOWN));
         }
         self.hand_out_count = self.hand_out_count.wrapping_add(1);
         hand_out.number = self.hand_out_count;
@@ -110,7 +110,7 @@ impl<M> Engine<M> {
             Some(errno) => {
                 let arrival = arrival_token(self.mesh.me(), hand_out.number);
                 self.mesh.mesh().take_note(hand_out.to, arrival.pack());
-                Cause(errno)
+                Cause::errno(errno)
             }
         };
         self.end(id, cause);

@@ -110,6 +110,11 @@ impl<'a, M> Io<'a, M> {
         self.engine.stopping = true;
     }
 
+    /// Bytes on the heap that the engine keeps for this shard's connections.
+    pub fn table_bytes(&self) -> usize {
+        self.engine.conns.heap_bytes()
+    }
+
     /// As of the end of the last batch, for what is counted by the ring.
     pub fn stats(&self) -> &EngineStats {
         &self.engine.stats

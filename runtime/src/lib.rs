@@ -19,6 +19,7 @@ mod control;
 mod driver;
 mod engine;
 mod enter;
+mod flights;
 mod handover;
 mod idle;
 mod io;

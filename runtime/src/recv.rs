@@ -16,8 +16,8 @@ use crate::token::{Op, Token};
 const READABLE: i32 = libc::POLLIN as i32 | libc::POLLRDHUP as i32;
 const BROKEN: i32 = libc::POLLERR as i32 | libc::POLLHUP as i32;
 
-/// While lingering, a peer that sends more than this is cut off.
-const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// While lingering, a peer that goes on sending is cut off after so many reads: 4 MiB in full buffers.
+const LINGER_READS_MAX: u16 = 2048;
 
 impl<M> Engine<M> {
     /// Edge-triggered: completes once for each arrival, until it is cancelled.
@@ -187,8 +187,8 @@ impl<D: Driver> Shard<D> {
             Phase::HandingOver => self.engine.keep_unread(id, bytes),
             Phase::Lingering => {
                 let conn = self.engine.conns.live(id).expect("the caller looked it up");
-                conn.moved = conn.moved.saturating_add(len as u32);
-                if conn.moved > LINGER_BYTES_MAX {
+                conn.dropped_reads += 1;
+                if conn.dropped_reads > LINGER_READS_MAX {
                     self.engine.end(id, Cause::LOCAL);
                 }
             }
@@ -213,7 +213,7 @@ impl<D: Driver> Shard<D> {
     fn receive_failed(&mut self, id: ConnId, phase: Phase, errno: i32) {
         match phase {
             Phase::Open | Phase::HandingOver | Phase::Lingering | Phase::Draining => {
-                self.engine.end(id, Cause(errno));
+                self.engine.end(id, Cause::errno(errno));
             }
             _ => {}
         }

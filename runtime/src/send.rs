@@ -21,25 +21,31 @@ impl<M> Engine<M> {
             buf.as_ref().len() <= u32::MAX as usize,
             "a send of at most 4 GiB"
         );
-        let Some(conn) = self.conns.live_in(id, Phase::Open) else {
+        let Some((conn, flights)) = self.conns.live_with_flights(id) else {
             return SendOutcome::Closed(buf);
         };
+        if conn.phase != Phase::Open {
+            return SendOutcome::Closed(buf);
+        }
         if conn.has(bits::SEND) {
             return SendOutcome::Busy(buf);
         }
-        conn.send = Some(buf);
-        conn.moved = 0;
+        conn.flight = flights.begin(buf);
         self.submit_send(id);
         SendOutcome::Sent
     }
 
     /// The rest of the connection's buffer.
     fn submit_send(&mut self, id: ConnId) {
-        let conn = self.conns.live(id).expect("the caller looked it up");
-        let rest = &conn.send.as_ref().expect("a buffer to send").as_ref()[conn.moved as usize..];
+        let (conn, flights) = self
+            .conns
+            .live_with_flights(id)
+            .expect("the caller looked it up");
+        let flight = flights.get(conn.flight).expect("a buffer to send");
+        let rest = &flight.buf.as_ref()[flight.moved as usize..];
         let len = rest.len().min(SEND_BYTES_MAX) as u32;
-        // The bytes stay where they are: the buffer is owned by `conn.send`, whose heap memory doesn't move
-        // with the slab, until the completion of this entry clears `bits::SEND`.
+        // The bytes stay where they are: the buffer is owned by its flight, whose heap memory doesn't move
+        // with the table, until the completion of this entry clears `bits::SEND`.
         let entry = opcode::Send::new(types::Fixed(conn.slot), rest.as_ptr(), len)
             .flags(libc::MSG_NOSIGNAL)
             .build();
@@ -50,36 +56,31 @@ impl<M> Engine<M> {
 
     /// Takes a completion in. The buffer when all of it is with the kernel and the driver wants to know.
     fn on_send(&mut self, id: ConnId, completion: Completion) -> Option<SendBuf> {
-        let conn = self.conns.live(id)?;
+        let (conn, flights) = self.conns.live_with_flights(id)?;
         conn.clear(bits::SEND);
-        let len = conn
-            .send
-            .as_ref()
-            .expect("a send was in flight")
-            .as_ref()
-            .len();
+        let flight = flights.get(conn.flight).expect("a send was in flight");
         let ending = conn.phase == Phase::Ending;
         match completion.errno() {
             None => {
-                conn.moved += completion.result as u32;
+                flight.moved += completion.result as u32;
                 self.stats.send_bytes += completion.result as u64;
             }
             Some(libc::EAGAIN | libc::EINTR) => {}
             Some(errno) => {
-                conn.send = None;
-                self.end(id, Cause(errno));
+                flights.end(&mut conn.flight);
+                self.end(id, Cause::errno(errno));
                 self.step_out(id);
                 return None;
             }
         }
-        if (conn.moved as usize) < len && !ending {
+        if (flight.moved as usize) < flight.buf.as_ref().len() && !ending {
             conn.set(bits::PROGRESS);
             self.stats.send_short += 1;
             self.submit_send(id);
             return None;
         }
         self.stats.sends += 1;
-        let buf = conn.send.take();
+        let buf = flights.end(&mut conn.flight);
         if conn.phase == Phase::Open {
             return buf;
         }

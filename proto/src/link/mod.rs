@@ -9,6 +9,7 @@ mod queue;
 use std::sync::Arc;
 
 use crate::ids::{BootId, Origin, ShardIndex, Topic};
+use crate::log::Head;
 
 pub use decode::{LinkDecoder, LinkError};
 pub use encode::encode;
@@ -84,6 +85,14 @@ pub struct Delivery {
     pub carries: Carries,
     /// By `carries`.
     pub payload: Arc<[u8]>,
+}
+
+impl Delivery {
+    /// In its box.
+    pub fn position(&self) -> Head {
+        let (epoch, seq) = (self.epoch, self.seq);
+        Head { epoch, seq }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,358 @@
+//! Topic → who wants it, as small numbers (connections, shards or links), with a note of the owner's.
+//! 24 bytes for a topic that one wants and 5 for its place in the index, of which a fifth to a half is
+//! empty: most topics are one user's own.
+
+use hashbrown::HashTable;
+
+use super::Chunks;
+use crate::ids::Topic;
+
+/// Of a topic in its table; the same for as long as it has members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TopicIndex(pub u32);
+
+/// Members are numbers below this.
+const MANY: u32 = 1 << 31;
+/// The members of a place that nobody uses.
+const VACANT: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Place {
+    topic: Topic,
+    /// The only member; or MANY + the index of their list; or VACANT.
+    members: u32,
+    note: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct TopicTable {
+    index: HashTable<TopicIndex>,
+    places: Chunks<Place>,
+    free: Vec<TopicIndex>,
+    lists: Vec<Vec<u32>>,
+    free_lists: Vec<u32>,
+    member_count: usize,
+}
+
+/// The members of a topic, taken out of the table to go through while it is changed elsewhere.
+#[derive(Debug)]
+pub enum Members {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Members {
+    #[inline]
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Members::One(one) => std::slice::from_ref(one),
+            Members::Many(many) => many,
+        }
+    }
+}
+
+impl TopicTable {
+    /// Topics with members.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Members of all topics together.
+    pub fn member_count(&self) -> usize {
+        self.member_count
+    }
+
+    #[inline]
+    pub fn find(&self, topic: Topic) -> Option<TopicIndex> {
+        let places = &self.places;
+        let is_it = |index: &TopicIndex| places[index.0 as usize].topic == topic;
+        self.index.find(topic.hash64(), is_it).copied()
+    }
+
+    pub fn topic(&self, index: TopicIndex) -> Topic {
+        self.place(index).topic
+    }
+
+    pub fn topics(&self) -> impl Iterator<Item = (TopicIndex, Topic)> {
+        self.index.iter().map(|index| (*index, self.topic(*index)))
+    }
+
+    /// Indices are below this, of topics that live and of places that are free.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_live(&self, index: TopicIndex) -> bool {
+        self.place(index).members != VACANT
+    }
+
+    /// 0 when the topic is new.
+    #[inline]
+    pub fn note(&self, index: TopicIndex) -> u32 {
+        self.place(index).note
+    }
+
+    pub fn set_note(&mut self, index: TopicIndex, note: u32) {
+        self.place_mut(index).note = note;
+    }
+
+    /// At least one. In the order of `insert`; `swap_remove` moves the last one.
+    #[inline]
+    pub fn members(&self, index: TopicIndex) -> &[u32] {
+        let place = self.place(index);
+        match place.members < MANY {
+            true => std::slice::from_ref(&place.members),
+            false => &self.lists[(place.members - MANY) as usize],
+        }
+    }
+
+    /// Adds a member, at the end. The caller has made sure that it isn't one already. The flag: the topic
+    /// is new here.
+    pub fn push(&mut self, topic: Topic, member: u32) -> (TopicIndex, bool) {
+        assert!(member < MANY, "members are small numbers");
+        self.member_count += 1;
+        let Some(index) = self.find(topic) else {
+            return (self.begin(topic, member), true);
+        };
+        let end = self.members(index).len();
+        self.list_mut(index).insert(end, member);
+        (index, false)
+    }
+
+    /// The same at a position, for who keeps an order. Panics beyond the end.
+    pub fn insert(&mut self, index: TopicIndex, position: usize, member: u32) {
+        assert!(member < MANY, "members are small numbers");
+        self.member_count += 1;
+        self.list_mut(index).insert(position, member);
+    }
+
+    /// Takes a member out; the last one takes its place and is returned. With its last member a topic
+    /// ends, and its index may be another's next.
+    pub fn swap_remove(&mut self, index: TopicIndex, position: usize) -> Option<u32> {
+        self.remove_by(index, position, |list| {
+            list.swap_remove(position);
+        })
+    }
+
+    /// The same, but those behind it move up.
+    pub fn remove(&mut self, index: TopicIndex, position: usize) {
+        self.remove_by(index, position, |list| {
+            list.remove(position);
+        });
+    }
+
+    /// Gives the members out; until `put_back` the topic has none and may not be changed.
+    #[inline]
+    pub fn take(&mut self, index: TopicIndex) -> Members {
+        match self.place(index).members {
+            one if one < MANY => Members::One(one),
+            many => Members::Many(std::mem::take(&mut self.lists[(many - MANY) as usize])),
+        }
+    }
+
+    #[inline]
+    pub fn put_back(&mut self, index: TopicIndex, members: Members) {
+        match (self.place(index).members, members) {
+            (many, Members::Many(list)) if many >= MANY => {
+                let place = &mut self.lists[(many - MANY) as usize];
+                debug_assert!(place.is_empty(), "nobody came while they were out");
+                *place = list;
+            }
+            (one, members) => debug_assert_eq!(members.as_slice(), [one], "as they were taken"),
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let lists = self.lists.iter().map(Vec::capacity).sum::<usize>();
+        self.index.allocation_size()
+            + self.places.heap_bytes()
+            + self.lists.capacity() * size_of::<Vec<u32>>()
+            + (lists + self.free.capacity() + self.free_lists.capacity()) * size_of::<u32>()
+    }
+
+    fn place(&self, index: TopicIndex) -> &Place {
+        &self.places[index.0 as usize]
+    }
+
+    fn place_mut(&mut self, index: TopicIndex) -> &mut Place {
+        &mut self.places[index.0 as usize]
+    }
+
+    fn begin(&mut self, topic: Topic, member: u32) -> TopicIndex {
+        let place = Place {
+            topic,
+            members: member,
+            note: 0,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                assert_eq!(self.place(index).members, VACANT, "a free place is vacant");
+                *self.place_mut(index) = place;
+                index
+            }
+            None => TopicIndex(self.places.push(place) as u32),
+        };
+        let places = &self.places;
+        let hash_of = |index: &TopicIndex| places[index.0 as usize].topic.hash64();
+        self.index.insert_unique(topic.hash64(), index, hash_of);
+        index
+    }
+
+    /// The list of a topic, which begins when it gets its second member.
+    fn list_mut(&mut self, index: TopicIndex) -> &mut Vec<u32> {
+        let members = self.place(index).members;
+        let list = match members < MANY {
+            false => (members - MANY) as usize,
+            true => {
+                let list = self.free_lists.pop().unwrap_or_else(|| {
+                    self.lists.push(Vec::new());
+                    self.lists.len() as u32 - 1
+                });
+                self.lists[list as usize].push(members);
+                self.place_mut(index).members = MANY + list;
+                list as usize
+            }
+        };
+        &mut self.lists[list]
+    }
+
+    /// Returns who stands at the position afterwards.
+    fn remove_by(
+        &mut self,
+        index: TopicIndex,
+        position: usize,
+        remove: impl FnOnce(&mut Vec<u32>),
+    ) -> Option<u32> {
+        self.member_count -= 1;
+        let members = self.place(index).members;
+        if members < MANY {
+            assert_eq!(position, 0, "there is one member");
+            self.end(index);
+            return None;
+        }
+        let list = &mut self.lists[(members - MANY) as usize];
+        remove(list);
+        let now_there = list.get(position).copied();
+        if list.len() == 1 {
+            let last = list[0];
+            self.lists[(members - MANY) as usize] = Vec::new(); // a large box's list gives its memory back
+            self.free_lists.push(members - MANY);
+            self.place_mut(index).members = last;
+        } else if list.len() < list.capacity() / 4 {
+            list.shrink_to(list.len() * 2);
+        }
+        now_there
+    }
+
+    fn end(&mut self, index: TopicIndex) {
+        let topic = self.topic(index);
+        let Ok(entry) = self.index.find_entry(topic.hash64(), |at| *at == index) else {
+            panic!("a topic with members is in the index");
+        };
+        entry.remove();
+        *self.place_mut(index) = Place {
+            topic,
+            members: VACANT,
+            note: 0,
+        };
+        self.free.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn topic(n: u8) -> Topic {
+        Topic([n; 16])
+    }
+
+    #[test]
+    fn a_topic_lives_from_its_first_member_to_its_last() {
+        let mut table = TopicTable::default();
+        let (index, new) = table.push(topic(1), 7);
+        assert!(new);
+        assert_eq!(table.push(topic(1), 8), (index, false));
+        table.set_note(index, 5);
+        assert_eq!((table.members(index), table.note(index)), (&[7, 8][..], 5));
+        assert_eq!(
+            table.swap_remove(index, 0),
+            Some(8),
+            "the last took its place"
+        );
+        assert_eq!(table.swap_remove(index, 0), None);
+        assert_eq!((table.find(topic(1)), table.len()), (None, 0));
+        let (again, _) = table.push(topic(2), 1);
+        assert_eq!(
+            (again, table.note(again)),
+            (index, 0),
+            "the place is used anew"
+        );
+    }
+
+    #[test]
+    fn members_taken_out_come_back() {
+        let mut table = TopicTable::default();
+        let (one, _) = table.push(topic(1), 7);
+        let (many, _) = table.push(topic(2), 7);
+        table.insert(many, 0, 3);
+        for index in [one, many] {
+            let before = table.members(index).to_vec();
+            let members = table.take(index);
+            assert_eq!(members.as_slice(), before);
+            table.put_back(index, members);
+            assert_eq!(table.members(index), before);
+        }
+    }
+
+    #[test]
+    fn a_million_users_cost_what_is_promised() {
+        let mut table = TopicTable::default();
+        let users = 20_000; // of one shard of fifty
+        for user in 0..users {
+            table.push(Topic::of_user(&format!("user-{user}")), user);
+        }
+        let each = table.heap_bytes() as f64 / f64::from(users);
+        assert!(each < 34.0, "{each}");
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_map_of_vectors(steps: Vec<(u8, u8, bool)>) {
+            let mut table = TopicTable::default();
+            let mut model: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+            for (n, member, adds) in steps {
+                let (n, member) = (n % 8, u32::from(member % 16));
+                let members = model.entry(n).or_default();
+                let at = members.iter().position(|m| *m == member);
+                match (adds, at) {
+                    (true, None) => {
+                        members.push(member);
+                        prop_assert_eq!(table.push(topic(n), member).1, members.len() == 1);
+                    }
+                    (false, Some(at)) => {
+                        members.swap_remove(at);
+                        let index = table.find(topic(n)).expect("it has members");
+                        prop_assert_eq!(table.swap_remove(index, at), members.get(at).copied());
+                    }
+                    _ => {}
+                }
+                model.retain(|_, members| !members.is_empty());
+                prop_assert_eq!(table.len(), model.len());
+                prop_assert_eq!(table.member_count(), model.values().map(Vec::len).sum::<usize>());
+                for (n, members) in &model {
+                    let index = table.find(topic(*n)).expect("the model has it");
+                    prop_assert_eq!(table.members(index), &members[..]);
+                    prop_assert_eq!(table.topic(index), topic(*n));
+                }
+            }
+        }
+    }
+}
