@@ -32,10 +32,14 @@ impl GatewayShard {
             session.commands -= 1;
         }
         match (pending, result) {
-            (Pending::Append(append), Ok(Reply::Appended(appended))) => {
-                self.appended(*append, appended)
+            (Pending::Append { place, .. }, result) => {
+                let append = self.pending.take_append(place);
+                match result {
+                    Ok(Reply::Appended(appended)) => self.appended(append, appended),
+                    Err(error) => self.append_failed(append, &error),
+                    Ok(_) => unreachable!("an append is answered with its place"),
+                }
             }
-            (Pending::Append(append), Err(error)) => self.append_failed(*append, &error),
             (Pending::Connect { conn, uid }, Ok(Reply::Boxes(boxes))) => {
                 self.connected(conn, &uid, &boxes)
             }
@@ -79,7 +83,7 @@ impl GatewayShard {
             epoch: appended.epoch,
             seq: appended.seq,
         };
-        let box_topic = Topic::of_box(append.boxid.as_str());
+        let box_topic = self.topic_of_box(append.conn, &append.boxid);
         match &append.kind {
             // Its own JOIN reaches it as well, so its stream starts right before.
             AppendKind::Join => {
@@ -127,8 +131,9 @@ impl GatewayShard {
             shard: self.settings.shard,
             conn: append.conn,
         };
+        let topic = self.topic_of_user(append.conn, &append.sender);
         self.publish(Delivery {
-            topic: Topic::of_user(append.sender.as_str()),
+            topic,
             skip: Some(origin),
             ..delivery
         });
@@ -176,14 +181,15 @@ impl GatewayShard {
         self.answer(append.conn, |out| reply::write_ack(out, &ack));
     }
 
-    /// The message as its readers get it. A retry's carries the uuid and time of the first.
+    /// The message for its readers, but for its position, which each gateway appends. A retry's carries the
+    /// uuid and time of the first.
     fn final_payload(&mut self, append: &PendingAppend, appended: &Appended) -> Arc<[u8]> {
+        if !appended.duplicate {
+            return append.payload.clone();
+        }
         self.scratch.clear();
         self.scratch.extend_from_slice(&append.payload);
-        if appended.duplicate {
-            chat::append_identity(&mut self.scratch, appended.uuid, appended.ts_ms);
-        }
-        chat::append_position(&mut self.scratch, appended.epoch, appended.seq);
+        chat::append_identity(&mut self.scratch, appended.uuid, appended.ts_ms);
         Arc::from(self.scratch.as_slice())
     }
 
@@ -294,11 +300,10 @@ impl GatewayShard {
             payload.clear();
             payload.extend_from_slice(&entry.payload);
             chat::append_position(&mut payload, entry.epoch, entry.seq);
-            let frame = self.frame(Opcode::Binary, &payload);
+            let bytes = self.write_frame(conn, Opcode::Binary, &payload);
             self.scratch = payload;
             self.counters.messages_out += 1;
-            self.counters.message_bytes_out += frame.len() as u64;
-            self.push(conn, frame);
+            self.counters.message_bytes_out += bytes as u64;
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use std::rc::Rc;
 
-use newim_proto::chat::{ChatView, reply};
+use newim_proto::chat::{ChatView, append_position, reply};
 use newim_proto::ids::{BoxId, ConnId, Origin, Topic};
 use newim_proto::link::{Carries, Delivery};
 use newim_proto::log::Head;
 use newim_proto::schema::chat_message::ChatOp;
 use newim_proto::tables::TopicIndex;
 use newim_proto::ws::Opcode;
+use newim_proto::ws::frame::write_header;
 
 use crate::repair::Missed;
 use crate::session::Flag;
@@ -99,7 +100,7 @@ impl GatewayShard {
     }
 
     fn fan_out(&mut self, index: TopicIndex, delivery: &Delivery, gap_after: Option<Head>) {
-        let frame = self.frame(Opcode::Binary, &delivery.payload);
+        let frame = self.message_frame(delivery);
         let nudge = gap_after.map(|_| self.nudge_frame(delivery));
         let skip = delivery
             .skip
@@ -117,6 +118,20 @@ impl GatewayShard {
             );
         }
         self.subscriptions.put_members(index, members);
+        self.spares.keep(frame);
+    }
+
+    /// The message and its place in its box, as every reader here gets them.
+    fn message_frame(&mut self, delivery: &Delivery) -> Rc<Vec<u8>> {
+        self.scratch.clear();
+        append_position(&mut self.scratch, delivery.epoch, delivery.seq);
+        let mut frame = self.spares.frame();
+        let out = Rc::get_mut(&mut frame).expect("nobody else's yet");
+        let payload_bytes = delivery.payload.len() + self.scratch.len();
+        write_header(out, Opcode::Binary, true, payload_bytes);
+        out.extend_from_slice(&delivery.payload);
+        out.extend_from_slice(&self.scratch);
+        frame
     }
 
     #[inline]
@@ -124,10 +139,10 @@ impl GatewayShard {
         &mut self,
         conn_index: u32,
         delivery: &Delivery,
-        frame: &Rc<[u8]>,
+        frame: &Rc<Vec<u8>>,
         skip: Option<ConnId>,
         gap_after: Option<Head>,
-        nudge: Option<&Rc<[u8]>>,
+        nudge: Option<&Rc<Vec<u8>>>,
     ) {
         let mut session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
         let conn = ConnId {
@@ -179,7 +194,7 @@ impl GatewayShard {
         let replay = gap_after.is_some() && !session.is(Flag::V2);
         if !full && !replay {
             self.counters.messages_out += 1;
-            let frame = self.frame(Opcode::Binary, &delivery.payload);
+            let frame = self.message_frame(delivery);
             self.push(conn, frame);
             if gap_after.is_some() {
                 let nudge = self.nudge_frame(delivery);
@@ -206,12 +221,12 @@ impl GatewayShard {
         }
     }
 
-    fn nudge_frame(&mut self, delivery: &Delivery) -> Rc<[u8]> {
+    fn nudge_frame(&mut self, delivery: &Delivery) -> Rc<Vec<u8>> {
         let boxid = boxid_of(&delivery.payload);
         let boxid = boxid.as_ref().map_or("", |b| b.as_str());
         let mut payload = Vec::new();
         reply::write_nudge(&mut payload, boxid, delivery.position());
-        self.frame(Opcode::Binary, &payload)
+        self.shared_frame(&payload)
     }
 
     /// Word of a message, in its place.
@@ -275,7 +290,7 @@ impl GatewayShard {
         let members = self.subscriptions.members(index).to_vec();
         let mut nudge = Vec::new();
         reply::write_nudge(&mut nudge, "", Head::default());
-        let frame = self.frame(Opcode::Binary, &nudge);
+        let frame = self.shared_frame(&nudge);
         for conn_index in members {
             let mut session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
             let conn = ConnId {

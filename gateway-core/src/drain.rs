@@ -2,6 +2,7 @@
 
 use newim_proto::chat::reply;
 use newim_proto::ids::ConnId;
+use newim_proto::ws::frame::frame_into;
 use newim_proto::ws::{CloseCode, FrameError, Opcode, close};
 
 use crate::events::Output;
@@ -50,9 +51,8 @@ impl GatewayShard {
         self.count_close(code);
         let mut body = Vec::with_capacity(2 + reason.len());
         close::write_body(&mut body, code, reason);
-        let frame = self.frame(Opcode::Close, &body);
         self.enter_closing(conn, listen);
-        self.push_last(conn, frame);
+        self.write_last(conn, |out| frame_into(out, Opcode::Close, &body));
     }
 
     /// No more messages go to it, and what it still says is only looked at for its end.

@@ -89,14 +89,8 @@ impl GatewayShard {
     }
 
     fn write_accept(&mut self, conn: ConnId, request: &UpgradeRequest<'_>) {
-        self.scratch.clear();
-        write_accept(
-            &mut self.scratch,
-            request.key,
-            request.v2.then_some(PROTOCOL_V2),
-        );
-        let response = self.scratch.as_slice().into();
-        self.push(conn, response);
+        let protocol = request.v2.then_some(PROTOCOL_V2);
+        self.write(conn, |out| write_accept(out, request.key, protocol));
     }
 
     fn open(&mut self, conn: ConnId, admitted: Admitted) {
@@ -142,10 +136,7 @@ impl GatewayShard {
             _ => &mut self.counters.upgrades_refused_other,
         };
         *counter += 1;
-        self.scratch.clear();
-        write_refusal(&mut self.scratch, refusal);
-        let response = self.scratch.as_slice().into();
         self.enter_closing(conn, Listen::Over);
-        self.push_last(conn, response);
+        self.write_last(conn, |out| write_refusal(out, refusal));
     }
 }

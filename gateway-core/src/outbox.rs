@@ -1,5 +1,6 @@
-//! A session's bounded send queue. Frames wait by reference; what waits together leaves together, in
-//! one send. An empty outbox owns no heap.
+//! A session's bounded send queue. A fan-out's frames wait by reference; what is for this connection alone
+//! is written where it will be sent from. What waits together leaves together, in one send. An empty
+//! outbox owns no heap.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -11,6 +12,8 @@ use newim_proto::sendbuf::SendBuf;
 const COALESCE_BYTES_MAX: usize = 64 * 1024;
 /// Spent buffers kept for the next sends of this core.
 const SPENT_BUFFERS_MAX: usize = 256;
+/// Frames of fan-outs that are kept until all have sent them, to be filled again.
+const SPENT_FRAMES_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -22,18 +25,20 @@ pub(crate) struct Outbox {
 enum Queue {
     #[default]
     Empty,
-    /// The usual fan-out: one frame, taken before the next comes. No heap block of its own.
-    One(Rc<[u8]>),
-    #[allow(clippy::box_collection)] // an idle session's outbox stays 24 bytes
-    Many(Box<VecDeque<Rc<[u8]>>>),
+    /// The usual: one frame of a fan-out, or answers one behind the other. No heap block of its own.
+    One(SendBuf),
+    #[allow(clippy::box_collection)] // an outbox stays 32 bytes
+    Many(Box<VecDeque<SendBuf>>),
 }
 
-/// The core's spent buffers and queues, used again so that a steady state allocates nothing.
+/// The core's spent buffers, queues and frames, used again so that a steady state allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     buffers: Vec<Vec<u8>>,
     #[allow(clippy::vec_box)] // as outboxes hold them
-    queues: Vec<Box<VecDeque<Rc<[u8]>>>>,
+    queues: Vec<Box<VecDeque<SendBuf>>>,
+    /// The oldest first; some outboxes may still hold them.
+    frames: VecDeque<Rc<Vec<u8>>>,
 }
 
 impl Outbox {
@@ -46,21 +51,51 @@ impl Outbox {
         matches!(self.queue, Queue::Empty)
     }
 
-    /// The caller has checked the bound; control replies may overshoot it by what one receive buffer
-    /// can ask for.
-    pub fn push(&mut self, frame: Rc<[u8]>, spares: &mut Spares) {
+    /// One frame that others send too. The caller has checked the bound; control replies may overshoot it
+    /// by what one receive buffer can ask for.
+    pub fn push(&mut self, frame: Rc<Vec<u8>>, spares: &mut Spares) {
         self.bytes += frame.len() as u32;
+        self.push_buf(SendBuf::Shared(frame), spares);
+    }
+
+    /// Frames for this connection alone, written behind what waits already. Returns their bytes.
+    #[inline]
+    pub fn write(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let last = match &mut self.queue {
+            Queue::Empty => None,
+            Queue::One(only) => Some(only),
+            Queue::Many(bufs) => bufs.back_mut(),
+        };
+        let written = match last {
+            Some(SendBuf::Owned(buf)) if buf.len() < COALESCE_BYTES_MAX => {
+                let before = buf.len();
+                write(buf);
+                buf.len() - before
+            }
+            _ => {
+                let mut buf = spares.buffers.pop().unwrap_or_default();
+                write(&mut buf);
+                let written = buf.len();
+                self.push_buf(SendBuf::Owned(buf), spares);
+                written
+            }
+        };
+        self.bytes += written as u32;
+        written
+    }
+
+    fn push_buf(&mut self, buf: SendBuf, spares: &mut Spares) {
         match &mut self.queue {
-            Queue::Many(frames) => frames.push_back(frame),
-            Queue::Empty => self.queue = Queue::One(frame),
+            Queue::Many(bufs) => bufs.push_back(buf),
+            Queue::Empty => self.queue = Queue::One(buf),
             Queue::One(_) => {
-                let mut frames = spares.queues.pop().unwrap_or_default();
+                let mut bufs = spares.queues.pop().unwrap_or_default();
                 let Queue::One(first) = std::mem::take(&mut self.queue) else {
                     unreachable!("matched One")
                 };
-                frames.push_back(first);
-                frames.push_back(frame);
-                self.queue = Queue::Many(frames);
+                bufs.push_back(first);
+                bufs.push_back(buf);
+                self.queue = Queue::Many(bufs);
             }
         }
     }
@@ -70,14 +105,16 @@ impl Outbox {
         let buf = match &mut self.queue {
             Queue::Empty => return None,
             Queue::One(_) => {
-                let Queue::One(frame) = std::mem::take(&mut self.queue) else {
+                let Queue::One(buf) = std::mem::take(&mut self.queue) else {
                     unreachable!("matched One")
                 };
-                SendBuf::Shared(frame)
+                buf
             }
-            Queue::Many(frames) => {
-                let buf = coalesce(frames, &mut spares.buffers);
-                if frames.is_empty() {
+            Queue::Many(bufs) => {
+                let buf = coalesce(bufs, spares);
+                if let Queue::Many(bufs) = &self.queue
+                    && bufs.is_empty()
+                {
                     self.recycle_queue(spares);
                 }
                 buf
@@ -92,35 +129,40 @@ impl Outbox {
     }
 
     pub fn clear(&mut self, spares: &mut Spares) {
-        if let Queue::Many(frames) = &mut self.queue {
-            frames.clear();
-            self.recycle_queue(spares);
+        while let Some(buf) = self.take(spares) {
+            spares.give_back(buf);
         }
-        *self = Outbox::default();
     }
 
     fn recycle_queue(&mut self, spares: &mut Spares) {
-        if let Queue::Many(frames) = std::mem::take(&mut self.queue)
+        if let Queue::Many(bufs) = std::mem::take(&mut self.queue)
             && spares.queues.len() < SPENT_BUFFERS_MAX
         {
-            spares.queues.push(frames);
+            spares.queues.push(bufs);
         }
     }
 }
 
-fn coalesce(frames: &mut VecDeque<Rc<[u8]>>, buffers: &mut Vec<Vec<u8>>) -> SendBuf {
-    let first = frames.pop_front().expect("Many holds at least one frame");
-    let fits = |taken: usize, next: Option<&Rc<[u8]>>| {
-        next.is_some_and(|f| taken + f.len() <= COALESCE_BYTES_MAX)
+fn coalesce(bufs: &mut VecDeque<SendBuf>, spares: &mut Spares) -> SendBuf {
+    let first = bufs.pop_front().expect("Many holds at least one");
+    let fits = |taken: usize, next: Option<&SendBuf>| {
+        next.is_some_and(|buf| taken + buf.as_ref().len() <= COALESCE_BYTES_MAX)
     };
-    if !fits(first.len(), frames.front()) {
-        return SendBuf::Shared(first);
+    if !fits(first.as_ref().len(), bufs.front()) {
+        return first;
     }
-    let mut bytes = buffers.pop().unwrap_or_default();
-    bytes.extend_from_slice(&first);
-    while fits(bytes.len(), frames.front()) {
-        let next = frames.pop_front().expect("front was there");
-        bytes.extend_from_slice(&next);
+    let mut bytes = match first {
+        SendBuf::Owned(bytes) => bytes,
+        SendBuf::Shared(frame) => {
+            let mut bytes = spares.buffers.pop().unwrap_or_default();
+            bytes.extend_from_slice(&frame);
+            bytes
+        }
+    };
+    while fits(bytes.len(), bufs.front()) {
+        let next = bufs.pop_front().expect("front was there");
+        bytes.extend_from_slice(next.as_ref());
+        spares.give_back(next);
     }
     SendBuf::Owned(bytes)
 }
@@ -136,14 +178,34 @@ impl Spares {
             self.buffers.push(bytes);
         }
     }
+
+    /// A frame that nobody else holds, empty, to be written and shared.
+    pub fn frame(&mut self) -> Rc<Vec<u8>> {
+        let is_free = |frame: &Rc<Vec<u8>>| Rc::strong_count(frame) == 1;
+        match self.frames.front().is_some_and(is_free) {
+            false => Rc::default(),
+            true => {
+                let mut frame = self.frames.pop_front().expect("just seen");
+                Rc::get_mut(&mut frame).expect("nobody else's").clear();
+                frame
+            }
+        }
+    }
+
+    /// Keeps a frame that outboxes may still hold.
+    pub fn keep(&mut self, frame: Rc<Vec<u8>>) {
+        if self.frames.len() < SPENT_FRAMES_MAX && frame.capacity() <= COALESCE_BYTES_MAX {
+            self.frames.push_back(frame);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn frame(byte: u8, len: usize) -> Rc<[u8]> {
-        vec![byte; len].into()
+    fn frame(byte: u8, len: usize) -> Rc<Vec<u8>> {
+        Rc::new(vec![byte; len])
     }
 
     #[test]
@@ -176,6 +238,39 @@ mod tests {
             (1, 1),
             "both are kept for the next time"
         );
+    }
+
+    #[test]
+    fn what_is_for_one_alone_is_written_where_it_is_sent_from() {
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        assert_eq!(outbox.write(&mut spares, |out| out.extend([1, 2])), 2);
+        assert_eq!(outbox.write(&mut spares, |out| out.push(3)), 1);
+        outbox.push(frame(4, 2), &mut spares);
+        outbox.write(&mut spares, |out| out.push(5));
+        assert_eq!(outbox.bytes(), 6);
+        let sent = outbox.take(&mut spares).expect("frames wait");
+        assert_eq!(sent.as_ref(), [1, 2, 3, 4, 4, 5]);
+        assert!(outbox.is_empty() && outbox.bytes() == 0);
+        spares.give_back(sent);
+        let buffers = spares.buffers.len();
+        outbox.write(&mut spares, |out| out.push(6));
+        assert_eq!(spares.buffers.len(), buffers - 1, "a spent buffer is used");
+        outbox.clear(&mut spares);
+        assert_eq!(spares.buffers.len(), buffers);
+    }
+
+    #[test]
+    fn a_shared_frame_is_filled_again_once_all_have_sent_it() {
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        let mut first = spares.frame();
+        Rc::get_mut(&mut first).expect("nobody else's").push(1);
+        outbox.push(first.clone(), &mut spares);
+        let block = Rc::as_ptr(&first);
+        spares.keep(first);
+        assert_ne!(Rc::as_ptr(&spares.frame()), block, "an outbox holds it");
+        drop(outbox.take(&mut spares));
+        let again = spares.frame();
+        assert_eq!((Rc::as_ptr(&again), again.len()), (block, 0));
     }
 
     #[test]

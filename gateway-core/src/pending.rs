@@ -10,7 +10,10 @@ use newim_proto::schema::chat_message::MessageType;
 /// Why a command was sent, and what is needed to go on when its answer is there.
 #[derive(Debug)]
 pub(crate) enum Pending {
-    Append(Box<PendingAppend>),
+    Append {
+        conn: ConnId,
+        place: AppendPlace,
+    },
     /// A new session's boxes, to subscribe it to.
     Connect {
         conn: ConnId,
@@ -59,8 +62,8 @@ impl Pending {
     /// The session whose command it is, if one's.
     pub fn conn(&self) -> Option<ConnId> {
         match self {
-            Pending::Append(append) => Some(append.conn),
-            Pending::Connect { conn, .. }
+            Pending::Append { conn, .. }
+            | Pending::Connect { conn, .. }
             | Pending::List { conn, .. }
             | Pending::Pull { conn, .. }
             | Pending::Replay { conn, .. }
@@ -70,10 +73,21 @@ impl Pending {
     }
 }
 
+/// Where an append's particulars are: in a table of their own, for they are three times as large.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AppendPlace(u32);
+
+/// Slots that a quiet shard keeps. What a burst (everybody reconnects) took beyond is given back.
+const QUIET_SLOTS_MAX: usize = 1024;
+
 #[derive(Debug, Default)]
 pub(crate) struct PendingTable {
     slots: Vec<(u32, Option<Pending>)>,
     free: Vec<u32>,
+    appends: Vec<Option<PendingAppend>>,
+    free_appends: Vec<u32>,
+    /// Of slots that begin: none was ever in use with it.
+    first_generation: u32,
 }
 
 impl PendingTable {
@@ -83,18 +97,53 @@ impl PendingTable {
 
     pub fn heap_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<(u32, Option<Pending>)>()
-            + self.free.capacity() * size_of::<u32>()
+            + self.appends.capacity() * size_of::<Option<PendingAppend>>()
+            + (self.free.capacity() + self.free_appends.capacity()) * size_of::<u32>()
     }
 
     pub fn insert(&mut self, pending: Pending) -> StoreToken {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, None));
+            self.slots.push((self.first_generation, None));
             self.slots.len() as u32 - 1
         });
         let (generation, slot) = &mut self.slots[index as usize];
         assert!(slot.is_none(), "a free slot is empty");
         *slot = Some(pending);
         StoreToken(u64::from(*generation) << 32 | u64::from(index))
+    }
+
+    /// What an append needs to go on; to be inserted, and taken out when its answer is there.
+    pub fn append(&mut self, append: PendingAppend) -> Pending {
+        let conn = append.conn;
+        let place = match self.free_appends.pop() {
+            Some(at) => {
+                self.appends[at as usize] = Some(append);
+                AppendPlace(at)
+            }
+            None => {
+                self.appends.push(Some(append));
+                AppendPlace(self.appends.len() as u32 - 1)
+            }
+        };
+        Pending::Append { conn, place }
+    }
+
+    pub fn take_append(&mut self, place: AppendPlace) -> PendingAppend {
+        self.free_appends.push(place.0);
+        let append = self.appends[place.0 as usize].take();
+        append.expect("an answered append is taken once")
+    }
+
+    /// Called now and then: a burst's memory goes back once nothing is in flight.
+    pub fn tidy(&mut self) {
+        if self.len() > 0 || self.slots.capacity() <= QUIET_SLOTS_MAX {
+            return;
+        }
+        let newest = self.slots.iter().map(|(generation, _)| *generation).max();
+        *self = PendingTable {
+            first_generation: newest.unwrap_or(0).wrapping_add(1),
+            ..PendingTable::default()
+        };
     }
 
     pub fn remove(&mut self, token: StoreToken) -> Option<Pending> {
@@ -126,5 +175,22 @@ mod tests {
         assert!(table.remove(second).is_some());
         assert_eq!(table.len(), 0);
         assert!(table.remove(StoreToken(77)).is_none());
+    }
+
+    #[test]
+    fn a_burst_gives_its_memory_back_and_its_tokens_stay_spent() {
+        let mut table = PendingTable::default();
+        let tokens: Vec<StoreToken> = (0..2 * QUIET_SLOTS_MAX)
+            .map(|_| table.insert(Pending::Settle { topics: vec![] }))
+            .collect();
+        table.tidy();
+        assert_eq!(table.len(), tokens.len(), "they are in flight");
+        for token in &tokens {
+            table.remove(*token).expect("in flight");
+        }
+        table.tidy();
+        assert_eq!(table.heap_bytes(), 0);
+        table.insert(Pending::Settle { topics: vec![] });
+        assert!(table.remove(tokens[0]).is_none(), "the slot is another's");
     }
 }

@@ -77,8 +77,7 @@ impl GatewayShard {
                 (WsEvent::Text(text), _) => self.echo(conn, Opcode::Text, text.as_bytes()),
                 (WsEvent::Ping(payload), _) => {
                     self.counters.pings_in += 1;
-                    let pong = self.frame(Opcode::Pong, payload);
-                    self.push(conn, pong);
+                    self.write_frame(conn, Opcode::Pong, payload);
                     self.pause_if_over(conn);
                 }
                 (WsEvent::Pong(_), _) => {}
@@ -92,10 +91,9 @@ impl GatewayShard {
         self.counters.texts_in += u64::from(opcode == Opcode::Text);
         self.counters.messages_in += 1;
         self.counters.message_bytes_in += payload.len() as u64;
-        let frame = self.frame(opcode, payload);
+        let bytes = self.write_frame(conn, opcode, payload);
         self.counters.messages_out += 1;
-        self.counters.message_bytes_out += frame.len() as u64;
-        self.push(conn, frame);
+        self.counters.message_bytes_out += bytes as u64;
         self.pause_if_over(conn);
     }
 }

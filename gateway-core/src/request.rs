@@ -114,7 +114,8 @@ impl GatewayShard {
             payload,
         };
         self.counters.appends += 1;
-        self.command(Pending::Append(Box::new(pending)), Command::Append(append));
+        let pending = self.pending.append(pending);
+        self.command(pending, Command::Append(append));
         Ok(())
     }
 

@@ -18,6 +18,9 @@ use crate::subscriptions::Subscription;
 /// Topics whose heads are asked for in one store command.
 const HEADS_PER_COMMAND: usize = 256;
 
+/// Subscriptions of a session that are looked at for a box.
+const LOOKED_AT_MAX: usize = 8;
+
 /// No chat shard's: the link that publishes wait on when no table of ours says where they belong. It is
 /// never up, and given up with each new table.
 const NOWHERE: ChatShard = ChatShard {
@@ -44,6 +47,29 @@ impl GatewayShard {
     /// The connection hears of what is sent to its user.
     pub(crate) fn subscribe_user(&mut self, conn: ConnId, uid: &Uid) {
         self.join(conn, Topic::of_user(uid.as_str()), None, Head::default());
+    }
+
+    /// The topic of a box that the connection is probably in: a look at its first subscriptions costs less
+    /// than a hash, which is the dearest part of a message's way through a shard.
+    pub(crate) fn topic_of_box(&mut self, conn: ConnId, boxid: &BoxId) -> Topic {
+        let session = self.sessions.get(conn);
+        let subscriptions = session.iter().flat_map(|s| s.subscriptions.iter());
+        for subscription in subscriptions.take(LOOKED_AT_MAX) {
+            let stream = self.subscriptions.stream(subscription.topic);
+            if stream.is_some_and(|stream| stream.boxid == *boxid) {
+                return self.subscriptions.topic(subscription.topic);
+            }
+        }
+        Topic::of_box(boxid.as_str())
+    }
+
+    /// The topic of the connection's own user: its first subscription, as long as it is open.
+    pub(crate) fn topic_of_user(&mut self, conn: ConnId, uid: &Uid) -> Topic {
+        let session = self.sessions.get(conn).filter(|s| s.uid() == Some(uid));
+        match session.and_then(|s| s.subscriptions.first().copied()) {
+            Some(own) => self.subscriptions.topic(own.topic),
+            None => Topic::of_user(uid.as_str()),
+        }
     }
 
     fn join(

@@ -163,9 +163,16 @@ impl SessionMut<'_> {
     }
 
     #[inline]
-    pub fn push(&mut self, frame: Rc<[u8]>, spares: &mut Spares) {
+    pub fn push(&mut self, frame: Rc<Vec<u8>>, spares: &mut Spares) {
         let busy = self.busy.begin(&mut self.session.place);
         busy.outbox.push(frame, spares);
+    }
+
+    /// Frames for this session alone. Returns their bytes.
+    #[inline]
+    pub fn write(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let busy = self.busy.begin(&mut self.session.place);
+        busy.outbox.write(spares, write)
     }
 
     /// What the next send carries.

@@ -22,6 +22,9 @@ use crate::settings::Settings;
 use crate::subscriptions::Subscriptions;
 use crate::timers::Timers;
 
+/// Of each list, kept by a quiet shard.
+const QUIET_ENTRIES_MAX: usize = 1024;
+
 pub struct GatewayShard {
     pub(crate) settings: Settings,
     /// Of the input being handled.
@@ -39,7 +42,6 @@ pub struct GatewayShard {
     pub(crate) spares: Spares,
     /// Payloads and frames are built here before they get a home of their size.
     pub(crate) scratch: Vec<u8>,
-    frame_scratch: Vec<u8>,
     due: Vec<ConnId>,
     pub(crate) uuid_count: u64,
     pub(crate) draining: bool,
@@ -71,7 +73,6 @@ impl GatewayShard {
             dirty: Vec::new(),
             spares: Spares::default(),
             scratch: Vec::new(),
-            frame_scratch: Vec::new(),
             due: Vec::new(),
             uuid_count: 0,
             draining: false,
@@ -109,9 +110,22 @@ impl GatewayShard {
             self.session_due(conn);
         }
         self.due = due;
-        self.sessions.tidy();
+        self.tidy();
         self.recheck_moved();
         self.close_too_far_behind();
+    }
+
+    /// What a burst took goes back: an idle shard is small, whatever was before.
+    fn tidy(&mut self) {
+        self.sessions.tidy();
+        self.pending.tidy();
+        if self.dirty.is_empty() {
+            self.dirty.shrink_to(QUIET_ENTRIES_MAX);
+        }
+        if self.outputs.is_empty() {
+            self.outputs.shrink_to(QUIET_ENTRIES_MAX);
+        }
+        self.due.shrink_to(QUIET_ENTRIES_MAX);
     }
 
     /// When `handle_timeout` is wanted, in `Now::mono_us`.
@@ -300,22 +314,14 @@ impl GatewayShard {
         None
     }
 
-    /// Queues a frame, whatever the outbox holds: for answers, which the pausing of reads bounds.
-    pub(crate) fn push(&mut self, conn: ConnId, frame: Rc<[u8]>) {
-        let Some(session) = self.sessions.get(conn) else {
+    /// Queues a frame that others get too, whatever the outbox holds.
+    pub(crate) fn push(&mut self, conn: ConnId, frame: Rc<Vec<u8>>) {
+        let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         if session.is_closing() {
             return;
         }
-        self.push_last(conn, frame);
-    }
-
-    /// The same for a session that says its last words.
-    pub(crate) fn push_last(&mut self, conn: ConnId, frame: Rc<[u8]>) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
         self.counters.outbox_bytes_now += frame.len() as u64;
         session.push(frame, &mut self.spares);
         if !session.is(Flag::Sending) && !session.replace(Flag::Dirty, true) {
@@ -323,11 +329,39 @@ impl GatewayShard {
         }
     }
 
-    /// A WebSocket frame around a payload, in one block that all outboxes may share.
-    pub(crate) fn frame(&mut self, opcode: Opcode, payload: &[u8]) -> Rc<[u8]> {
-        self.frame_scratch.clear();
-        ws::frame::frame_into(&mut self.frame_scratch, opcode, payload);
-        Rc::from(self.frame_scratch.as_slice())
+    /// Queues what is for one connection alone, whatever its outbox holds: answers, which the pausing of
+    /// reads bounds. Returns the bytes.
+    pub(crate) fn write(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        match self.sessions.get(conn) {
+            Some(session) if !session.is_closing() => self.write_last(conn, write),
+            _ => 0,
+        }
+    }
+
+    /// The same for a session that says its last words.
+    pub(crate) fn write_last(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let Some(mut session) = self.sessions.get(conn) else {
+            return 0;
+        };
+        let written = session.write(&mut self.spares, write);
+        self.counters.outbox_bytes_now += written as u64;
+        if !session.is(Flag::Sending) && !session.replace(Flag::Dirty, true) {
+            self.dirty.push(conn);
+        }
+        written
+    }
+
+    /// A WebSocket frame around a payload, for one connection.
+    pub(crate) fn write_frame(&mut self, conn: ConnId, opcode: Opcode, payload: &[u8]) -> usize {
+        self.write(conn, |out| ws::frame::frame_into(out, opcode, payload))
+    }
+
+    /// The same in one block that all outboxes may share; to be kept for the next in `spares`.
+    pub(crate) fn shared_frame(&mut self, payload: &[u8]) -> Rc<Vec<u8>> {
+        let mut frame = self.spares.frame();
+        let out = Rc::get_mut(&mut frame).expect("nobody else's yet");
+        ws::frame::frame_into(out, Opcode::Binary, payload);
+        frame
     }
 
     /// Writes one ChatMessage to one session.
@@ -335,11 +369,10 @@ impl GatewayShard {
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
         write(&mut payload);
-        let frame = self.frame(Opcode::Binary, &payload);
+        let bytes = self.write_frame(conn, Opcode::Binary, &payload);
         self.scratch = payload;
         self.counters.messages_out += 1;
-        self.counters.message_bytes_out += frame.len() as u64;
-        self.push(conn, frame);
+        self.counters.message_bytes_out += bytes as u64;
     }
 
     pub(crate) fn command(&mut self, pending: Pending, command: Command) -> StoreToken {
@@ -395,8 +428,7 @@ impl GatewayShard {
             Phase::Open(_) | Phase::Echo => {
                 session.set(Flag::Pinged); // until it says anything
                 self.timers.insert(conn, now_s + pong_s);
-                let ping = self.frame(Opcode::Ping, &[]);
-                self.push(conn, ping);
+                self.write_frame(conn, Opcode::Ping, &[]);
             }
         }
     }

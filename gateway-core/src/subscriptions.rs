@@ -72,6 +72,10 @@ impl Subscriptions {
         self.topics.find(topic)
     }
 
+    pub fn topic(&self, index: TopicIndex) -> Topic {
+        self.topics.topic(index)
+    }
+
     pub fn topics(&self) -> impl Iterator<Item = Topic> {
         self.topics.topics().map(|(_, topic)| topic)
     }

@@ -12,6 +12,8 @@ pub(crate) struct Timers {
     buckets: Vec<Vec<ConnId>>,
     /// The next second to be looked at.
     next_s: u64,
+    /// Nothing is due before. Asked several times a batch, so it isn't searched for each time.
+    due_s: u64,
     len: usize,
 }
 
@@ -20,6 +22,7 @@ impl Timers {
         Timers {
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
             next_s: 0,
+            due_s: u64::MAX,
             len: 0,
         }
     }
@@ -28,12 +31,13 @@ impl Timers {
     pub fn insert(&mut self, conn: ConnId, due_s: u64) {
         let second = due_s.clamp(self.next_s, self.next_s + BUCKETS as u64 - 1);
         self.buckets[second as usize % BUCKETS].push(conn);
+        self.due_s = self.due_s.min(second);
         self.len += 1;
     }
 
     /// Moves all that are due at `now_s` into `due`.
     pub fn advance(&mut self, now_s: u64, due: &mut Vec<ConnId>) {
-        if self.len == 0 {
+        if now_s < self.due_s {
             self.next_s = self.next_s.max(now_s + 1);
             return;
         }
@@ -50,6 +54,7 @@ impl Timers {
             second += 1;
         }
         self.next_s = self.next_s.max(now_s + 1);
+        self.due_s = self.find_due_s().unwrap_or(u64::MAX);
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -59,6 +64,10 @@ impl Timers {
 
     /// The second in which something comes due, if anything waits.
     pub fn next_due_s(&self) -> Option<u64> {
+        (self.due_s != u64::MAX).then_some(self.due_s)
+    }
+
+    fn find_due_s(&self) -> Option<u64> {
         if self.len == 0 {
             return None;
         }

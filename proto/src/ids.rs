@@ -152,10 +152,9 @@ impl Uuid {
     /// Lower-case, 8-4-4-4-12: ASCII, without an allocation.
     pub fn to_text(self) -> [u8; Uuid::TEXT_BYTES] {
         let mut text = [b'-'; Uuid::TEXT_BYTES];
-        let digits = (0..Uuid::TEXT_BYTES).filter(|at| !Uuid::DASHES.contains(at));
-        for (nibble, at) in digits.enumerate() {
-            let value = (self.0 >> (124 - 4 * nibble)) as usize & 0xf;
-            text[at] = b"0123456789abcdef"[value];
+        for (byte, at) in self.0.to_be_bytes().into_iter().zip(Uuid::BYTES_AT) {
+            text[at] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            text[at + 1] = b"0123456789abcdef"[usize::from(byte & 0xf)];
         }
         text
     }
@@ -180,6 +179,8 @@ impl Uuid {
 
     pub const TEXT_BYTES: usize = 36;
     const DASHES: [usize; 4] = [8, 13, 18, 23];
+    /// Where the two digits of each byte stand.
+    const BYTES_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 }
 
 impl fmt::Display for Uuid {

@@ -66,7 +66,7 @@ fn while_one_send_is_in_flight_the_next_buffer_comes_back() {
             io.send(conn, SendBuf::Owned(vec![0; TOO_MUCH])),
             SendOutcome::Sent
         ));
-        match io.send(conn, SendBuf::Shared(Rc::from(&b"next"[..]))) {
+        match io.send(conn, SendBuf::Shared(Rc::new(b"next".to_vec()))) {
             SendOutcome::Busy(buf) => assert_eq!(buf.as_ref(), b"next"),
             other => panic!("{other:?}"),
         }

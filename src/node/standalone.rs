@@ -168,6 +168,8 @@ struct StandaloneShard {
     me: ids::ChatShard,
     link: LinkId,
     cell: ChatCell,
+    /// Empty between calls; kept for its memory.
+    said: Vec<LocalLink>,
 }
 
 impl StandaloneShard {
@@ -187,6 +189,7 @@ impl StandaloneShard {
                 generation: 0,
             },
             cell,
+            said: Vec::new(),
         }
     }
 
@@ -265,9 +268,12 @@ impl Driver for StandaloneShard {
         }
         loop {
             self.gateway.work(io);
-            for said in self.gateway.take_local() {
+            let mut said = std::mem::take(&mut self.said);
+            self.gateway.take_local(&mut said);
+            for said in said.drain(..) {
                 self.chat_hears(io, said);
             }
+            self.said = said;
             if !self.gateway_hears(io) {
                 break;
             }

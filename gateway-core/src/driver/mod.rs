@@ -158,8 +158,11 @@ impl GatewayDriver {
     }
 
     /// From the embedded store's thread.
-    fn stored(&mut self, replies: Vec<(StoreToken, StoreResult)>) {
-        self.replies.extend(replies);
+    fn stored(&mut self, mut replies: Vec<(StoreToken, StoreResult)>) {
+        if self.replies.is_empty() {
+            std::mem::swap(&mut self.replies, &mut replies);
+        }
+        self.replies.append(&mut replies);
     }
 
     fn routes(&mut self, io: &mut Io<'_, Mail>, routes: Arc<RouteTable>, addrs: &ExchangeAddrs) {
@@ -182,8 +185,8 @@ impl GatewayDriver {
     }
 
     /// What the chat shard on this core is to hear, in order.
-    pub fn take_local(&mut self) -> Vec<LocalLink> {
-        std::mem::take(&mut self.local_out)
+    pub fn take_local(&mut self, into: &mut Vec<LocalLink>) {
+        into.append(&mut self.local_out);
     }
 
     /// Carries out all outputs.
@@ -284,9 +287,11 @@ impl GatewayDriver {
             self.input(io, Input::StoreUp);
         }
         self.store_was_up = up;
-        for (token, result) in std::mem::take(&mut self.replies) {
+        let mut replies = std::mem::take(&mut self.replies);
+        for (token, result) in replies.drain(..) {
             self.input(io, Input::Stored { token, result });
         }
+        self.replies = replies;
     }
 
     fn output(&mut self, io: &mut Io<'_, Mail>, output: Output) {

@@ -16,7 +16,7 @@ pub use encode::encode;
 pub use queue::{LinkQueue, QueueFull};
 
 /// Said in Hello; a chat node refuses another.
-pub const LINK_VERSION: u32 = 2;
+pub const LINK_VERSION: u32 = 3;
 
 /// One message on a link. G→C: from gateway to chat shard; C→G: back.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,7 +97,8 @@ impl Delivery {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carries {
-    /// A whole ChatMessage with every server field, seq and epoch included.
+    /// A whole ChatMessage with every server field but seq and epoch, which stand in the delivery: each
+    /// gateway appends them, so that nobody copies the message for them.
     Message,
     /// Nothing: a seq that the topic's subscribers are not to see (a P2P entry in a box with members).
     Gap,
