@@ -7,6 +7,9 @@
 //! and opens nothing; every decision can be replayed from its inputs.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod counters;
 #[cfg(feature = "driver")]
 pub mod driver;

@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod busy;
 mod counters;
 mod deliver;

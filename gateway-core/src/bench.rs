@@ -1,0 +1,89 @@
+//! The shard's private parts one by one, for whoever counts what they cost (`newim-gate`). Nothing else
+//! may use it: it promises nothing.
+
+use std::rc::Rc;
+
+use newim_proto::ids::ConnId;
+
+use crate::busy::Busy;
+use crate::links::Link;
+use crate::outbox::{Outbox, Spares};
+use crate::pending::{Pending, PendingAppend};
+use crate::session::Session;
+use crate::subscriptions::{Stream, Subscription};
+use crate::timers::Timers;
+
+/// What there is one of per session, topic, subscription, link or command in flight: name and bytes.
+pub fn sizes() -> Vec<(&'static str, usize)> {
+    vec![
+        ("gateway session", size_of::<Session>()),
+        ("gateway busy session", size_of::<Busy>()),
+        ("gateway outbox", size_of::<Outbox>()),
+        ("gateway subscription", size_of::<Subscription>()),
+        ("gateway stream of a box", size_of::<Option<Stream>>()),
+        ("gateway timer", size_of::<ConnId>()),
+        ("gateway link", size_of::<Link>()),
+        ("gateway command in flight", size_of::<Option<Pending>>()),
+        ("gateway append in flight", size_of::<PendingAppend>()),
+    ]
+}
+
+/// An outbox with its core's spares.
+#[derive(Default)]
+pub struct OutboxBench {
+    outbox: Outbox,
+    spares: Spares,
+}
+
+impl OutboxBench {
+    /// Queues a frame so many times, and takes it all as the sends do. Bytes taken.
+    pub fn push_and_take(&mut self, frame: &Rc<Vec<u8>>, times: usize) -> usize {
+        for _ in 0..times {
+            self.outbox.push(frame.clone(), &mut self.spares);
+        }
+        let mut bytes = 0;
+        while let Some(sent) = self.outbox.take(&mut self.spares) {
+            bytes += sent.as_ref().len();
+            self.spares.give_back(sent);
+        }
+        bytes
+    }
+}
+
+/// A timer wheel and its clock.
+pub struct TimersBench {
+    timers: Timers,
+    now_s: u64,
+    due: Vec<ConnId>,
+}
+
+impl Default for TimersBench {
+    fn default() -> TimersBench {
+        TimersBench {
+            timers: Timers::new(),
+            now_s: 0,
+            due: Vec::new(),
+        }
+    }
+}
+
+impl TimersBench {
+    /// A second passes: what is due comes out, and so many timers go in for `in_s` later. How many came.
+    pub fn second(&mut self, timers: u32, in_s: u64) -> usize {
+        self.now_s += 1;
+        self.due.clear();
+        self.timers.advance(self.now_s, &mut self.due);
+        self.set(timers, in_s);
+        self.due.len()
+    }
+
+    pub fn set(&mut self, timers: u32, in_s: u64) {
+        for index in 0..timers {
+            let conn = ConnId {
+                index,
+                generation: 1,
+            };
+            self.timers.insert(conn, self.now_s + in_s);
+        }
+    }
+}
