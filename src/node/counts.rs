@@ -415,6 +415,11 @@ fn engine(sink: &mut MetricSink, shard: &str, e: &EngineStats) {
     );
     counter("newim_engine_mail_out", "Mail to other shards.", e.mail_out);
     counter(
+        "newim_engine_wakes_out",
+        "Other shards woken for mail; each is an operation, not a system call of its own.",
+        e.wakes_out,
+    );
+    counter(
         "newim_engine_mail_refused",
         "Mail that found the queue full, and was sent again.",
         e.mail_refused,
