@@ -18,6 +18,7 @@ mod bad_frame;
 mod bad_message;
 mod bad_peer;
 mod bad_upgrade;
+mod budgets;
 mod commands;
 mod console;
 mod drain;

@@ -1,0 +1,32 @@
+//! `newim-gate-measured CASE [FAULT]`: does one case and prints nothing. `newim-gate` starts it under
+//! callgrind. A binary of its own, on the product's allocator: counting allocations would be counted.
+
+use std::process::ExitCode;
+
+use newim_gate::case::Plant;
+use newim_gate::cases;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let case = arguments.next().and_then(|name| cases::by_name(&name));
+    let plant = arguments.next().map(|text| text.parse::<Plant>());
+    match (case, plant.transpose()) {
+        (Some(case), Ok(plant)) => {
+            case.warm(plant).run();
+            ExitCode::SUCCESS
+        }
+        (None, _) => {
+            eprintln!("no such case");
+            ExitCode::from(WRONG_USAGE)
+        }
+        (_, Err(why)) => {
+            eprintln!("the fault {why}");
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
+}
