@@ -62,6 +62,10 @@ impl GatewayShard {
             }
             (Pending::Settle { topics }, Ok(Reply::Heads(heads))) => self.heads(&topics, &heads),
             (Pending::Settle { topics }, Err(_)) => self.heads_unknown(topics),
+            (Pending::Follow(follow), Ok(Reply::Boxes(boxes))) => {
+                self.followed(*follow, Ok(&boxes))
+            }
+            (Pending::Follow(follow), Err(error)) => self.followed(*follow, Err(&error)),
             (Pending::Mark { .. }, Ok(_)) => {}
             (Pending::List { conn, .. }, Err(error)) => self.sync_failed(conn, "", &error),
             (Pending::Pull { conn, boxid } | Pending::Mark { conn, boxid }, Err(error)) => {
@@ -266,6 +270,7 @@ impl GatewayShard {
                 );
             }
         }
+        self.follow_again();
         self.settle_again();
         self.replay_again();
     }

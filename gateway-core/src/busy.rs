@@ -19,8 +19,9 @@ pub(crate) struct Busy {
 }
 
 impl Busy {
-    fn is_idle(&self) -> bool {
-        self.outbox.is_empty() && self.lag.is_none() && self.messages.pending_bytes() == 0
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && self.lag.is_none() && self.messages.is_idle()
     }
 }
 
@@ -67,12 +68,16 @@ impl BusyStore {
     /// Takes the place back if there is nothing in it.
     #[inline]
     pub fn end_if_idle(&mut self, place: &mut Place) {
-        if let Some(at) = place.at()
-            && self.places[at].is_idle()
-        {
-            self.free.push(at as u32);
-            *place = Place::default();
+        if self.get(*place).is_some_and(Busy::is_idle) {
+            self.end(place);
         }
+    }
+
+    /// The same for who has seen that there is nothing.
+    #[inline]
+    pub fn end(&mut self, place: &mut Place) {
+        self.free.push(place.0 - 1);
+        *place = Place::default();
     }
 
     /// Called now and then: a burst's memory goes back once nobody is busy.

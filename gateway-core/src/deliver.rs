@@ -7,7 +7,6 @@ use newim_proto::chat::{ChatView, append_position, reply};
 use newim_proto::ids::{BoxId, ConnId, Origin, Topic};
 use newim_proto::link::{Carries, Delivery};
 use newim_proto::log::Head;
-use newim_proto::schema::chat_message::ChatOp;
 use newim_proto::tables::TopicIndex;
 use newim_proto::ws::Opcode;
 use newim_proto::ws::frame::write_header;
@@ -16,7 +15,7 @@ use crate::repair::Missed;
 use crate::session::Flag;
 use crate::shard::GatewayShard;
 
-const MEMBERS_LIVE: &str = "a topic's members live";
+pub(crate) const MEMBERS_LIVE: &str = "a topic's members live";
 
 /// What a delivery is to a box's stream.
 enum Order {
@@ -47,7 +46,7 @@ impl GatewayShard {
         let gap = matches!(order, Order::Gap);
         self.counters.gaps_seen += u64::from(gap);
         match delivery.carries {
-            Carries::Message if self.follow_membership(delivery) => {}
+            Carries::Message if self.hears_membership(delivery) => {}
             Carries::Message => self.fan_out(index, delivery, gap.then_some(before)),
             Carries::Gap if gap => self.missed_by_all(delivery.topic, before),
             Carries::Gap => {}
@@ -55,46 +54,7 @@ impl GatewayShard {
         }
     }
 
-    /// In a user's own topic a JOIN or QUIT is word of what another connection of theirs did: the ones
-    /// here do the same. The message itself comes to them by the box. True if it was one.
-    fn follow_membership(&mut self, delivery: &Delivery) -> bool {
-        if delivery.topic == delivery.box_topic {
-            return false;
-        }
-        let Ok(view) = ChatView::parse(&delivery.payload) else {
-            return false;
-        };
-        let (joins, Ok(boxid)) = (view.op == ChatOp::Join, BoxId::parse(view.boxid)) else {
-            return false;
-        };
-        if !joins && view.op != ChatOp::Quit {
-            return false;
-        }
-        let index = self.subscriptions.find(delivery.topic);
-        let members = index.map(|index| self.subscriptions.members(index).to_vec());
-        for conn_index in members.into_iter().flatten() {
-            let generation = self.sessions.at(conn_index).expect(MEMBERS_LIVE).generation;
-            let conn = ConnId {
-                index: conn_index,
-                generation,
-            };
-            if self.is_skipped(delivery, conn) {
-                continue; // it did so when its own request was stored
-            }
-            if joins {
-                let base = Head {
-                    epoch: delivery.epoch,
-                    seq: delivery.seq - 1,
-                };
-                self.subscribe(conn, &boxid, base);
-            } else {
-                self.unsubscribe(conn, delivery.box_topic);
-            }
-        }
-        true
-    }
-
-    fn is_skipped(&self, delivery: &Delivery, conn: ConnId) -> bool {
+    pub(crate) fn is_skipped(&self, delivery: &Delivery, conn: ConnId) -> bool {
         let (node, shard) = (self.settings.node, self.settings.shard);
         delivery.skip == Some(Origin { node, shard, conn })
     }
@@ -152,9 +112,10 @@ impl GatewayShard {
         if skip == Some(conn) {
             return;
         }
-        let full = session.outbox_bytes() + frame.len() > self.settings.outbox_bytes_max;
+        let (waiting, lags) = session.backlog();
+        let full = waiting + frame.len() > self.settings.outbox_bytes_max;
         let replay = gap_after.is_some() && !session.is(Flag::V2);
-        if session.lags() || full || replay {
+        if lags || full || replay {
             self.deliver_behind(conn, delivery, full, gap_after);
             return;
         }

@@ -84,10 +84,11 @@ impl Outbox {
         written
     }
 
+    #[inline]
     fn push_buf(&mut self, buf: SendBuf, spares: &mut Spares) {
         match &mut self.queue {
-            Queue::Many(bufs) => bufs.push_back(buf),
             Queue::Empty => self.queue = Queue::One(buf),
+            Queue::Many(bufs) => bufs.push_back(buf),
             Queue::One(_) => {
                 let mut bufs = spares.queues.pop().unwrap_or_default();
                 let Queue::One(first) = std::mem::take(&mut self.queue) else {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::follow::Follow;
 use newim_proto::ids::{BoxId, ClientId, ConnId, Topic, Uid};
 use newim_proto::log::{AppendKind, StoreToken};
 use newim_proto::schema::chat_message::MessageType;
@@ -38,6 +39,8 @@ pub(crate) enum Pending {
         conn: ConnId,
         boxid: BoxId,
     },
+    /// Another connection of the user joined or quit: is this one a member?
+    Follow(Box<Follow>),
     /// Heads of topics whose interest settled: was anything missed before?
     Settle {
         topics: Vec<Topic>,
@@ -68,6 +71,7 @@ impl Pending {
             | Pending::Pull { conn, .. }
             | Pending::Replay { conn, .. }
             | Pending::Mark { conn, .. } => Some(*conn),
+            Pending::Follow(follow) => Some(follow.conn),
             Pending::Settle { .. } => None,
         }
     }

@@ -37,6 +37,7 @@ pub(crate) enum Phase {
     /// No session has this index.
     Vacant,
     /// Request bytes so far, where they didn't come at once.
+    #[allow(clippy::box_collection)] // rare, and a session stays a cache line
     Upgrading(Option<Box<Vec<u8>>>),
     Open(Uid),
     /// `/echo`: no user, no boxes.
@@ -180,8 +181,19 @@ impl SessionMut<'_> {
     pub fn take_send(&mut self, spares: &mut Spares) -> Option<SendBuf> {
         let busy = self.busy.get_mut(self.session.place)?;
         let taken = busy.outbox.take(spares);
-        self.busy.end_if_idle(&mut self.session.place);
+        if busy.is_idle() {
+            self.busy.end(&mut self.session.place);
+        }
         taken
+    }
+
+    /// Bytes that wait, and whether a repair is due: what a delivery asks, with one look.
+    #[inline]
+    pub fn backlog(&self) -> (usize, bool) {
+        match self.busy.get(self.session.place) {
+            Some(busy) => (busy.outbox.bytes(), busy.lag.is_some()),
+            None => (0, false),
+        }
     }
 
     #[inline]
@@ -216,7 +228,7 @@ impl SessionMut<'_> {
 
     #[inline]
     pub fn put_messages(&mut self, messages: Messages) {
-        if messages.pending_bytes() > 0 {
+        if !messages.is_idle() {
             self.busy.begin(&mut self.session.place).messages = messages;
         } else {
             self.busy.end_if_idle(&mut self.session.place);

@@ -14,6 +14,7 @@ use newim_proto::ws::{self, Opcode};
 
 use crate::counters::GatewayCounters;
 use crate::events::{Input, Mail, Output};
+use crate::follow::Follow;
 use crate::links::{LinkView, Links};
 use crate::outbox::Spares;
 use crate::pending::{Pending, PendingTable};
@@ -51,6 +52,8 @@ pub struct GatewayShard {
     pub(crate) unchecked: Vec<Topic>,
     /// Topics that moved, and when to look what was missed meanwhile (monotonic microseconds).
     pub(crate) rechecks: VecDeque<(u64, Vec<Topic>)>,
+    /// Memberships that could not be looked up: tried again when the store is back.
+    pub(crate) unfollowed: Vec<Follow>,
     /// v1 sessions whose replay failed: tried again when the store is back.
     pub(crate) behind: Vec<ConnId>,
     /// To be closed when the input at hand is dealt with.
@@ -79,6 +82,7 @@ impl GatewayShard {
             unsubscribed: Vec::new(),
             unchecked: Vec::new(),
             rechecks: VecDeque::new(),
+            unfollowed: Vec::new(),
             behind: Vec::new(),
             too_far_behind: Vec::new(),
         }
@@ -237,7 +241,8 @@ impl GatewayShard {
             return;
         };
         session.replace(Flag::Sending, false);
-        let waiting = session.outbox_bytes();
+        let (waiting, lags) = session.backlog();
+        let waits_for_room = lags || session.is(Flag::Paused);
         if waiting > 0 {
             if !session.replace(Flag::Dirty, true) {
                 self.dirty.push(conn);
@@ -245,7 +250,7 @@ impl GatewayShard {
         } else if session.is_closing() {
             return self.last_words_sent(conn);
         }
-        if waiting <= low_water {
+        if waits_for_room && waiting <= low_water {
             self.caught_up(conn);
         }
     }

@@ -1,8 +1,8 @@
 //! The last leg: order, gaps, slow readers, and who gets nothing.
 
-use newim_proto::ids::{Origin, ShardIndex, Topic};
+use newim_proto::ids::{BoxId, Origin, ShardIndex, Topic};
 use newim_proto::link::{Carries, LinkMessage};
-use newim_proto::log::{Command, Reply, StoreError};
+use newim_proto::log::{BoxState, Command, Head, Reply, StoreError};
 use newim_proto::schema::ChatMessage;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 use newim_proto::ws::frame::Opcode;
@@ -234,6 +234,7 @@ fn what_one_connection_joins_or_quits_the_users_others_do_too() {
     for delivery in h.publishes() {
         h.link_says(LinkMessage::Deliver(delivery)); // to the box, then to alice's own topic
     }
+    store_says(&mut h, true);
     h.got(phone);
     h.got(laptop);
     h.delivered("lobby", 2);
@@ -241,13 +242,70 @@ fn what_one_connection_joins_or_quits_the_users_others_do_too() {
     h.link_out.clear();
     h.say(phone, &message(ChatOp::Quit, "lobby", ""));
     h.appends(3);
-    for delivery in h.publishes() {
+    let quit = h.publishes();
+    for delivery in quit.clone() {
         h.link_says(LinkMessage::Deliver(delivery));
     }
     assert_eq!(h.seqs(laptop), [3], "the QUIT itself is the last she sees");
+    store_says(&mut h, false);
     h.got(phone);
     h.delivered("lobby", 4);
     assert_eq!((h.seqs(phone), h.seqs(laptop)), (vec![], vec![]));
+}
+
+/// The store's answer to the question that word of a membership raises.
+fn store_says(h: &mut Harness, joined: bool) {
+    let (token, command) = h.store_takes();
+    assert!(matches!(command, Command::Boxes(_)), "{command:?}");
+    let state = BoxState {
+        boxid: BoxId::parse("lobby").expect("a name"),
+        head: Head { epoch: 1, seq: 3 },
+        delivered: 0,
+        read: 0,
+        joined,
+    };
+    h.stored(token, Ok(Reply::Boxes(vec![state])));
+}
+
+#[test]
+fn word_of_a_quit_that_comes_after_the_user_joined_anew_changes_nothing() {
+    let mut h = Harness::routed();
+    let (phone, laptop) = (h.connect("alice", true), h.connect("alice", true));
+    h.join(phone, "lobby", 1);
+    h.join(laptop, "lobby", 2);
+    h.link_out.clear();
+    h.say(phone, &message(ChatOp::Quit, "lobby", ""));
+    h.appends(3);
+    let to_alice = h.publishes().into_iter().find(|d| d.topic != d.box_topic);
+    let stale = to_alice.expect("word to her other connections");
+    h.join(phone, "lobby", 4);
+    h.delivered("lobby", 4);
+    h.got(laptop);
+    h.link_says(LinkMessage::Deliver(stale)); // published again after a link was lost
+    store_says(&mut h, true);
+    h.delivered("lobby", 5);
+    assert_eq!(h.seqs(laptop).last(), Some(&5));
+}
+
+#[test]
+fn membership_that_can_not_be_looked_up_is_when_the_store_is_back() {
+    let mut h = Harness::routed();
+    let (phone, laptop) = (h.connect("alice", true), h.connect("alice", true));
+    h.join(phone, "lobby", 1);
+    h.join(laptop, "lobby", 2);
+    h.link_out.clear();
+    h.say(phone, &message(ChatOp::Quit, "lobby", ""));
+    h.appends(3);
+    for delivery in h.publishes() {
+        h.link_says(LinkMessage::Deliver(delivery));
+    }
+    let (token, _) = h.store_takes();
+    h.stored(token, Err(StoreError::Unavailable("gone".into())));
+    h.input(Input::StoreUp);
+    store_says(&mut h, false);
+    h.got(laptop);
+    h.delivered("lobby", 4);
+    assert!(h.seqs(laptop).is_empty());
 }
 
 #[test]

@@ -65,6 +65,12 @@ impl Messages {
         }
     }
 
+    /// Nothing is cut: there is no memory behind it.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_none()
+    }
+
     /// Bytes of memory that this connection holds for what is cut; 0 when nothing is.
     pub fn pending_bytes(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| {
