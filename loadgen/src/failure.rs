@@ -1,0 +1,75 @@
+//! Why a run could not be made, and how a run's end is told to whoever called it.
+
+use std::fmt;
+
+use newim_runtime::StartError;
+
+use crate::plan_file::PlanFileError;
+use crate::sources::SourcesError;
+use crate::target::TargetError;
+
+/// Exit statuses, in the order in which they win: a run that lost messages has no latencies to speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Good = 0,
+    CouldNotRun = 1,
+    VerificationFailed = 2,
+    Spoiled = 3,
+    AssertionFailed = 4,
+}
+
+#[derive(Debug)]
+pub enum Failure {
+    Target(TargetError),
+    Sources(SourcesError),
+    PlanFile(PlanFileError),
+    /// Options that contradict each other, or go beyond what there is.
+    Option(String),
+    Start(StartError),
+    /// Nobody answers, or nobody lets us in.
+    Refused(String),
+    /// The ramp, or joining before it, stopped half-way.
+    Stalled(String),
+    /// A shard ended by itself.
+    Shard(String),
+    Machine(std::io::Error),
+    /// SIGINT or SIGTERM before there was anything to report.
+    Interrupted,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Target(error) => write!(f, "{error}"),
+            Failure::Sources(error) => write!(f, "{error}"),
+            Failure::PlanFile(error) => write!(f, "{error}"),
+            Failure::Option(why) => write!(f, "{why}"),
+            Failure::Start(error) => write!(f, "the generator can't start: {error}"),
+            Failure::Refused(why) => write!(f, "no connection could be opened: {why}"),
+            Failure::Stalled(why) => write!(f, "{why}"),
+            Failure::Shard(why) => write!(f, "a shard of the generator failed: {why}"),
+            Failure::Machine(error) => write!(f, "{error}"),
+            Failure::Interrupted => write!(f, "interrupted before the first message"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<TargetError> for Failure {
+    fn from(error: TargetError) -> Failure {
+        Failure::Target(error)
+    }
+}
+
+impl From<SourcesError> for Failure {
+    fn from(error: SourcesError) -> Failure {
+        Failure::Sources(error)
+    }
+}
+
+impl From<PlanFileError> for Failure {
+    fn from(error: PlanFileError) -> Failure {
+        Failure::PlanFile(error)
+    }
+}

@@ -1,0 +1,103 @@
+//! One box as the clients of one shard see it: which message stands at which seq. The first client to get
+//! there writes it down, all others compare, so a member keeps no more than its mark. On the shard's core.
+
+use std::collections::VecDeque;
+
+/// Positions that are remembered. A member who is further behind is checked by its messages' own
+/// checksums and by its mark alone.
+const REMEMBERED_MAX: usize = 1024;
+
+#[derive(Debug, Default)]
+pub struct Room {
+    /// The seq of the first fingerprint.
+    first: u64,
+    fingerprints: VecDeque<u32>,
+    /// How often the box went on while no client of this shard listened.
+    holes: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nobody of this shard had it before; so many holes precede it.
+    First {
+        hole: u32,
+    },
+    Same,
+    /// Another member got something else at this seq.
+    Different,
+    /// Too long ago to know.
+    Unknown,
+}
+
+impl Room {
+    /// A member applied what stands at `seq`. `from_start`: it is in the box since before anybody sent.
+    pub fn applied(&mut self, seq: u64, fingerprint: u32, from_start: bool) -> Seen {
+        let next = self.first + self.fingerprints.len() as u64;
+        if self.fingerprints.is_empty() || seq > next {
+            if !self.fingerprints.is_empty() || !from_start {
+                self.holes += 1;
+            }
+            self.fingerprints.clear();
+            self.first = seq;
+        } else if seq < next {
+            return self.compare(seq, fingerprint);
+        }
+        self.fingerprints.push_back(fingerprint);
+        if self.fingerprints.len() > REMEMBERED_MAX {
+            self.fingerprints.pop_front();
+            self.first += 1;
+        }
+        Seen::First { hole: self.holes }
+    }
+
+    /// The newest seq that any member of this shard has; 0 for none.
+    pub fn head(&self) -> u64 {
+        (self.first + self.fingerprints.len() as u64).saturating_sub(1)
+    }
+
+    fn compare(&self, seq: u64, fingerprint: u32) -> Seen {
+        let Some(at) = seq.checked_sub(self.first) else {
+            return Seen::Unknown;
+        };
+        if self.fingerprints[at as usize] == fingerprint {
+            Seen::Same
+        } else {
+            Seen::Different
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_who_see_the_same_agree_and_others_do_not() {
+        let mut room = Room::default();
+        assert_eq!(room.applied(5, 50, true), Seen::First { hole: 0 });
+        assert_eq!(room.applied(6, 60, true), Seen::First { hole: 0 });
+        assert_eq!(room.applied(5, 50, true), Seen::Same);
+        assert_eq!(room.applied(6, 61, true), Seen::Different);
+        assert_eq!(room.head(), 6);
+    }
+
+    #[test]
+    fn a_box_that_went_on_unheard_has_a_hole() {
+        let mut room = Room::default();
+        room.applied(1, 10, true);
+        assert_eq!(room.applied(9, 90, true), Seen::First { hole: 1 });
+        assert_eq!(room.applied(2, 20, true), Seen::Unknown);
+        let late = Room::default().applied(40, 400, false);
+        assert_eq!(late, Seen::First { hole: 1 });
+    }
+
+    #[test]
+    fn only_so_much_is_remembered() {
+        let mut room = Room::default();
+        for seq in 1..=REMEMBERED_MAX as u64 + 1 {
+            room.applied(seq, seq as u32, true);
+        }
+        assert_eq!(room.applied(1, 1, true), Seen::Unknown);
+        assert_eq!(room.applied(2, 2, true), Seen::Same);
+    }
+}

@@ -1,0 +1,15 @@
+//! A share of all connections is cut under load, all at once or so many a second, and comes back. Who was
+//! away pulls what it missed.
+
+use super::group::disturbed;
+use crate::cli::Storm;
+use crate::failure::Failure;
+use crate::plan::{Fault, Plan};
+
+pub fn plan(options: &Storm) -> Result<Plan, Failure> {
+    let fault = Fault::Drop {
+        percent: options.drop,
+        per_s: options.pace,
+    };
+    disturbed("storm", &options.group, "storm", Some(fault))
+}

@@ -1,0 +1,232 @@
+//! What one shard counts and times. Plain numbers on its core; copied out by `snapshot` while it runs, and
+//! handed over whole at the end, when the main thread adds up all shards'.
+
+use hdrhistogram::Histogram;
+
+/// Examples in words that are kept of each kind of trouble.
+const EXAMPLES_MAX: usize = 5;
+/// Of one kind, for the report.
+const DIGITS: u8 = 3;
+/// Ten minutes: what takes longer counts as that.
+const LATENCY_US_MAX: u64 = 600_000_000;
+
+/// All since the start of the run, unless named otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub opened: u64,
+    pub refused: u64,
+    pub lost: u64,
+    pub reconnects: u64,
+
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub delivered: u64,
+    pub pulled: u64,
+    pub bytes_out: u64,
+    pub bytes_in: u64,
+    /// Requests that the server refused with an error.
+    pub requests_refused: u64,
+    pub retried: u64,
+    /// Of the measured time alone: by their intended times.
+    pub measured_offered: u64,
+    pub measured_sent: u64,
+    pub measured_delivered: u64,
+
+    pub checked: u64,
+    pub duplicated: u64,
+    /// Out of order, and nothing was sent again that would explain it.
+    pub misordered: u64,
+    pub corrupted: u64,
+    pub strayed: u64,
+    /// Known only at the end.
+    pub lost_messages: u64,
+}
+
+impl Counts {
+    pub fn wrong(&self) -> u64 {
+        self.lost_messages + self.duplicated + self.misordered + self.corrupted + self.strayed
+    }
+
+    /// Adds another shard's.
+    pub fn add(&mut self, other: &Counts) {
+        self.opened += other.opened;
+        self.refused += other.refused;
+        self.lost += other.lost;
+        self.reconnects += other.reconnects;
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.pulled += other.pulled;
+        self.bytes_out += other.bytes_out;
+        self.bytes_in += other.bytes_in;
+        self.requests_refused += other.requests_refused;
+        self.retried += other.retried;
+        self.measured_offered += other.measured_offered;
+        self.measured_sent += other.measured_sent;
+        self.measured_delivered += other.measured_delivered;
+        self.checked += other.checked;
+        self.duplicated += other.duplicated;
+        self.misordered += other.misordered;
+        self.corrupted += other.corrupted;
+        self.strayed += other.strayed;
+        self.lost_messages += other.lost_messages;
+    }
+}
+
+/// From the intended send, and from the actual one.
+#[derive(Clone, Debug)]
+pub struct Timed {
+    pub corrected_us: Histogram<u64>,
+    pub raw_us: Histogram<u64>,
+}
+
+impl Default for Timed {
+    fn default() -> Timed {
+        Timed {
+            corrected_us: histogram(),
+            raw_us: histogram(),
+        }
+    }
+}
+
+impl Timed {
+    pub fn record(&mut self, now_us: u64, intended_us: u64, sent_us: u64) {
+        record(&mut self.corrected_us, since(now_us, intended_us));
+        record(&mut self.raw_us, since(now_us, sent_us));
+    }
+
+    pub fn add(&mut self, other: &Timed) {
+        add(&mut self.corrected_us, &other.corrected_us);
+        add(&mut self.raw_us, &other.raw_us);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.corrected_us.is_empty()
+    }
+}
+
+/// A few cases in words, of a kind of trouble that may have millions.
+#[derive(Clone, Debug, Default)]
+pub struct Examples(pub Vec<String>);
+
+impl Examples {
+    pub fn add(&mut self, describe: impl FnOnce() -> String) {
+        if self.0.len() < EXAMPLES_MAX {
+            self.0.push(describe());
+        }
+    }
+
+    pub fn extend(&mut self, other: Examples) {
+        let room = EXAMPLES_MAX - self.0.len().min(EXAMPLES_MAX);
+        self.0.extend(other.0.into_iter().take(room));
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Tally {
+    pub counts: Counts,
+    pub delivery: Timed,
+    pub ack: Timed,
+    pub echo: Timed,
+    pub handshake: Timed,
+    /// How late sends of the schedule left, within the measured time.
+    pub send_lag_us: Histogram<u64>,
+    pub wrong: Examples,
+    pub refusals: Examples,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally {
+            counts: Counts::default(),
+            delivery: Timed::default(),
+            ack: Timed::default(),
+            echo: Timed::default(),
+            handshake: Timed::default(),
+            send_lag_us: histogram(),
+            wrong: Examples::default(),
+            refusals: Examples::default(),
+        }
+    }
+}
+
+impl Tally {
+    pub fn add(&mut self, other: Tally) {
+        self.counts.add(&other.counts);
+        self.delivery.add(&other.delivery);
+        self.ack.add(&other.ack);
+        self.echo.add(&other.echo);
+        self.handshake.add(&other.handshake);
+        add(&mut self.send_lag_us, &other.send_lag_us);
+        self.wrong.extend(other.wrong);
+        self.refusals.extend(other.refusals);
+    }
+}
+
+/// Grows by what it is given: an empty one is small.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new(DIGITS).expect("3 digits are allowed")
+}
+
+/// A saturating record would not let the histogram grow.
+pub fn record(histogram: &mut Histogram<u64>, us: u64) {
+    let us = us.min(LATENCY_US_MAX);
+    histogram.record(us).expect("it grows as far as that");
+}
+
+pub fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
+    sum.add(other)
+        .expect("a histogram that resizes itself takes everything");
+}
+
+/// At least a microsecond: histograms begin at 1.
+fn since(now_us: u64, then_us: u64) -> u64 {
+    now_us.saturating_sub(then_us).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_add_up() {
+        let mut first = Tally::default();
+        first.counts.sent = 1;
+        first.delivery.record(50, 10, 20);
+        let mut second = first.clone();
+        second.wrong.add(|| "odd".into());
+        first.add(second);
+        assert_eq!(first.counts.sent, 2);
+        assert_eq!(first.delivery.corrected_us.len(), 2);
+        assert_eq!(
+            (
+                first.delivery.corrected_us.max(),
+                first.delivery.raw_us.max()
+            ),
+            (40, 30)
+        );
+        assert_eq!(first.wrong.0, ["odd"]);
+    }
+
+    #[test]
+    fn a_histogram_grows_with_what_it_is_given() {
+        let mut timed = Timed::default();
+        timed.record(90_000_000, 0, 89_999_000);
+        assert!(
+            timed.corrected_us.max() >= 90_000_000,
+            "{}",
+            timed.corrected_us.max()
+        );
+        assert_eq!(timed.raw_us.max(), 1000);
+        timed.record(u64::MAX, 0, 0);
+        assert!(timed.raw_us.max() >= LATENCY_US_MAX);
+    }
+
+    #[test]
+    fn only_a_few_examples_are_kept() {
+        let mut examples = Examples::default();
+        (0..100).for_each(|number| examples.add(|| number.to_string()));
+        examples.extend(examples.clone());
+        assert_eq!(examples.0.len(), EXAMPLES_MAX);
+    }
+}

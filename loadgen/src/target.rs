@@ -1,0 +1,125 @@
+//! Where to connect to, parsed from the command line before anything opens. Main thread.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As given.
+    pub url: String,
+    pub address: SocketAddr,
+    /// The Host header.
+    pub host: String,
+    /// None: the scenario's own.
+    pub path: Option<String>,
+    /// Any WebSocket echo server; NewIM's protocol is not spoken.
+    pub is_raw: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetError {
+    Scheme(String),
+    Tls(String),
+    NoPort(String),
+    Unresolved { host: String, error: String },
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetError::Scheme(url) => write!(
+                f,
+                "`{url}` is no WebSocket address: it is to look like ws://127.0.0.1:9000, or \
+                 raw:ws://127.0.0.1:9000/echo for any echo server"
+            ),
+            TargetError::Tls(url) => write!(
+                f,
+                "`{url}`: TLS is not there yet, in NewIM's gateway nor here; use ws://"
+            ),
+            TargetError::NoPort(url) => write!(f, "`{url}` names no port, as in ws://host:9000"),
+            TargetError::Unresolved { host, error } => {
+                write!(f, "`{host}` can't be resolved: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TargetError {}
+
+impl Target {
+    /// May ask the name service, and wait for it.
+    pub fn parse(url: &str) -> Result<Target, TargetError> {
+        let (is_raw, rest) = match url.strip_prefix("raw:") {
+            Some(rest) => (true, rest),
+            None => (false, url),
+        };
+        if rest.starts_with("wss://") {
+            return Err(TargetError::Tls(url.to_owned()));
+        }
+        let rest = rest
+            .strip_prefix("ws://")
+            .ok_or_else(|| TargetError::Scheme(url.to_owned()))?;
+        let (host, path) = match rest.find('/') {
+            Some(at) => (&rest[..at], Some(rest[at..].to_owned())),
+            None => (rest, None),
+        };
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+        if !has_port {
+            return Err(TargetError::NoPort(url.to_owned()));
+        }
+        Ok(Target {
+            url: url.to_owned(),
+            address: resolve(host)?,
+            host: host.to_owned(),
+            path: path.filter(|path| path != "/"),
+            is_raw,
+        })
+    }
+}
+
+/// The first IPv4 address where there is one: sources are spread over those.
+fn resolve(host: &str) -> Result<SocketAddr, TargetError> {
+    let unresolved = |error: String| TargetError::Unresolved {
+        host: host.to_owned(),
+        error,
+    };
+    let addresses = host
+        .to_socket_addrs()
+        .map_err(|error| unresolved(error.to_string()))?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let four = addresses.iter().find(|address| address.is_ipv4());
+    four.or(addresses.first())
+        .copied()
+        .ok_or_else(|| unresolved("it has no address".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_address_path_and_kind() {
+        let target = Target::parse("raw:ws://127.0.0.1:9000/x?y=1").unwrap();
+        assert_eq!(target.address, "127.0.0.1:9000".parse().unwrap());
+        assert_eq!(
+            (target.path.as_deref(), target.is_raw),
+            (Some("/x?y=1"), true)
+        );
+        let plain = Target::parse("ws://[::1]:80/").unwrap();
+        assert_eq!((plain.path, plain.is_raw), (None, false));
+        assert!(plain.address.is_ipv6());
+    }
+
+    #[test]
+    fn each_fault_of_a_url_is_named() {
+        let fault = |url: &str| Target::parse(url).unwrap_err().to_string();
+        assert!(fault("127.0.0.1:9000").contains("no WebSocket address"));
+        assert!(fault("wss://127.0.0.1:9000").contains("TLS"));
+        assert!(fault("ws://127.0.0.1").contains("no port"));
+        assert!(fault("ws://:9000").contains("no port"));
+        assert!(fault("ws://127.0.0.1:99999").contains("no port"));
+    }
+}
