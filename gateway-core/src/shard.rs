@@ -23,6 +23,8 @@ use crate::settings::Settings;
 use crate::subscriptions::Subscriptions;
 use crate::timers::Timers;
 
+/// From an input on, until it is looked whether what it took can be given back.
+const TIDY_US: u64 = 1_000_000;
 /// Of each list, kept by a quiet shard.
 const QUIET_ENTRIES_MAX: usize = 1024;
 
@@ -44,6 +46,7 @@ pub struct GatewayShard {
     /// Payloads and frames are built here before they get a home of their size.
     pub(crate) scratch: Vec<u8>,
     due: Vec<ConnId>,
+    tidy_us: Option<u64>,
     pub(crate) uuid_count: u64,
     pub(crate) draining: bool,
     /// Sessions whose boxes could not be read at connect.
@@ -77,6 +80,7 @@ impl GatewayShard {
             spares: Spares::default(),
             scratch: Vec::new(),
             due: Vec::new(),
+            tidy_us: None,
             uuid_count: 0,
             draining: false,
             unsubscribed: Vec::new(),
@@ -90,6 +94,7 @@ impl GatewayShard {
 
     pub fn handle_input(&mut self, now: Now, input: Input<'_>) {
         self.now = now;
+        self.tidy_us.get_or_insert(now.mono_us + TIDY_US);
         match input {
             Input::Received { conn, bytes } => self.received(conn, bytes),
             Input::Sent { conn, buf } => self.sent(conn, buf),
@@ -114,13 +119,16 @@ impl GatewayShard {
             self.session_due(conn);
         }
         self.due = due;
-        self.tidy();
+        if self.tidy_us.is_some_and(|due_us| due_us <= now.mono_us) {
+            self.tidy();
+        }
         self.recheck_moved();
         self.close_too_far_behind();
     }
 
     /// What a burst took goes back: an idle shard is small, whatever was before.
     fn tidy(&mut self) {
+        self.tidy_us = None;
         self.sessions.tidy();
         self.pending.tidy();
         if self.dirty.is_empty() {
@@ -136,7 +144,8 @@ impl GatewayShard {
     pub fn poll_timeout(&self) -> Option<u64> {
         let session_us = self.timers.next_due_s().map(|s| s * 1_000_000);
         let recheck_us = self.rechecks.front().map(|(due_us, _)| *due_us);
-        session_us.into_iter().chain(recheck_us).min()
+        let due_us = session_us.into_iter().chain(recheck_us);
+        due_us.chain(self.tidy_us).min()
     }
 
     /// The next thing to do, until None. Sends come last: what one batch queued for a connection

@@ -121,6 +121,9 @@ pub struct Common {
     /// messages of one before]
     #[arg(long, value_name = "TEXT")]
     pub users_prefix: Option<String>,
+    /// All are in their boxes by an earlier run: nobody is made a member before the ramp
+    #[arg(long, requires = "users_prefix")]
+    pub enrolled: bool,
     /// The number of the first user: other generators take others
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000_000))]
     pub first_user: u32,

@@ -22,6 +22,8 @@ pub struct Plan {
     pub run_id: u32,
     /// Members of each group box; None: nobody joins any.
     pub members_per_box: Option<u32>,
+    /// An earlier run under the same names made them members.
+    pub is_enrolled: bool,
     pub flows: Vec<Flow>,
     pub payload_bytes: usize,
     pub arrivals: Arrivals,
@@ -169,6 +171,7 @@ impl Plan {
 
     pub fn enrols_first(&self) -> bool {
         self.dialect == Dialect::V2
+            && !self.is_enrolled
             && self
                 .members_per_box
                 .is_some_and(|members| members.min(self.connections) > MEMBERS_JOIN_ONLINE_MAX)
@@ -195,6 +198,7 @@ pub(crate) mod tests {
             names: Names::new("t"),
             run_id: 1,
             members_per_box: Some(10),
+            is_enrolled: false,
             flows: Vec::new(),
             payload_bytes: 64,
             arrivals: Arrivals::Even,
@@ -242,6 +246,9 @@ pub(crate) mod tests {
         assert!(!plan.enrols_first());
         plan.members_per_box = Some(65);
         assert!(plan.enrols_first());
+        plan.is_enrolled = true;
+        assert!(!plan.enrols_first(), "they are members already");
+        plan.is_enrolled = false;
         plan.connections = 64;
         assert!(!plan.enrols_first());
     }

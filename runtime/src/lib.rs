@@ -11,6 +11,8 @@
 
 #[cfg(feature = "engine")]
 mod accept;
+#[cfg(feature = "engine")]
+mod allocator;
 mod bell;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -61,6 +63,8 @@ mod stats;
 #[cfg(feature = "engine")]
 mod token;
 
+#[cfg(feature = "engine")]
+pub use allocator::give_back_memory;
 #[cfg(feature = "engine")]
 pub use config::Config;
 #[cfg(feature = "engine")]

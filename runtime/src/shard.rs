@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use crate::Io;
+use crate::allocator::GivingBack;
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::driver::{Driver, Event};
@@ -31,6 +32,7 @@ pub(crate) struct Shard<D: Driver> {
     pub engine: Engine<D::Mail>,
     pub buffers: Buffers,
     pub parking: Parking,
+    pub giving_back: GivingBack,
     pub driver: D,
     pub control: Receiver<D::Control>,
 }
@@ -81,6 +83,7 @@ impl<D: Driver> Shard<D> {
         let deadline_us = self.next_deadline();
         self.engine.bell().sleep();
         if !self.has_work() {
+            self.giving_back.before_sleep(clock::now().mono_us);
             self.parking
                 .set_deadline(&mut self.engine.ring, clock::now().mono_us, deadline_us);
             self.parking.open(self.engine.ring.uring())?;

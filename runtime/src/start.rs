@@ -13,6 +13,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use newim_proto::ids::ShardIndex;
 
 use crate::accept::Acceptor;
+use crate::allocator::GivingBack;
 use crate::bell::Bell;
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -337,6 +338,7 @@ where
             engine,
             buffers,
             parking,
+            giving_back: GivingBack::default(),
             driver,
             control,
         };

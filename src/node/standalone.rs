@@ -66,6 +66,7 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     let ws = runtime.addrs[0];
     let teller = Teller::new(&runtime);
     let thread = store
+        .on_quiet(newim_runtime::give_back_memory)
         .start(replier(teller.clone()))
         .map_err(RunError::StoreThread)?;
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;

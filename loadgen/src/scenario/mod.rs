@@ -68,6 +68,7 @@ fn base(scenario: &'static str, common: &Common) -> Result<Plan, Failure> {
         names: Names::new(&prefix),
         run_id,
         members_per_box: None,
+        is_enrolled: common.enrolled,
         flows: Vec::new(),
         payload_bytes: common.payload,
         arrivals: common.arrivals,

@@ -113,6 +113,7 @@ pub struct EmbeddedStore {
     config: EmbeddedConfig,
     sender: Sender<Job>,
     receiver: Receiver<Job>,
+    on_quiet: fn(),
 }
 
 impl EmbeddedStore {
@@ -131,7 +132,14 @@ impl EmbeddedStore {
             config,
             sender,
             receiver,
+            on_quiet: || {},
         })
+    }
+
+    /// To be called on the store's thread whenever it had nothing to do for a while. Its replies were freed
+    /// by the shards: an allocator may want to be told that their memory can go back.
+    pub fn on_quiet(self, on_quiet: fn()) -> EmbeddedStore {
+        EmbeddedStore { on_quiet, ..self }
     }
 
     pub fn handle(&self) -> EmbeddedHandle {
@@ -147,7 +155,7 @@ impl EmbeddedStore {
         self,
         reply: impl Fn(ShardIndex, Vec<(StoreToken, StoreResult)>) + Send + 'static,
     ) -> std::io::Result<EmbeddedThread> {
-        let writer = Writer::new(self.engine, self.config, self.receiver);
+        let writer = Writer::new(self.engine, self.config, self.receiver, self.on_quiet);
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || writer.run(reply))?;

@@ -3,8 +3,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
 use redb::{Database, DatabaseError};
@@ -26,20 +27,40 @@ pub(super) struct Writer {
     engine: Engine,
     config: EmbeddedConfig,
     jobs: Receiver<Job>,
+    on_quiet: fn(),
 }
 
+/// Without a command for so long, the thread is quiet.
+const QUIET: Duration = Duration::from_millis(500);
+
 impl Writer {
-    pub fn new(engine: Engine, config: EmbeddedConfig, jobs: Receiver<Job>) -> Writer {
+    pub fn new(
+        engine: Engine,
+        config: EmbeddedConfig,
+        jobs: Receiver<Job>,
+        on_quiet: fn(),
+    ) -> Writer {
         Writer {
             engine,
             config,
             jobs,
+            on_quiet,
         }
+    }
+
+    /// None: nobody will ever send another.
+    fn next_job(&self) -> Option<Job> {
+        match self.jobs.recv_timeout(QUIET) {
+            Ok(job) => return Some(job),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => (self.on_quiet)(),
+        }
+        self.jobs.recv().ok()
     }
 
     pub fn run(mut self, reply: impl Fn(ShardIndex, Vec<(StoreToken, StoreResult)>)) {
         loop {
-            let Ok(first) = self.jobs.recv() else { return };
+            let Some(first) = self.next_job() else { return };
             let group = self.gather(first);
             let results = self.engine.run(&group.commands);
             assert_eq!(
