@@ -101,6 +101,20 @@ impl Config {
         Ok(())
     }
 
+    /// Kernel memory of one shard's socket ring by io_uring_setup(2): entries of 64 bytes and their indices
+    /// of 4, completions of 16. Both queues are powers of two.
+    pub fn ring_bytes(&self) -> u64 {
+        let submissions = u64::from(self.sq_entries.next_power_of_two());
+        let completions = u64::from(self.cq_entries.next_power_of_two());
+        submissions * (64 + 4) + completions * 16
+    }
+
+    /// Memory of one shard's receive buffers once each was used, with the ring that lends them.
+    pub fn receive_buffers_bytes(&self) -> u64 {
+        const ENTRY_BYTES: u64 = 16; // struct io_uring_buf
+        u64::from(self.buffer_count) * (u64::from(self.buffer_bytes) + ENTRY_BYTES)
+    }
+
     /// The bound of one ordered pair of shards.
     pub fn mesh_capacity_of(&self) -> u32 {
         let share = (MAIL_PER_SHARD_MAX / u32::from(self.shards)).max(MAIL_PER_PAIR_MIN);
@@ -136,6 +150,19 @@ mod tests {
                 "{config:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_shard_knows_what_its_ring_and_buffers_take() {
+        let config = Config {
+            sq_entries: 1000,
+            cq_entries: 4096,
+            buffer_count: 4,
+            buffer_bytes: 100,
+            ..Config::default()
+        };
+        assert_eq!(config.ring_bytes(), 1024 * 68 + 4096 * 16);
+        assert_eq!(config.receive_buffers_bytes(), 464);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Admin HTTP, on the control thread: `/healthz`, `/readyz`, `/metrics`, `/api/nodes`. It reads what the
-//! node publishes ([`state::NodeView`]) and changes nothing. The composition binds it before the node
+//! Admin HTTP, on the control thread: `/healthz`, `/readyz`, `/metrics`, `/api/nodes`, `/api/memory`. It
+//! reads what the node publishes ([`state::NodeView`]) and changes nothing. The composition binds it before the node
 //! says that it is ready, and serves it until the node has drained.
 
 mod http;
+mod kernel;
+mod memory;
 mod metrics;
 mod nodes;
 mod process;
@@ -18,6 +20,7 @@ use axum::routing::get;
 use serde_json::json;
 
 pub use http::{AdminListener, bind};
+pub use memory::{NodeMemory, Tables};
 pub use metrics::MetricSink;
 pub use state::{NodeView, NotReady};
 
@@ -35,6 +38,7 @@ fn routes(view: View) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/nodes", get(api_nodes))
+        .route("/api/memory", get(api_memory))
         .fallback(unknown)
         .with_state(view)
 }
@@ -43,7 +47,8 @@ const INDEX: &str = "NewIM admin\n\
     /healthz    is the process alive?\n\
     /readyz     does the node serve? 503 with the reasons if not\n\
     /metrics    counters, for Prometheus\n\
-    /api/nodes  the cluster as this node sees it\n";
+    /api/nodes  the cluster as this node sees it\n\
+    /api/memory what connections cost, by part\n";
 
 async fn index() -> &'static str {
     INDEX
@@ -74,6 +79,7 @@ async fn metrics(State(view): State<View>) -> Response {
     let mut sink = MetricSink::default();
     view.collect(&mut sink);
     process::collect(&mut sink);
+    memory::collect(&mut sink, &memory::parts(&view.memory()));
     (
         [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
         sink.render(),
@@ -86,6 +92,12 @@ async fn api_nodes(State(view): State<View>) -> Response {
         StatusCode::OK,
         nodes::describe(view.boot_id(), &view.cluster(), &view.routes()),
     )
+}
+
+async fn api_memory(State(view): State<View>) -> Response {
+    let memory = view.memory();
+    let parts = memory::parts(&memory);
+    json_response(StatusCode::OK, memory::describe(&memory, &parts))
 }
 
 async fn unknown() -> Response {

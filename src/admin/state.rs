@@ -7,6 +7,7 @@ use std::sync::Arc;
 use newim_proto::ids::BootId;
 use newim_proto::routes::RouteTable;
 
+use super::memory::NodeMemory;
 use super::metrics::MetricSink;
 
 pub trait NodeView: Send + Sync + 'static {
@@ -21,6 +22,9 @@ pub trait NodeView: Send + Sync + 'static {
 
     /// Everything that keeps the node from serving; empty: it serves.
     fn not_ready(&self) -> Vec<NotReady>;
+
+    /// What the node's shards hold, by their own count.
+    fn memory(&self) -> NodeMemory;
 
     /// Adds the node's metrics to `sink`.
     fn collect(&self, sink: &mut MetricSink);

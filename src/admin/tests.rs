@@ -53,6 +53,17 @@ impl NodeView for Node {
         self.lacks.lock().unwrap().clone()
     }
 
+    fn memory(&self) -> NodeMemory {
+        NodeMemory {
+            connections: 4,
+            tables: Tables {
+                sessions: 400,
+                ..Tables::default()
+            },
+            ..NodeMemory::default()
+        }
+    }
+
     fn collect(&self, sink: &mut MetricSink) {
         sink.gauge(
             "newim_routes_epoch",

@@ -12,6 +12,7 @@ use super::counts::ChatCell;
 use super::error::RunError;
 use super::gateway::runtime_config;
 use super::lifecycle::{Shards, Teller, bind_admin, say_kernel, until_drain};
+use super::memory::FixedMemory;
 use super::view::{Membership, View, ViewParts};
 use super::{identity, member};
 use crate::admin;
@@ -34,6 +35,7 @@ pub async fn run(config: &Config, zookeeper: &Zookeeper) -> Result<(), RunError>
         .map_err(RunError::Shards)?;
     say_kernel(&runtime);
     let exchange = runtime.addrs[0];
+    let fixed = FixedMemory::of(&runtime_config(config, Vec::new()), &runtime.kernel);
     let teller = Teller::new(&runtime);
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
@@ -46,6 +48,7 @@ pub async fn run(config: &Config, zookeeper: &Zookeeper) -> Result<(), RunError>
         routes: cluster.routes.clone(),
         gateways: Vec::new(),
         chats: cells.iter().cloned().map(ChatCell::from).collect(),
+        fixed,
     }));
     tokio::spawn(admin::serve(admin_listener, view.clone()));
 

@@ -32,10 +32,11 @@ impl ChatCell {
             .clone()
     }
 
-    /// For a chat shard beside a gateway: called after each batch, copies now and then.
-    pub fn publish(&self, counters: impl FnOnce() -> ChatCounters) {
+    /// For a chat shard beside a gateway: called after each batch, with its counters and the
+    /// bytes of its tables.
+    pub fn publish(&self, counted: impl FnOnce() -> (ChatCounters, u64)) {
         if let Ok(mut snapshot) = self.0.try_lock() {
-            snapshot.shard = counters();
+            (snapshot.shard, snapshot.table_bytes) = counted();
         }
     }
 }

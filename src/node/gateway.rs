@@ -15,6 +15,7 @@ use newim_store::redis::RedisConfig;
 
 use super::error::RunError;
 use super::lifecycle::{Shards, Teller, bind_admin, hold_exchange, say_kernel, until_drain};
+use super::memory::FixedMemory;
 use super::resolve::{exchanges, resolve};
 use super::standalone::store_settings;
 use super::view::{Membership, View, ViewParts};
@@ -58,6 +59,7 @@ pub async fn run(
         .map_err(RunError::Shards)?;
     say_kernel(&runtime);
     let ws = runtime.addrs[0];
+    let fixed = FixedMemory::of(&runtime_config(config, Vec::new()), &runtime.kernel);
     let teller = Teller::new(&runtime);
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
@@ -78,6 +80,7 @@ pub async fn run(
         routes: cluster.routes.clone(),
         gateways: cells.clone(),
         chats: Vec::new(),
+        fixed,
     }));
     tokio::spawn(admin::serve(admin_listener, view.clone()));
 

@@ -10,6 +10,7 @@ mod gateway;
 mod identity;
 mod lifecycle;
 mod member;
+mod memory;
 mod resolve;
 mod standalone;
 mod view;

@@ -26,6 +26,7 @@ use super::counts::ChatCell;
 use super::error::RunError;
 use super::gateway::{gateway_settings, runtime_config, serve};
 use super::lifecycle::{Shards, Teller, bind_admin, hold_exchange, say_kernel, until_drain};
+use super::memory::FixedMemory;
 use super::view::{View, ViewParts};
 use super::{identity, member, view};
 use crate::admin;
@@ -64,6 +65,7 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     };
     say_kernel(&runtime);
     let ws = runtime.addrs[0];
+    let fixed = FixedMemory::of(&runtime_config(config, Vec::new()), &runtime.kernel);
     let teller = Teller::new(&runtime);
     let thread = store
         .on_quiet(newim_runtime::give_back_memory)
@@ -88,6 +90,7 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
         routes: cluster.routes.clone(),
         gateways: cells.iter().map(|c| c.gateway.clone()).collect(),
         chats: cells.iter().map(|c| c.chat.clone()).collect(),
+        fixed: fixed.with_store_cache(embedded_config(config).page_cache_bytes as u64),
     }));
     tokio::spawn(admin::serve(admin_listener, view.clone()));
 
@@ -171,6 +174,9 @@ struct StandaloneShard {
     cell: ChatCell,
     /// Empty between calls; kept for its memory.
     said: Vec<LocalLink>,
+    chat_table_bytes: u64,
+    /// The gateway's, when the chat shard was measured with it.
+    measured_us: u64,
 }
 
 impl StandaloneShard {
@@ -191,6 +197,8 @@ impl StandaloneShard {
             },
             cell,
             said: Vec::new(),
+            chat_table_bytes: 0,
+            measured_us: 0,
         }
     }
 
@@ -280,7 +288,12 @@ impl Driver for StandaloneShard {
             }
         }
         self.gateway.finish(io);
-        self.cell.publish(|| self.chat.counters());
+        if self.measured_us != self.gateway.measured_us() {
+            self.measured_us = self.gateway.measured_us();
+            self.chat_table_bytes = self.chat.table_bytes();
+        }
+        self.cell
+            .publish(|| (self.chat.counters(), self.chat_table_bytes));
     }
 
     fn next_deadline(&self) -> Option<u64> {

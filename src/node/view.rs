@@ -11,7 +11,8 @@ use newim_proto::routes::RouteTable;
 use tokio::sync::watch;
 
 use super::counts::{self, ChatCell};
-use crate::admin::{MetricSink, NodeView, NotReady};
+use super::memory::{self, FixedMemory};
+use crate::admin::{MetricSink, NodeMemory, NodeView, NotReady};
 
 /// Where the membership comes from.
 pub enum Membership {
@@ -27,6 +28,7 @@ pub struct ViewParts {
     pub gateways: Vec<SharedSnapshot>,
     /// By shard; empty where the node is no chat node.
     pub chats: Vec<ChatCell>,
+    pub fixed: FixedMemory,
 }
 
 pub struct View {
@@ -146,6 +148,10 @@ impl NodeView for View {
         lacks.extend(self.cluster_lacks());
         lacks.extend(self.gateway_lacks());
         lacks
+    }
+
+    fn memory(&self) -> NodeMemory {
+        memory::of(&self.parts.gateways, &self.parts.chats, &self.parts.fixed)
     }
 
     fn collect(&self, sink: &mut MetricSink) {

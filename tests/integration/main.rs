@@ -23,6 +23,7 @@ mod commands;
 mod console;
 mod drain;
 mod echo;
+mod memory;
 mod restart;
 mod sync;
 mod v1;

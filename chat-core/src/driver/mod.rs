@@ -229,6 +229,11 @@ impl ChatDriver {
         (self.shard.counters(), wire)
     }
 
+    /// Bytes of the shard's tables on the heap.
+    pub fn table_bytes(&self) -> u64 {
+        self.shard.table_bytes()
+    }
+
     fn decode(&mut self, now: Now, link: LinkId, mut bytes: &[u8]) -> Result<(), LinkError> {
         while let Some(Peer::Tcp {
             decoder, leaving, ..

@@ -13,6 +13,8 @@ use crate::{ChatCounters, Settings};
 const EXCHANGE: usize = 0;
 /// Counters are as old as that at most while there is work, and exact when there is none.
 const SNAPSHOT_US_MIN: u64 = 100_000;
+/// Tables are measured at most so often: it costs a walk over the boxes in order.
+const MEASURE_US_MIN: u64 = 1_000_000;
 
 /// From the control thread.
 #[derive(Debug)]
@@ -30,6 +32,10 @@ pub struct ChatSnapshot {
     pub shard: ChatCounters,
     pub wire: WireCounters,
     pub engine: EngineStats,
+    /// Topics, who wants them, and their order; at most a second older than the rest.
+    pub table_bytes: u64,
+    /// Of the engine, for its connections; 0 beside a gateway, which counts it.
+    pub engine_table_bytes: u64,
     pub drained: bool,
 }
 
@@ -39,6 +45,10 @@ pub struct ChatNode {
     snapshot_us: u64,
     /// Since the last snapshot.
     changed: bool,
+    table_bytes: u64,
+    measured_us: u64,
+    /// Since tables were measured.
+    unmeasured: bool,
 }
 
 impl ChatNode {
@@ -48,6 +58,17 @@ impl ChatNode {
             snapshot,
             snapshot_us: 0,
             changed: true,
+            table_bytes: 0,
+            measured_us: 0,
+            unmeasured: true,
+        }
+    }
+
+    fn measure(&mut self, now_us: u64) {
+        if self.unmeasured && now_us >= self.measured_us + MEASURE_US_MIN {
+            self.table_bytes = self.chat.table_bytes();
+            (self.measured_us, self.unmeasured) = (now_us, false);
+            self.changed = true;
         }
     }
 
@@ -58,6 +79,8 @@ impl ChatNode {
             shard,
             wire,
             engine: *io.stats(),
+            table_bytes: self.table_bytes,
+            engine_table_bytes: io.table_bytes() as u64,
             drained,
         };
         *self
@@ -79,7 +102,7 @@ impl Driver for ChatNode {
     }
 
     fn event(&mut self, io: &mut Io<'_, ChatMail>, event: Event<'_, ChatMail, ChatControl>) {
-        self.changed = true;
+        (self.changed, self.unmeasured) = (true, true);
         match event {
             Event::Received { conn, bytes } => self.chat.received(io, conn, bytes),
             Event::Sent { conn, buf } => self.chat.sent(conn, buf),
@@ -96,6 +119,7 @@ impl Driver for ChatNode {
 
     fn flush(&mut self, io: &mut Io<'_, ChatMail>) {
         self.chat.flush(io);
+        self.measure(io.now().mono_us);
         let due = io.now().mono_us >= self.snapshot_us + SNAPSHOT_US_MIN;
         if self.changed && (due || self.chat.is_drained()) {
             self.publish_counters(io);
@@ -104,10 +128,12 @@ impl Driver for ChatNode {
 
     fn next_deadline(&self) -> Option<u64> {
         let snapshot_us = self.changed.then_some(self.snapshot_us + SNAPSHOT_US_MIN);
+        let measured_us = self.unmeasured.then_some(self.measured_us + MEASURE_US_MIN);
         self.chat
             .next_deadline()
             .into_iter()
             .chain(snapshot_us)
+            .chain(measured_us)
             .min()
     }
 }

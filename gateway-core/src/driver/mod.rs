@@ -20,6 +20,7 @@ use newim_proto::sendbuf::SendBuf;
 use newim_runtime::{Io, SendOutcome};
 
 use crate::events::{Input, LinkInput, Mail, Output};
+use crate::memory::GatewayMemory;
 use crate::settings::Settings;
 use crate::shard::GatewayShard;
 use links::{LinkEvent, TcpLinks};
@@ -63,6 +64,10 @@ pub struct GatewayDriver {
     snapshot: SharedSnapshot,
     published_us: u64,
     changed: bool,
+    memory: GatewayMemory,
+    measured_us: u64,
+    /// Since memory was measured.
+    unmeasured: bool,
     serving: bool,
     /// Publish at once: somebody waits for what changed.
     urgent: bool,
@@ -70,6 +75,8 @@ pub struct GatewayDriver {
 
 /// A snapshot is published at most so often; metrics are read in seconds.
 const SNAPSHOT_US: u64 = 100_000;
+/// Memory is measured at most so often, as the lists of large boxes are walked for it.
+const MEASURE_US: u64 = 1_000_000;
 
 impl GatewayDriver {
     /// `name`: this gateway's exchange `host:port`, said in Hello; set before the first routes come.
@@ -95,6 +102,9 @@ impl GatewayDriver {
             snapshot,
             published_us: 0,
             changed: true,
+            memory: GatewayMemory::default(),
+            measured_us: 0,
+            unmeasured: true,
             serving: false,
             urgent: true,
         }
@@ -205,7 +215,7 @@ impl GatewayDriver {
             .is_some_and(|due| due <= now.mono_us)
         {
             self.shard.handle_timeout(now);
-            self.changed = true;
+            (self.changed, self.unmeasured) = (true, true);
         }
         for conn in self.links.retry(io) {
             self.set_role(conn, Role::Link);
@@ -251,12 +261,14 @@ impl GatewayDriver {
 
     pub fn next_deadline(&self) -> Option<u64> {
         let snapshot = self.changed.then_some(self.published_us + SNAPSHOT_US);
+        let measured = self.unmeasured.then_some(self.measured_us + MEASURE_US);
         let deadlines = [
             self.shard.poll_timeout(),
             self.links.next_deadline(),
             self.store.next_deadline(),
             self.mailbox.next_deadline(),
             snapshot,
+            measured,
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -269,7 +281,7 @@ impl GatewayDriver {
     }
 
     fn input(&mut self, io: &mut Io<'_, Mail>, input: Input<'_>) {
-        self.changed = true;
+        (self.changed, self.unmeasured) = (true, true);
         self.shard.handle_input(io.now(), input);
     }
 
@@ -323,6 +335,7 @@ impl GatewayDriver {
 
     fn publish_snapshot(&mut self, io: &Io<'_, Mail>) {
         let now_us = io.now().mono_us;
+        self.measure(now_us);
         let drained = self.is_drained();
         let due = now_us >= self.published_us + SNAPSHOT_US || self.urgent || drained;
         if !self.changed || !due {
@@ -334,12 +347,28 @@ impl GatewayDriver {
             counters: self.shard.counters(),
             links: self.shard.links().collect(),
             engine: *io.stats(),
+            memory: self.memory,
+            engine_table_bytes: io.table_bytes() as u64,
             store_up: self.store.is_up(),
             mail_waiting: self.mailbox.len(),
             serving: self.serving,
             drained,
         };
         self.changed = !self.snapshot.publish(snapshot);
+    }
+
+    /// Changes whenever memory was measured: who shares the thread measures its own then.
+    pub fn measured_us(&self) -> u64 {
+        self.measured_us
+    }
+
+    /// The last look comes after the last change, so that what is shown of a quiet shard is so.
+    fn measure(&mut self, now_us: u64) {
+        if self.unmeasured && now_us >= self.measured_us + MEASURE_US {
+            self.memory = self.shard.memory();
+            (self.measured_us, self.unmeasured) = (now_us, false);
+            self.changed = true;
+        }
     }
 
     fn role(&self, conn: ConnId) -> Role {

@@ -7,12 +7,17 @@ use newim_runtime::EngineStats;
 
 use crate::counters::GatewayCounters;
 use crate::links::LinkView;
+use crate::memory::GatewayMemory;
 
 #[derive(Clone, Debug, Default)]
 pub struct GatewaySnapshot {
     pub counters: GatewayCounters,
     pub links: Vec<LinkView>,
     pub engine: EngineStats,
+    /// At most a second older than the rest: it costs a walk.
+    pub memory: GatewayMemory,
+    /// Of the engine, for its connections.
+    pub engine_table_bytes: u64,
     pub store_up: bool,
     /// Mail that the mesh had no room for.
     pub mail_waiting: usize,
