@@ -144,6 +144,7 @@ impl Findings {
             samples,
             phases: self.phases,
             server,
+            missing: Vec::new(),
         }
     }
 

@@ -128,8 +128,8 @@ const FOREIGN: &[Foreign] = &[
     },
     Foreign {
         names: &["zookeeper-client", "zookeeper", "zookeeper-async"],
-        only: &["newim-cluster"],
-        why: "everyone else sees RouteTable snapshots, whether from ZooKeeper or embedded",
+        only: &["newim-cluster", "newim-loadgen"],
+        why: "everyone else sees RouteTable snapshots, whether from ZooKeeper or embedded; load generators meet there",
     },
     Foreign {
         names: &[
@@ -140,8 +140,8 @@ const FOREIGN: &[Foreign] = &[
     },
     Foreign {
         names: &["tokio", "async-std", "smol"],
-        only: &["newim", "newim-cluster", "newim-benches"],
-        why: "tokio runs the control thread alone and never touches a client's socket; benches measure it as a peer",
+        only: &["newim", "newim-cluster", "newim-benches", "newim-loadgen"],
+        why: "tokio runs the control thread alone and never touches a client's socket; benches measure it as a peer; the load generator's ZooKeeper stands on it",
     },
 ];
 

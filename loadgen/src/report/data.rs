@@ -1,9 +1,15 @@
 //! What a run found, as values: filled by the run, merged across processes, and shown by the other files
 //! of this folder. Lives on the main thread. Times in microseconds where a name ends in `_us`.
 
+use std::fmt;
+
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::json::fields;
 
 /// One run, of one process or of several merged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub version: String,
     /// The command line, of the first process.
@@ -26,9 +32,13 @@ pub struct Report {
     pub phases: Vec<Phase>,
     /// None: no `--admin` was given, so nothing is known of the server's inside.
     pub server: Option<Server>,
+    /// Processes that should be in here and are not, in words. Empty: this is the whole run.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Machine {
     pub kernel: String,
     pub cpu: String,
@@ -36,7 +46,8 @@ pub struct Machine {
     pub memory_bytes: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Connections {
     pub asked: u64,
     pub opened: u64,
@@ -45,14 +56,18 @@ pub struct Connections {
     pub lost: u64,
     pub reconnects: u64,
     /// Over the time from the first connect to the last upgrade.
+    #[serde(with = "fields::number")]
     pub handshakes_per_s: f64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Messages {
     /// Per second, as the schedule had it; 0 in a closed loop.
+    #[serde(with = "fields::number")]
     pub offered_per_s: f64,
     /// Per second, as they were sent.
+    #[serde(with = "fields::number")]
     pub achieved_per_s: f64,
     pub sent: u64,
     /// Acknowledged by the server; echoes where the scenario is echo.
@@ -70,15 +85,31 @@ pub struct Messages {
 
 /// One kind of latency. `corrected` runs from the intended send, `raw` from the actual one; in a closed
 /// loop there is no intention and both are the same.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Latency {
     /// "delivery", "ack", "echo", "handshake" (TCP and upgrade together).
     pub name: String,
+    #[serde(rename = "corrected", with = "fields::histogram")]
     pub corrected_us: Histogram<u64>,
+    #[serde(rename = "raw", with = "fields::histogram")]
     pub raw_us: Histogram<u64>,
 }
 
+/// Without its thousands of buckets.
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (corrected, raw) = (self.corrected_us.len(), self.raw_us.len());
+        write!(
+            f,
+            "Latency({}, {corrected} corrected, {raw} raw)",
+            self.name
+        )
+    }
+}
+
 /// What the clients checked. All zeros but `checked`: every message came once, whole and in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Verified {
     pub checked: u64,
     pub lost: u64,
@@ -98,28 +129,35 @@ impl Verified {
 }
 
 /// What the generator did to its own figures.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Honesty {
     /// How late sends left against the schedule.
     pub send_lag_p99_us: u64,
     pub send_lag_max_us: u64,
     /// Of one core, the busiest shard's thread, over the measured time: 1.0 is all of it.
+    #[serde(with = "fields::number")]
     pub busiest_shard_cpu: f64,
     /// Of the whole process, in cores.
+    #[serde(with = "fields::number")]
     pub cpu: f64,
     /// Why the latencies are not to be believed. Empty: they are.
     pub spoiled: Vec<String>,
 }
 
 /// One second of the run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// From the start of the run.
     pub at_ms: u64,
     pub phase: String,
     pub connections: u64,
+    #[serde(with = "fields::number")]
     pub offered_per_s: f64,
+    #[serde(with = "fields::number")]
     pub sent_per_s: f64,
+    #[serde(with = "fields::number")]
     pub delivered_per_s: f64,
     /// Delivery (or echo) latency within this second, corrected.
     pub p50_us: u64,
@@ -129,6 +167,7 @@ pub struct Sample {
     /// Of the run so far: refused and lost connections, refused requests, wrong messages.
     pub errors: u64,
     /// Of this process in this second, in cores.
+    #[serde(with = "fields::number")]
     pub cpu: f64,
     pub rss_bytes: u64,
     /// The server's user memory, where `--admin` or `--server-pid` tells it.
@@ -136,7 +175,8 @@ pub struct Sample {
 }
 
 /// A part of a run with a name, for the plots' background and the table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Phase {
     pub name: String,
     pub from_ms: u64,
@@ -144,13 +184,17 @@ pub struct Phase {
 }
 
 /// The server, as its own admin address or `/proc` tells it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Server {
     /// Bytes for each connection at the end of the ramp, by part ("user", "kernel", …), in the order to
     /// be shown; "total" last.
+    #[serde(with = "fields::parts")]
     pub bytes_per_conn: Vec<(String, f64)>,
     /// CPU seconds that the server's processes used during the measured time.
+    #[serde(with = "fields::number")]
     pub cpu_s: f64,
     /// The same for each delivered message, in microseconds.
+    #[serde(with = "fields::number")]
     pub cpu_us_per_delivery: f64,
 }
