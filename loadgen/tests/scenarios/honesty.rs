@@ -1,0 +1,57 @@
+//! Exit statuses 3 and 1: a generator that spoiled its figures says so and shows none, and one that can't
+//! run says why.
+
+use std::time::Duration;
+
+use crate::generator::Generator;
+use crate::liar::{self, Lie};
+
+#[test]
+fn a_generator_that_was_stopped_for_a_moment_shows_no_latency() {
+    let server = liar::echo(Lie::Nothing);
+    let line = format!("echo -t raw:ws://{server} -c 4 --rate 500 --duration 3s --warm-up 0");
+    let mut run = Generator::start(&line);
+    run.await_text(" hold ");
+    run.process().pause();
+    // Not a wait for anything: this long is what is done to it.
+    std::thread::sleep(Duration::from_millis(400));
+    run.process().resume();
+    let ended = run.end();
+    ended.assert(3, &["sends left late"]);
+    assert!(!ended.text.contains("echo         p50"), "{}", ended.text);
+}
+
+#[test]
+fn a_rate_that_nobody_can_keep_is_no_result() {
+    let server = liar::echo(Lie::Nothing);
+    let line = format!("echo -t raw:ws://{server} -c 4 --rate 5000000 --duration 1s --warm-up 0");
+    let ended = Generator::run(&line);
+    ended.assert(3, &["! "]);
+    assert!(!ended.text.contains("echo         p50"), "{}", ended.text);
+}
+
+#[test]
+fn whoever_can_not_run_says_why() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = closed.local_addr().expect("it is bound");
+    drop(closed);
+    Generator::run(&format!("idle -t ws://{address} -c 2")).assert(1, &["refused"]);
+    Generator::run("idle -t http://127.0.0.1:1").assert(1, &["no WebSocket address"]);
+    Generator::run("idle -t wss://127.0.0.1:1").assert(1, &["TLS"]);
+    Generator::run("idle").assert(1, &["--target"]);
+    Generator::run("echo -t ws://127.0.0.1:1 --payload 3").assert(1, &["to verify it"]);
+    Generator::run("mixed /nowhere/plan.toml -t ws://127.0.0.1:1").assert(1, &["plan.toml"]);
+}
+
+#[test]
+fn an_echo_server_is_told_apart_from_newim() {
+    let server = liar::echo(Lie::Nothing);
+    let ended = Generator::run(&format!("p2p -t ws://{server} -c 2"));
+    ended.assert(1, &["newim.v2"]);
+}
+
+#[test]
+fn help_has_examples_and_shells_are_completed() {
+    Generator::run("--help").assert(0, &["Examples:", "storm", "Exit status"]);
+    Generator::run("completions bash").assert(0, &["newim-loadgen"]);
+}

@@ -1,0 +1,9 @@
+//! The generator as its users have it: the program itself, against a real standalone node, and against
+//! servers that lie. Each exit status is shown to be reachable, and for its reason alone.
+
+mod generator;
+mod honesty;
+mod liar;
+mod lies;
+mod node;
+mod runs;
