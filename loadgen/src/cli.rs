@@ -157,6 +157,9 @@ pub struct Common {
     /// The name of the run that they share
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
+    /// One line for each second and each fact, for logs and scripts, instead of the view and the table
+    #[arg(long)]
+    pub plain: bool,
     /// No line for each second
     #[arg(short, long)]
     pub quiet: bool,
@@ -263,6 +266,22 @@ pub struct Mixed {
 }
 
 impl Command {
+    /// For what is known only once the other generators are there.
+    pub fn common_mut(&mut self) -> Option<&mut Common> {
+        Some(match self {
+            Command::Idle(Idle { common, .. })
+            | Command::Echo(Echo { common })
+            | Command::P2p(P2p { common, .. })
+            | Command::Group(Group { common, .. })
+            | Command::Broadcast(Broadcast { common, .. })
+            | Command::Mixed(Mixed { common, .. }) => common,
+            Command::Storm(Storm { group, .. })
+            | Command::Churn(Churn { group, .. })
+            | Command::Slow(Slow { group, .. }) => &mut group.common,
+            Command::Completions { .. } => return None,
+        })
+    }
+
     /// What all scenarios share; None for what is no scenario.
     pub fn common(&self) -> Option<&Common> {
         Some(match self {

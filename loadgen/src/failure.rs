@@ -1,10 +1,12 @@
 //! Why a run could not be made, and how a run's end is told to whoever called it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use newim_runtime::StartError;
 
 use crate::plan_file::PlanFileError;
+use crate::report::together::TogetherError;
 use crate::sources::SourcesError;
 use crate::target::TargetError;
 
@@ -33,6 +35,13 @@ pub enum Failure {
     /// A shard ended by itself.
     Shard(String),
     Machine(std::io::Error),
+    /// A report can't be written where it is wanted.
+    File {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    /// The other generators, or the ZooKeeper in which they meet.
+    Together(TogetherError),
     /// SIGINT or SIGTERM before there was anything to report.
     Interrupted,
 }
@@ -49,6 +58,8 @@ impl fmt::Display for Failure {
             Failure::Stalled(why) => write!(f, "{why}"),
             Failure::Shard(why) => write!(f, "a shard of the generator failed: {why}"),
             Failure::Machine(error) => write!(f, "{error}"),
+            Failure::File { path, error } => write!(f, "can't write {}: {error}", path.display()),
+            Failure::Together(error) => write!(f, "{error}"),
             Failure::Interrupted => write!(f, "interrupted before the first message"),
         }
     }

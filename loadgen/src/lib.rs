@@ -14,6 +14,7 @@ pub mod findings;
 pub mod hash;
 pub mod honesty;
 pub mod machine;
+pub mod meeting;
 pub mod names;
 pub mod place;
 pub mod plan;

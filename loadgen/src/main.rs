@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, Parser};
-use newim_loadgen::cli::{Cli, Command, Common};
+use newim_loadgen::cli::{Cli, Command};
 use newim_loadgen::failure::{Failure, Outcome};
+use newim_loadgen::meeting::Meeting;
 use newim_loadgen::server::Watch;
-use newim_loadgen::show::Show;
+use newim_loadgen::show::{Show, outcome_alone};
 use newim_loadgen::{run, scenario};
 
 /// A million clients on dozens of threads: compact, and each thread frees what it took.
@@ -28,18 +29,22 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut command, "newim-loadgen", &mut std::io::stdout());
         return ExitCode::SUCCESS;
     }
-    let common = cli.command.common().expect("all others are scenarios");
-    let outcome = go(&cli.command, common).unwrap_or_else(|failure| {
+    let outcome = go(cli.command).unwrap_or_else(|failure| {
         eprintln!("newim-loadgen: {failure}");
         Outcome::CouldNotRun
     });
     ExitCode::from(outcome as u8)
 }
 
-fn go(command: &Command, common: &Common) -> Result<Outcome, Failure> {
+fn go(mut command: Command) -> Result<Outcome, Failure> {
     // Huge pages would begin each shard's heap with 2 MiB; failing, they only cost memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    let plan = scenario::plan(command)?;
+    scenario::plan(&command)?; // what is wrong is told before anybody waits for others
+    let common = command.common_mut().expect("all others are scenarios");
+    Show::new(common, "", 0)?;
+    let mut meeting = Meeting::join(common)?;
+    let plan = scenario::plan(&command)?;
+    let common = command.common().expect("it was one above");
     let watch = Watch::new(&common.server_pid, common.admin.as_deref()).map_err(Failure::Option)?;
     let options = run::Options {
         cores: common.cores.clone().map(|cores| cores.0),
@@ -47,9 +52,19 @@ fn go(command: &Command, common: &Common) -> Result<Outcome, Failure> {
         command: std::env::args().collect(),
         is_interrupted: interrupted()?,
     };
-    let show = Show::new(common);
+    let mut show = Show::new(common, plan.scenario, plan.connections)?;
+    if let Some(meeting) = &mut meeting {
+        meeting.await_start()?;
+    }
     let report = run::run(plan, options, &mut |sample| show.sample(sample))?;
-    show.report(&report).map_err(Failure::Machine)
+    let Some(meeting) = meeting else {
+        return show.report(&report);
+    };
+    let alone = outcome_alone(&report);
+    match meeting.finish(report)? {
+        Some(report) => show.report(&report),
+        None => Ok(alone), // another generator shows it
+    }
 }
 
 /// Set by the first SIGINT or SIGTERM: the run ends early, and reports. The second kills, as usual.

@@ -1,40 +1,137 @@
 //! Where reports go: the one place that calls `report`. On the main thread.
 
-use std::io::{self, stderr, stdout};
+use std::fs;
+use std::io::{self, Stderr, Write, stderr, stdout};
+use std::path::{Path, PathBuf};
 
 use crate::cli::Common;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+use crate::report::assertions::{self, Assertion};
 use crate::report::data::{Report, Sample};
-use crate::report::plain;
+use crate::report::live::{Live, Moment};
+use crate::report::{html, json, plain, table};
+
+/// As a path: where the result goes.
+const STDOUT: &str = "-";
 
 /// Shows a run while it goes on and when it is over.
 pub struct Show {
-    is_quiet: bool,
+    while_it_runs: WhileItRuns,
+    scenario: &'static str,
+    asked: u64,
+    assertions: Vec<Assertion>,
+    json: Option<PathBuf>,
+    html: Option<PathBuf>,
+    is_plain: bool,
+}
+
+enum WhileItRuns {
+    Live(Live<Stderr>),
+    Plain,
+    Nothing,
 }
 
 impl Show {
-    pub fn new(common: &Common) -> Show {
-        Show {
-            is_quiet: common.quiet,
-        }
+    /// Errors: an assertion that can't be read, told before anything runs.
+    pub fn new(common: &Common, scenario: &'static str, connections: u32) -> Result<Show, Failure> {
+        let parsed = common.assert.as_deref().map(assertions::parse).transpose();
+        let assertions = parsed.map_err(|error| Failure::Option(format!("--assert: {error}")))?;
+        Ok(Show {
+            while_it_runs: match (common.quiet, common.plain) {
+                (true, _) => WhileItRuns::Nothing,
+                (false, true) => WhileItRuns::Plain,
+                (false, false) => WhileItRuns::Live(Live::new(false)),
+            },
+            scenario,
+            asked: connections.into(),
+            assertions: assertions.unwrap_or_default(),
+            json: common.json.clone(),
+            html: common.html.clone(),
+            is_plain: common.plain,
+        })
     }
 
-    pub fn sample(&self, sample: &Sample) {
-        if !self.is_quiet {
+    pub fn sample(&mut self, sample: &Sample) {
+        match &mut self.while_it_runs {
+            WhileItRuns::Nothing => {}
             // A closed stderr ends no run.
-            let _ = plain::sample(&mut stderr().lock(), sample);
+            WhileItRuns::Plain => drop(plain::sample(&mut stderr().lock(), sample)),
+            WhileItRuns::Live(live) => live.show(&Moment {
+                scenario: self.scenario,
+                asked: self.asked,
+                sample,
+                elapsed_ms: sample.at_ms,
+                total_ms: None,
+            }),
         }
     }
 
-    /// What wins, in the order of the exit statuses.
-    pub fn report(&self, report: &Report) -> io::Result<Outcome> {
-        plain::table(&mut stdout().lock(), report)?;
+    /// The result, wherever it is wanted. What wins stands in the order of the exit statuses.
+    pub fn report(&mut self, report: &Report) -> Result<Outcome, Failure> {
+        if let WhileItRuns::Live(live) = &mut self.while_it_runs {
+            live.finish();
+        }
+        let checked = assertions::check(&self.assertions, report);
+        self.print(report, &assertions::table(&checked))
+            .map_err(Failure::Machine)?;
+        self.write_files(report)?;
         Ok(if report.verified.wrong() > 0 {
             Outcome::VerificationFailed
+        } else if !report.missing.is_empty() {
+            Outcome::CouldNotRun
         } else if !report.honesty.spoiled.is_empty() {
             Outcome::Spoiled
+        } else if !assertions::all_hold(&checked) {
+            Outcome::AssertionFailed
         } else {
             Outcome::Good
         })
+    }
+
+    /// With JSON on stdout, nothing else is there.
+    fn print(&self, report: &Report, assertions: &str) -> io::Result<()> {
+        if self.json.as_deref() == Some(Path::new(STDOUT)) {
+            write!(stderr().lock(), "{assertions}")?;
+            return writeln!(stdout().lock(), "{}", json::write(report));
+        }
+        let mut out = stdout().lock();
+        if self.is_plain {
+            plain::table(&mut out, report)?;
+        } else {
+            write!(out, "{}", table::render(report))?;
+        }
+        write!(out, "{assertions}")
+    }
+
+    fn write_files(&self, report: &Report) -> Result<(), Failure> {
+        let write = |path: &Path, text: String| {
+            let written = fs::write(path, text);
+            written.map_err(|error| Failure::File {
+                path: path.to_owned(),
+                error,
+            })
+        };
+        if let Some(path) = self
+            .json
+            .as_deref()
+            .filter(|path| *path != Path::new(STDOUT))
+        {
+            write(path, json::write_pretty(report))?;
+        }
+        match &self.html {
+            Some(path) => write(path, html::render(report)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Of a process whose report another one shows.
+pub fn outcome_alone(report: &Report) -> Outcome {
+    if report.verified.wrong() > 0 {
+        Outcome::VerificationFailed
+    } else if !report.honesty.spoiled.is_empty() {
+        Outcome::Spoiled
+    } else {
+        Outcome::Good
     }
 }

@@ -24,7 +24,8 @@ impl Generator {
     /// `line`: words with single spaces between them.
     pub fn start(line: &str) -> Generator {
         let folder = TempFolder::new("loadgen");
-        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        words.push("--plain".to_owned());
         let process = Process::start(PROGRAM, &words, &folder.path().join("log"));
         Generator { process, folder }
     }
