@@ -8,6 +8,7 @@
 //! What an append costs grows with the boxes that a group is spread over: each has its own page of
 //! the file (see `examples/append_rate.rs`).
 
+mod cache;
 #[cfg(test)]
 mod faults;
 mod reads;
@@ -40,7 +41,7 @@ pub struct EmbeddedConfig {
     /// Memory for pages of the file. The kernel caches them as well, so this saves copies, not reads; and
     /// it is as much for a million idle connections as for one.
     pub page_cache_bytes: usize,
-    /// Boxes whose newest position is kept in memory between transactions.
+    /// Boxes whose newest position and latest users are kept in memory between transactions.
     pub boxes_cached_max: usize,
 }
 

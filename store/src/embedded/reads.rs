@@ -2,14 +2,13 @@
 //! writer thread; a write transaction's tables serve here too, so that a command sees all that came
 //! before it in its batch.
 
-use std::collections::HashMap;
-
 use newim_proto::ids::{BoxId, Uid};
 use newim_proto::log::{
     BoxState, Command, Entries, Entry, Head, Range, Reply, StoreError, StoreResult,
 };
 use redb::{ReadTransaction, ReadableTable};
 
+use super::cache::BoxCache;
 use super::tables::{self, BoxRow, LogValue, UserBoxRow};
 use crate::settings::RANGE_SCAN_MAX;
 
@@ -53,10 +52,6 @@ pub(super) fn outcome(result: Result<Reply, Stop>) -> Result<StoreResult, redb::
         Err(Stop::Disk(error)) => Err(error),
     }
 }
-
-/// Box rows that were read or written lately; the committed truth between two transactions. After a
-/// failed transaction it must be emptied.
-pub(super) type BoxCache = HashMap<BoxId, BoxRow>;
 
 /// Which reads a transaction of either kind can answer.
 pub(super) struct Reads<'a, B, L, U> {
@@ -108,8 +103,8 @@ where
     }
 
     pub fn box_row(&self, boxid: &BoxId) -> Result<Option<BoxRow>, Stop> {
-        if let Some(row) = self.cache.get(boxid) {
-            return Ok(Some(*row));
+        if let Some(row) = self.cache.row(boxid) {
+            return Ok(Some(row));
         }
         Ok(self
             .boxes
@@ -118,6 +113,9 @@ where
     }
 
     pub fn user_box(&self, uid: &Uid, boxid: &BoxId) -> Result<UserBoxRow, Stop> {
+        if let Some(row) = self.cache.user_box(uid, boxid) {
+            return Ok(row);
+        }
         let row = self.user_boxes.get((uid.as_str(), boxid.as_str()))?;
         Ok(row
             .map(|row| UserBoxRow::from_tuple(row.value()))

@@ -10,7 +10,8 @@ use newim_proto::ids::ShardIndex;
 use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
 use redb::{Database, DatabaseError};
 
-use super::reads::{BoxCache, read};
+use super::cache::BoxCache;
+use super::reads::read;
 use super::writes::{Writes, payload_bytes, writes};
 use super::{EmbeddedConfig, Job, OpenError, tables};
 
@@ -150,7 +151,7 @@ impl Engine {
             path,
             config,
             database: None,
-            cache: BoxCache::new(),
+            cache: BoxCache::default(),
             #[cfg(test)]
             faults: None,
         };
@@ -329,6 +330,18 @@ mod tests {
         )
     }
 
+    /// ann to bob, in a box of theirs.
+    fn direct(number: u64) -> (ShardIndex, StoreToken, Command) {
+        let (shard, token, Command::Append(mut append)) = join(number) else {
+            unreachable!("a join is an append")
+        };
+        append.boxid = BoxId::parse("ann and bob").expect("a name");
+        append.kind = AppendKind::Direct {
+            receiver: Uid::parse("bob").expect("a name"),
+        };
+        (shard, token, Command::Append(append))
+    }
+
     fn seqs(results: &[StoreResult]) -> Vec<u64> {
         let seq = |result: &StoreResult| match result {
             Ok(Reply::Appended(appended)) => appended.seq,
@@ -364,6 +377,26 @@ mod tests {
             seqs(&engine.run(&[join(4), join(5)])),
             [3, 4],
             "nothing of the failed groups is there"
+        );
+    }
+
+    #[test]
+    fn a_listing_that_failed_with_its_group_is_done_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut engine, faults) = faulty_engine(folder.path());
+        faults.full.store(true, Ordering::SeqCst);
+        let mut group = vec![direct(1)];
+        group.extend((2..2000).map(join));
+        assert!(matches!(engine.run(&group)[0], Err(StoreError::Failed(_))));
+        assert_eq!(engine.cache.len(), 0, "nothing of the group is remembered");
+        faults.full.store(false, Ordering::SeqCst);
+        assert_eq!(seqs(&engine.run(&[direct(1)])), [1]);
+        engine.cache.clear(); // what follows is read from the file
+        let bob = Uid::parse("bob").expect("a name");
+        let listed = engine.run(&[(ShardIndex(0), StoreToken(2), Command::Boxes(bob))]);
+        assert!(
+            matches!(&listed[0], Ok(Reply::Boxes(boxes)) if boxes.len() == 1),
+            "{listed:?}"
         );
     }
 

@@ -1,13 +1,16 @@
 //! What appends and marks do to the tables, within one transaction. Lives on the writer thread, which
 //! opens the transaction, calls in here for each command of a batch, and commits.
 
+use std::ops::RangeInclusive;
+
 use newim_proto::ids::{BoxId, Uid};
 use newim_proto::log::{
     Append, AppendKind, Appended, Command, Head, Mark, Reply, StoreError, StoreResult,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::reads::{BoxCache, Reads, Stop, damaged, outcome};
+use super::cache::BoxCache;
+use super::reads::{Reads, Stop, damaged, outcome};
 use super::tables::{self, BoxRow, LogValue, SeenRow, UserBoxRow};
 use crate::seen::seen_key;
 use crate::settings::{AGED_PER_APPEND_MAX, StoreSettings};
@@ -25,6 +28,8 @@ pub(super) struct Writes<'t> {
     seen: Table<'t, &'static [u8; 32], &'static [u8; 56]>,
     user_boxes: Table<'t, (&'static str, &'static str), (u8, u64, u64)>,
     users: Table<'t, &'static str, (u32, u32)>,
+    /// Which windows of time the dedupe rows are of, so that no other is looked into.
+    seen_buckets: Option<RangeInclusive<u64>>,
     /// The newest window of time that this transaction appended in.
     newest_bucket: u64,
     append_count: usize,
@@ -37,15 +42,17 @@ impl<'t> Writes<'t> {
         cache: &'t mut BoxCache,
         settings: StoreSettings,
     ) -> Result<Writes<'t>, redb::Error> {
+        let seen = transaction.open_table(tables::SEEN)?;
         Ok(Writes {
             settings,
+            seen_buckets: seen_buckets(&seen)?,
             cache,
             changed_boxes: Vec::new(),
             changed: false,
             counters: transaction.open_table(tables::COUNTERS)?,
             boxes: transaction.open_table(tables::BOXES)?,
             log: transaction.open_table(tables::LOG)?,
-            seen: transaction.open_table(tables::SEEN)?,
+            seen,
             user_boxes: transaction.open_table(tables::USER_BOXES)?,
             users: transaction.open_table(tables::USERS)?,
             newest_bucket: 0,
@@ -66,9 +73,11 @@ impl<'t> Writes<'t> {
     /// Before the commit. True: something changed; false: there is nothing to commit.
     pub fn finish(mut self) -> Result<bool, redb::Error> {
         self.forget_seen()?;
+        // In the order of the keys: each page of the table is found once.
+        self.changed_boxes.sort_unstable();
         for boxid in self.changed_boxes.drain(..) {
-            self.boxes
-                .insert(boxid.as_str(), self.cache[&boxid].tuple())?;
+            let row = self.cache.settle(&boxid).expect("a changed box has a row");
+            self.boxes.insert(boxid.as_str(), row.tuple())?;
         }
         Ok(self.changed)
     }
@@ -93,7 +102,7 @@ impl<'t> Writes<'t> {
     fn append(&mut self, append: &Append) -> Result<Appended, Stop> {
         self.list(append)?;
         let known = self.reads().box_row(&append.boxid)?;
-        let sender = self.reads().user_box(&append.sender, &append.boxid)?;
+        let sender = self.user_box(&append.sender, &append.boxid)?;
         let seen = append
             .client_id
             .as_ref()
@@ -118,8 +127,9 @@ impl<'t> Writes<'t> {
         }
         let Head { epoch, seq } = row.head;
         let has_members = row.member_count > 0;
-        self.changed_boxes.push(append.boxid.clone());
-        self.cache.insert(append.boxid.clone(), row);
+        if self.cache.change_row(&append.boxid, row) {
+            self.changed_boxes.push(append.boxid.clone());
+        }
         self.changed = true;
         self.append_count += 1;
         Ok(Appended {
@@ -136,7 +146,7 @@ impl<'t> Writes<'t> {
     fn list(&mut self, append: &Append) -> Result<(), Stop> {
         match &append.kind {
             AppendKind::Join => {
-                let member = self.reads().user_box(&append.sender, &append.boxid)?.member;
+                let member = self.user_box(&append.sender, &append.boxid)?.member;
                 let (joined_count, _) = self.user(&append.sender)?;
                 if !member && joined_count as usize >= self.settings.boxes_per_user_max {
                     return Err(StoreError::TooManyBoxes.into());
@@ -156,7 +166,7 @@ impl<'t> Writes<'t> {
     }
 
     fn list_direct(&mut self, uid: &Uid, boxid: &BoxId) -> Result<bool, Stop> {
-        let mut row = self.reads().user_box(uid, boxid)?;
+        let mut row = self.user_box(uid, boxid)?;
         if row.listed {
             return Ok(true);
         }
@@ -179,9 +189,20 @@ impl<'t> Writes<'t> {
             .unwrap_or_default())
     }
 
+    fn user_box(&mut self, uid: &Uid, boxid: &BoxId) -> Result<UserBoxRow, Stop> {
+        let known = self.cache.user_box(uid, boxid);
+        if let Some(row) = known {
+            return Ok(row);
+        }
+        let row = self.reads().user_box(uid, boxid)?;
+        self.cache.remember_user_box(uid, boxid, row);
+        Ok(row)
+    }
+
     fn put_user_box(&mut self, uid: &Uid, boxid: &BoxId, row: UserBoxRow) -> Result<(), Stop> {
         self.user_boxes
             .insert((uid.as_str(), boxid.as_str()), row.tuple())?;
+        self.cache.remember_user_box(uid, boxid, row);
         self.changed = true;
         Ok(())
     }
@@ -194,10 +215,14 @@ impl<'t> Writes<'t> {
         key: &[u8; 16],
     ) -> Result<Option<Appended>, Stop> {
         // The clock may have been set back since: look into the next window of time as well.
+        let Some(filled) = &self.seen_buckets else {
+            return Ok(None);
+        };
         let bucket = self.bucket(append.ts_ms);
         for bucket in [Some(bucket), bucket.checked_sub(1), bucket.checked_add(1)]
             .into_iter()
             .flatten()
+            .filter(|bucket| filled.contains(bucket))
         {
             let Some(seen) = self
                 .seen
@@ -231,6 +256,10 @@ impl<'t> Writes<'t> {
     fn remember(&mut self, append: &Append, row: &BoxRow, key: &[u8; 16]) -> Result<(), Stop> {
         let bucket = self.bucket(append.ts_ms);
         self.newest_bucket = self.newest_bucket.max(bucket);
+        self.seen_buckets = Some(match &self.seen_buckets {
+            Some(filled) => bucket.min(*filled.start())..=bucket.max(*filled.end()),
+            None => bucket..=bucket,
+        });
         let (digest, uuid, ts_ms, head) = (append.digest, append.uuid, append.ts_ms, row.head);
         let seen = SeenRow {
             digest,
@@ -377,7 +406,7 @@ impl<'t> Writes<'t> {
     }
 
     fn set_party(&mut self, uid: &Uid, boxid: &BoxId) -> Result<(), Stop> {
-        let row = self.reads().user_box(uid, boxid)?;
+        let row = self.user_box(uid, boxid)?;
         if !row.party {
             self.put_user_box(uid, boxid, UserBoxRow { party: true, ..row })?;
         }
@@ -385,7 +414,7 @@ impl<'t> Writes<'t> {
     }
 
     fn mark(&mut self, mark: &Mark) -> Result<Head, Stop> {
-        let user_box = self.reads().user_box(&mark.uid, &mark.boxid)?;
+        let user_box = self.user_box(&mark.uid, &mark.boxid)?;
         if !user_box.may_read() {
             return Err(StoreError::NotAMember.into());
         }
@@ -408,6 +437,17 @@ impl<'t> Writes<'t> {
         }
         Ok(head)
     }
+}
+
+/// From the oldest to the newest, or none. The rows are sorted by it.
+fn seen_buckets(
+    seen: &Table<'_, &'static [u8; 32], &'static [u8; 56]>,
+) -> Result<Option<RangeInclusive<u64>>, redb::Error> {
+    let oldest = seen.first()?;
+    let newest = seen.last()?;
+    Ok(oldest.zip(newest).map(|((oldest, _), (newest, _))| {
+        tables::seen_row_bucket(oldest.value())..=tables::seen_row_bucket(newest.value())
+    }))
 }
 
 /// Whether a command needs a write transaction.

@@ -3,7 +3,11 @@
 -- ARGV: kind (J, Q, C, D), sender, receiver, between ("sender\0receiver" of a D, else empty), digest,
 --       uuid, ts_ms, payload, run_id, messages_max, age_ms_max, window_ms, aged_max
 -- Answers {0, epoch, seq, duplicate, has_members, is_member[, uuid, ts_ms]}, {1} (not a member) or
--- {2} (client_id reused). Numbers are exact below 2^53.
+-- {2} (client_id reused). is_member is told of J and Q only. Numbers are exact below 2^53.
+--
+-- Each call costs about as much as the next, so the box's meta says what would take calls of its own:
+-- `members`, whether there are any, and `pair`, whose direct message was the last. Both are written by
+-- the script that changes what they speak of, so they are lost with it or not at all.
 local meta, log, members, parties, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local kind, sender, ts = ARGV[1], ARGV[2], tonumber(ARGV[7])
 
@@ -11,7 +15,10 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
-local member = redis.call('SISMEMBER', members, sender)
+local member = 0
+if kind ~= 'D' then
+  member = redis.call('SISMEMBER', members, sender)
+end
 if seen then
   local was = redis.call('GET', seen)
   if was then
@@ -29,9 +36,10 @@ if (kind == 'C' or kind == 'Q') and member == 0 then
   return {1}
 end
 
-local state = redis.call('HMGET', meta, 'epoch', 'seq', 'run', 'floor', 'oldest')
+local state = redis.call('HMGET', meta,
+  'epoch', 'seq', 'run', 'floor', 'oldest', 'members', 'pair')
 local epoch, before = tonumber(state[1]) or 0, tonumber(state[2]) or 0
-local floor, oldest = tonumber(state[4]) or 0, tonumber(state[5]) or ts
+local floor_before, oldest = tonumber(state[4]) or 0, tonumber(state[5]) or ts
 -- Another life of the server may have lost writes: what it numbers now is told apart by the epoch.
 local new_epoch = before == 0 or state[3] ~= ARGV[9]
 if new_epoch then
@@ -39,7 +47,7 @@ if new_epoch then
 end
 local seq = before + 1
 
-floor = math.max(floor, seq - tonumber(ARGV[10]))
+local floor = math.max(floor_before, seq - tonumber(ARGV[10]))
 local age = tonumber(ARGV[11])
 if oldest + age <= ts then
   local aged_max = tonumber(ARGV[13])
@@ -56,28 +64,46 @@ if oldest + age <= ts then
 end
 
 -- The first write: a server that is out of memory, or read-only, refuses the whole script here.
-local id = digits(seq) .. '-0'
-redis.call('XADD', log, 'MINID', '~', digits(floor + 1), id,
-  'e', digits(epoch), 't', ARGV[7], 'w', ARGV[4], 'p', ARGV[8])
-if new_epoch then
-  redis.call('HSET', meta, 'epoch', digits(epoch), 'run', ARGV[9], 'base', digits(before))
+local seq_digits, epoch_digits = digits(seq), new_epoch and digits(epoch) or state[1]
+local id = seq_digits .. '-0'
+if floor > floor_before then
+  redis.call('XADD', log, 'MINID', '~', digits(floor + 1), id,
+    'e', epoch_digits, 't', ARGV[7], 'w', ARGV[4], 'p', ARGV[8])
+else
+  redis.call('XADD', log, id, 'e', epoch_digits, 't', ARGV[7], 'w', ARGV[4], 'p', ARGV[8])
 end
-redis.call('HSET', meta, 'seq', digits(seq), 'floor', digits(floor), 'oldest', digits(oldest))
 
-local has_members = 1
+local has_members, pair = state[6], state[7] or ''
 if kind == 'J' then
   redis.call('SADD', members, sender)
-  member = 1
+  member, has_members = 1, '1'
 elseif kind == 'Q' then
   redis.call('SREM', members, sender)
-  member = 0
-  has_members = redis.call('EXISTS', members)
-elseif kind == 'D' then
-  redis.call('SADD', parties, sender, ARGV[3])
-  has_members = redis.call('EXISTS', members)
+  member, has_members = 0, tostring(redis.call('EXISTS', members))
+elseif kind == 'C' then
+  has_members = '1'
+else
+  local reversed = ARGV[3] .. '\0' .. sender
+  if pair ~= ARGV[4] and pair ~= reversed then
+    redis.call('SADD', parties, sender, ARGV[3])
+    pair = ARGV[4]
+  end
+  has_members = has_members or tostring(redis.call('EXISTS', members))
+end
+
+if new_epoch then
+  redis.call('HSET', meta, 'epoch', epoch_digits, 'run', ARGV[9], 'base', digits(before),
+    'seq', seq_digits, 'floor', digits(floor), 'oldest', digits(oldest),
+    'members', has_members, 'pair', pair)
+elseif floor == floor_before and digits(oldest) == state[5]
+  and has_members == state[6] and pair == state[7] then
+  redis.call('HSET', meta, 'seq', seq_digits)
+else
+  redis.call('HSET', meta, 'seq', seq_digits, 'floor', digits(floor), 'oldest', digits(oldest),
+    'members', has_members, 'pair', pair)
 end
 if seen then
-  local answer = ARGV[5] .. ARGV[6] .. digits(epoch) .. ' ' .. digits(seq) .. ' ' .. ARGV[7]
+  local answer = ARGV[5] .. ARGV[6] .. epoch_digits .. ' ' .. seq_digits .. ' ' .. ARGV[7]
   redis.call('SET', seen, answer, 'PX', ARGV[12])
 end
-return {0, epoch, seq, 0, has_members, member}
+return {0, epoch, seq, 0, tonumber(has_members), member}

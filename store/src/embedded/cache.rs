@@ -1,0 +1,145 @@
+//! What the writer thread remembers of boxes between two transactions: each box's newest position, and
+//! how the users who sent there lately stand to it, so that a message to a known pair of people reads
+//! no row of the file for them. Filled and asked by `writes.rs`, asked by `reads.rs`.
+//!
+//! It holds what the open transaction has written. When one fails the whole of it is forgotten, since
+//! nobody knows then what the file holds; when it grows over its bound it is forgotten as well.
+
+use std::collections::HashMap;
+
+use newim_proto::ids::{BoxId, Uid};
+
+use super::tables::{BoxRow, UserBoxRow};
+
+/// Users remembered for each box: both of a pair, or the last few to speak in a group. One more takes
+/// the place of the one who was there longest.
+pub(super) const USERS_PER_BOX_MAX: usize = 4;
+
+#[derive(Default)]
+pub(super) struct BoxCache(HashMap<BoxId, CachedBox>);
+
+#[derive(Default)]
+struct CachedBox {
+    /// None: not read, or not there.
+    row: Option<BoxRow>,
+    /// The row is newer than the table's.
+    changed: bool,
+    users: Vec<(Uid, UserBoxRow)>,
+    /// Whose place among `users` is taken next, once all places are.
+    replaced_next: usize,
+}
+
+impl BoxCache {
+    pub fn row(&self, boxid: &BoxId) -> Option<BoxRow> {
+        self.0.get(boxid)?.row
+    }
+
+    /// True: the first change of this box since `settle`.
+    pub fn change_row(&mut self, boxid: &BoxId, row: BoxRow) -> bool {
+        let cached = self.entry(boxid);
+        cached.row = Some(row);
+        !std::mem::replace(&mut cached.changed, true)
+    }
+
+    /// The row as it goes into the table now.
+    pub fn settle(&mut self, boxid: &BoxId) -> Option<BoxRow> {
+        let cached = self.0.get_mut(boxid)?;
+        cached.changed = false;
+        cached.row
+    }
+
+    pub fn user_box(&self, uid: &Uid, boxid: &BoxId) -> Option<UserBoxRow> {
+        let users = &self.0.get(boxid)?.users;
+        users.iter().find(|(of, _)| of == uid).map(|(_, row)| *row)
+    }
+
+    /// Every write of such a row comes here as well, so that none that is remembered is out of date.
+    pub fn remember_user_box(&mut self, uid: &Uid, boxid: &BoxId, row: UserBoxRow) {
+        let cached = self.entry(boxid);
+        if let Some((_, known)) = cached.users.iter_mut().find(|(of, _)| of == uid) {
+            *known = row;
+        } else if cached.users.len() < USERS_PER_BOX_MAX {
+            cached.users.push((uid.clone(), row));
+        } else {
+            cached.users[cached.replaced_next] = (uid.clone(), row);
+            cached.replaced_next = (cached.replaced_next + 1) % USERS_PER_BOX_MAX;
+        }
+    }
+
+    /// Boxes of which something is remembered.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn entry(&mut self, boxid: &BoxId) -> &mut CachedBox {
+        if !self.0.contains_key(boxid) {
+            self.0.insert(boxid.clone(), CachedBox::default());
+        }
+        self.0.get_mut(boxid).expect("inserted above")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use newim_proto::log::Head;
+
+    use super::*;
+
+    fn uid(number: usize) -> Uid {
+        Uid::parse(&format!("user {number}")).expect("a name")
+    }
+
+    fn boxid() -> BoxId {
+        BoxId::parse("a").expect("a name")
+    }
+
+    fn marked(read: u64) -> UserBoxRow {
+        UserBoxRow {
+            read,
+            ..UserBoxRow::default()
+        }
+    }
+
+    #[test]
+    fn a_box_remembers_its_latest_users_and_no_more() {
+        let mut cache = BoxCache::default();
+        for number in 0..100 {
+            cache.remember_user_box(&uid(number), &boxid(), marked(number as u64));
+            assert_eq!(
+                cache.user_box(&uid(number), &boxid()),
+                Some(marked(number as u64))
+            );
+            let oldest = (number + 1).saturating_sub(USERS_PER_BOX_MAX);
+            let kept = (0..=number).filter(|&of| cache.user_box(&uid(of), &boxid()).is_some());
+            assert!(kept.eq(oldest..=number), "at {number}");
+        }
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn a_user_remembered_again_has_the_later_row_only() {
+        let mut cache = BoxCache::default();
+        cache.remember_user_box(&uid(1), &boxid(), marked(1));
+        cache.remember_user_box(&uid(2), &boxid(), marked(2));
+        cache.remember_user_box(&uid(1), &boxid(), marked(3));
+        assert_eq!(cache.user_box(&uid(1), &boxid()), Some(marked(3)));
+        assert_eq!(cache.user_box(&uid(2), &boxid()), Some(marked(2)));
+        cache.clear();
+        assert_eq!(cache.user_box(&uid(1), &boxid()), None);
+    }
+
+    #[test]
+    fn a_box_changed_twice_is_written_once_with_its_last_row() {
+        let mut cache = BoxCache::default();
+        let row = |seq| BoxRow::from_tuple((1, 2, seq, 0, 0, 0));
+        assert!(cache.change_row(&boxid(), row(1)));
+        assert!(!cache.change_row(&boxid(), row(2)));
+        let written = cache.settle(&boxid()).expect("changed above");
+        assert_eq!(written.head, Head { epoch: 2, seq: 2 });
+        assert!(cache.change_row(&boxid(), row(3)), "the next transaction's");
+    }
+}
