@@ -384,6 +384,7 @@ mod tests {
     fn a_listing_that_failed_with_its_group_is_done_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut engine, faults) = faulty_engine(folder.path());
+        assert_eq!(seqs(&engine.run(&[join(1)])), [1], "the file is open");
         faults.full.store(true, Ordering::SeqCst);
         let mut group = vec![direct(1)];
         group.extend((2..2000).map(join));

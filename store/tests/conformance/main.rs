@@ -43,6 +43,7 @@ macro_rules! conformance_of {
                 a_range_is_for_members_and_parties_only,
                 a_direct_message_is_read_by_the_two_alone,
                 a_name_that_begins_like_anothers_reads_nothing_of_it,
+                pairs_who_take_turns_in_a_box_each_read_their_own,
                 a_long_run_of_other_peoples_messages_is_read_past_in_steps,
                 the_list_has_joined_and_direct_boxes_with_marks_and_heads,
                 marks_go_forward_only,

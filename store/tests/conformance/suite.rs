@@ -356,6 +356,26 @@ pub fn a_direct_message_is_read_by_the_two_alone(new: Maker) {
     );
 }
 
+/// More pairs than any engine remembers of one box.
+pub fn pairs_who_take_turns_in_a_box_each_read_their_own(new: Maker) {
+    const PAIRS: u64 = 6;
+    let mut store = fresh(new);
+    for number in 1..=2 * PAIRS {
+        let pair = number % PAIRS;
+        let receiver = direct(&format!("to {pair}"));
+        let message = append("a", &format!("from {pair}"), receiver, number);
+        assert_eq!(store.append(message).unwrap().seq, number);
+    }
+    for pair in 0..PAIRS {
+        let first = if pair == 0 { PAIRS } else { pair };
+        for party in [format!("from {pair}"), format!("to {pair}")] {
+            let entries = store.range("a", &party, 0).unwrap();
+            assert_eq!(seqs(&entries), [first, first + PAIRS], "{party}");
+            assert_eq!(store.boxes(&party).len(), 1, "{party}");
+        }
+    }
+}
+
 pub fn a_name_that_begins_like_anothers_reads_nothing_of_it(new: Maker) {
     let mut store = fresh(new);
     store.append(append("a", "ann", direct("bob"), 1)).unwrap();
