@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 
-use newim_proto::ids::ConnId;
 
 use crate::busy::Busy;
 use crate::links::Link;
@@ -11,7 +10,7 @@ use crate::outbox::{Outbox, Spares};
 use crate::pending::{Pending, PendingAppend};
 use crate::session::Session;
 use crate::subscriptions::{Stream, Subscription};
-use crate::timers::Timers;
+use crate::timers::{self, Timers};
 
 /// What there is one of per session, topic, subscription, link or command in flight: name and bytes.
 pub fn sizes() -> Vec<(&'static str, usize)> {
@@ -21,7 +20,7 @@ pub fn sizes() -> Vec<(&'static str, usize)> {
         ("gateway outbox", size_of::<Outbox>()),
         ("gateway subscription", size_of::<Subscription>()),
         ("gateway stream of a box", size_of::<Option<Stream>>()),
-        ("gateway timer", size_of::<ConnId>()),
+        ("gateway timer", size_of::<timers::Link>()),
         ("gateway link", size_of::<Link>()),
         ("gateway command in flight", size_of::<Option<Pending>>()),
         ("gateway append in flight", size_of::<PendingAppend>()),
@@ -54,7 +53,8 @@ impl OutboxBench {
 pub struct TimersBench {
     timers: Timers,
     now_s: u64,
-    due: Vec<ConnId>,
+    next: u32,
+    due: Vec<u32>,
 }
 
 impl Default for TimersBench {
@@ -62,6 +62,7 @@ impl Default for TimersBench {
         TimersBench {
             timers: Timers::new(),
             now_s: 0,
+            next: 0,
             due: Vec::new(),
         }
     }
@@ -78,12 +79,10 @@ impl TimersBench {
     }
 
     pub fn set(&mut self, timers: u32, in_s: u64) {
-        for index in 0..timers {
-            let conn = ConnId {
-                index,
-                generation: 1,
-            };
-            self.timers.insert(conn, self.now_s + in_s);
+        for _ in 0..timers {
+            // Each session has one: those of a turn of 300 seconds are all different.
+            self.next = (self.next + 1) % 32_768;
+            self.timers.set(self.next, self.now_s + in_s);
         }
     }
 }

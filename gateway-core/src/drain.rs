@@ -75,7 +75,7 @@ impl GatewayShard {
         for subscription in std::mem::take(&mut session.subscriptions) {
             self.end_subscription(conn.index, subscription);
         }
-        self.timers.insert(conn, deadline_s);
+        self.timers.set(conn.index, deadline_s);
     }
 
     /// Everything queued for a closing session is with the kernel.

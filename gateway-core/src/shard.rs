@@ -45,7 +45,7 @@ pub struct GatewayShard {
     pub(crate) spares: Spares,
     /// Payloads and frames are built here before they get a home of their size.
     pub(crate) scratch: Vec<u8>,
-    due: Vec<ConnId>,
+    due: Vec<u32>,
     tidy_us: Option<u64>,
     pub(crate) uuid_count: u64,
     pub(crate) draining: bool,
@@ -115,8 +115,8 @@ impl GatewayShard {
         self.now = now;
         let mut due = std::mem::take(&mut self.due);
         self.timers.advance(seconds(self.now), &mut due);
-        for conn in due.drain(..) {
-            self.session_due(conn);
+        for index in due.drain(..) {
+            self.session_due(index);
         }
         self.due = due;
         if self.tidy_us.is_some_and(|due_us| due_us <= now.mono_us) {
@@ -226,7 +226,7 @@ impl GatewayShard {
         let heard_s = seconds(self.now) as u32;
         self.sessions.insert(conn, heard_s);
         let first_ms = self.settings.upgrade_ms_max.min(self.settings.idle_ping_ms);
-        self.timers.insert(conn, deadline_s(self.now, first_ms));
+        self.timers.set(conn.index, deadline_s(self.now, first_ms));
         if self.draining {
             self.outputs.push_back(Output::Close { conn });
         }
@@ -237,6 +237,7 @@ impl GatewayShard {
         else {
             return;
         };
+        self.timers.clear(conn.index);
         self.counters.outbox_bytes_now -= outbox_bytes as u64;
         for subscription in subscriptions {
             self.end_subscription(conn.index, subscription);
@@ -411,15 +412,17 @@ impl GatewayShard {
         Uuid::of(self.settings.node, self.settings.shard, self.uuid_count)
     }
 
-    fn session_due(&mut self, conn: ConnId) {
+    fn session_due(&mut self, index: u32) {
         let now_s = seconds(self.now);
         let whole_s = |ms: u64| ms.div_ceil(1000);
         let idle_s = whole_s(self.settings.idle_ping_ms);
         let pong_s = whole_s(self.settings.pong_ms_max);
         let upgrade_s = whole_s(self.settings.upgrade_ms_max);
-        let Some(mut session) = self.sessions.get(conn) else {
+        let Some(mut session) = self.sessions.at(index) else {
             return;
         };
+        let generation = session.generation;
+        let conn = ConnId { index, generation };
         let heard_s = u64::from(session.heard_s);
         let again_s = match &session.phase {
             Phase::Closing { deadline_s, .. } => u64::from(*deadline_s),
@@ -429,7 +432,7 @@ impl GatewayShard {
             Phase::Open(_) | Phase::Echo => heard_s + idle_s,
         };
         if again_s > now_s {
-            return self.timers.insert(conn, again_s);
+            return self.timers.set(conn.index, again_s);
         }
         match session.phase {
             Phase::Vacant => {}
@@ -441,7 +444,7 @@ impl GatewayShard {
             }
             Phase::Open(_) | Phase::Echo => {
                 session.set(Flag::Pinged); // until it says anything
-                self.timers.insert(conn, now_s + pong_s);
+                self.timers.set(conn.index, now_s + pong_s);
                 self.write_frame(conn, Opcode::Ping, &[]);
             }
         }
