@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 
-
 use crate::busy::Busy;
 use crate::links::Link;
 use crate::outbox::{Outbox, Spares};

@@ -204,3 +204,34 @@ fn a_signal_ends_a_run_early_and_it_still_reports() {
         "{text}"
     );
 }
+
+#[test]
+fn reports_go_where_they_are_wanted_and_an_assertion_that_fails_ends_with_4() {
+    let node = Node::start();
+    let folder = TempFolder::new("loadgen-reports");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let line = |assertions: &str| {
+        format!(
+            "echo -t {} -c 10 --rate 50 {SHORT} --json {} --html {} --assert {assertions}",
+            node.ws,
+            path("report.json"),
+            path("report.html"),
+        )
+    };
+    let held = Generator::run(&line("loss=0,rate>1"));
+    held.assert_verified(&["holds   loss=0", "holds   rate>1"]);
+    let json = std::fs::read_to_string(path("report.json")).expect("it was asked for");
+    let report = newim_loadgen::report::json::read(&json).expect("it is its own format");
+    assert_eq!(report.verified.wrong(), 0);
+    assert!(report.messages.sent > 0 && report.scenario == "echo");
+    let html = std::fs::read_to_string(path("report.html")).expect("it was asked for");
+    assert!(html.contains("<svg") && !html.contains("<script"));
+
+    let failed = Generator::run(&line("rate>1000k"));
+    let spoiled = failed.text.contains("! ");
+    failed.assert(if spoiled { 3 } else { 4 }, &["FAILED  rate>1000k"]);
+    let unread = Generator::run(&line("p98<1s"));
+    unread.assert(1, &["p98", "did you mean"]);
+    let nowhere = format!("echo -t {} -c 2 {SHORT} --html /nowhere/r.html", node.ws);
+    Generator::run(&nowhere).assert(1, &["can't write /nowhere/r.html"]);
+}
