@@ -370,14 +370,14 @@ fn build<D: Driver, F>(
         .submitter()
         .register_files_sparse(plan.conns_max)
         .map_err(StartError::Ring)?;
-    let buffers = Buffers::new(ring.uring(), config.buffer_count, config.buffer_bytes)
+    let buffers = Buffers::new(ring.uring(), config.buffer_count_of(), config.buffer_bytes)
         .map_err(StartError::Ring)?;
     plan.mesh.bell(shard).set_ring(ring.fd());
     let reserved = config.conns_reserved.min(plan.conns_max / 2);
     let limits = Limits {
         conns_max: plan.conns_max,
         accept_max: plan.conns_max - reserved,
-        buffer_count: u32::from(config.buffer_count),
+        buffer_count: u32::from(config.buffer_count_of()),
         linger_us: config.linger_ms * 1000,
         backlog: config.backlog as i32,
     };
