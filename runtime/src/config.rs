@@ -39,6 +39,8 @@ pub struct Config {
     /// Letters that wait between each two shards; `Io::mail` refuses the next. With many shards it is
     /// less, so that all queues together stay small: see `mesh_capacity_of`.
     pub mesh_capacity: u32,
+    /// A queue without a letter for so long gives its memory back, until the next one.
+    pub mesh_unused_ms: u64,
     /// What waits from other threads for one shard; `ControlSender` refuses or blocks at the next.
     pub control_capacity: u32,
     /// A closing connection is cut off when for so long neither its last send moved nor its peer ended
@@ -61,6 +63,7 @@ impl Default for Config {
             buffer_count: 256,
             buffer_bytes: 4096,
             mesh_capacity: 1024,
+            mesh_unused_ms: 5000,
             control_capacity: 1024,
             linger_ms: 2000,
             backlog: 4096,

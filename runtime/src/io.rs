@@ -115,6 +115,11 @@ impl<'a, M> Io<'a, M> {
         self.engine.conns.heap_bytes()
     }
 
+    /// Queues to and from other shards that take memory now.
+    pub fn mesh_queues(&self) -> usize {
+        self.engine.mesh.queues()
+    }
+
     /// As of the end of the last batch, for what is counted by the ring.
     pub fn stats(&self) -> &EngineStats {
         &self.engine.stats

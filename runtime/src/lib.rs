@@ -51,6 +51,7 @@ mod mesh;
 #[cfg(feature = "engine")]
 mod recv;
 #[cfg(feature = "engine")]
+mod rest;
 mod ring;
 #[cfg(feature = "engine")]
 mod send;

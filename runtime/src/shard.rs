@@ -6,12 +6,13 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use crate::Io;
-use crate::allocator::GivingBack;
+use crate::allocator::give_back_memory;
 use crate::buffers::Buffers;
 use crate::clock;
 use crate::driver::{Driver, Event};
 use crate::engine::Engine;
 use crate::idle::Parking;
+use crate::rest::Rest;
 use crate::ring::Completion;
 use crate::token::{Op, Token};
 
@@ -32,7 +33,7 @@ pub(crate) struct Shard<D: Driver> {
     pub engine: Engine<D::Mail>,
     pub buffers: Buffers,
     pub parking: Parking,
-    pub giving_back: GivingBack,
+    pub rest: Rest,
     pub driver: D,
     pub control: Receiver<D::Control>,
 }
@@ -55,6 +56,7 @@ impl<D: Driver> Shard<D> {
             if self.engine.now.mono_us < turn_ends_us {
                 continue;
             }
+            self.give_back();
             if is_busy {
                 glommios_turn().await;
             } else {
@@ -80,10 +82,10 @@ impl<D: Driver> Shard<D> {
 
     /// The thread is glommio's until the ring, another shard or another thread has something for us.
     async fn park(&mut self) -> std::io::Result<()> {
-        let deadline_us = self.next_deadline();
+        let deadlines = [self.next_deadline(), self.rest.deadline()];
+        let deadline_us = deadlines.into_iter().flatten().min();
         self.engine.bell().sleep();
         if !self.has_work() {
-            self.giving_back.before_sleep(clock::now().mono_us);
             self.parking
                 .set_deadline(&mut self.engine.ring, clock::now().mono_us, deadline_us);
             self.parking.open(self.engine.ring.uring())?;
@@ -97,6 +99,17 @@ impl<D: Driver> Shard<D> {
         }
         self.engine.bell().awake();
         Ok(())
+    }
+
+    /// What a burst took, when the shard has a moment.
+    fn give_back(&mut self) {
+        let now_us = clock::now().mono_us;
+        if self.rest.is_due(now_us) {
+            let unused_since_us = self.rest.unused_since_us(now_us);
+            self.engine.mesh.rest(now_us, unused_since_us);
+            give_back_memory();
+            self.rest.rested(now_us, self.engine.mesh.queues() > 0);
+        }
     }
 
     /// Work that is there already, whatever the ring says.
@@ -120,15 +133,17 @@ impl<D: Driver> Shard<D> {
             .is_some_and(|deadline| deadline <= self.engine.now.mono_us);
         self.engine.ring.take(BATCH_MAX, completions);
         self.engine.stats.cqes += completions.len() as u64;
-        let mut events = completions.len();
+        let mut events = 0;
         for completion in completions.drain(..) {
-            self.complete(completion);
+            events += usize::from(self.complete(completion));
         }
         self.buffers.publish();
         self.close_slotless();
         self.move_within();
         events += self.take_mail() + self.take_control();
-        if events == 0 && !is_due {
+        if events > 0 {
+            self.rest.worked();
+        } else if !is_due {
             return false;
         }
         self.engine.expire();
@@ -142,9 +157,10 @@ impl<D: Driver> Shard<D> {
         self.engine.end_batch();
     }
 
-    fn complete(&mut self, completion: Completion) {
+    /// False: it was only there to wake us.
+    fn complete(&mut self, completion: Completion) -> bool {
         let Some(token) = Token::unpack(completion.user_data) else {
-            return;
+            return false;
         };
         match token.op {
             Op::Poll => self.engine.on_poll(token, completion),
@@ -159,9 +175,13 @@ impl<D: Driver> Shard<D> {
             Op::HandIn => self.on_hand_in(token, completion),
             Op::WakeOut => self.engine.woke(token, completion.errno()),
             Op::Bell if !completion.more() => self.engine.watch_bell(),
-            Op::Deadline => self.parking.deadline_passed(token),
-            Op::Ignored | Op::CloseSlot | Op::Wake | Op::Bell => {}
+            Op::Deadline => {
+                self.parking.deadline_passed(token);
+                return false;
+            }
+            Op::Ignored | Op::CloseSlot | Op::Wake | Op::Bell => return false,
         }
+        true
     }
 
     fn take_mail(&mut self) -> usize {

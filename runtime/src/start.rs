@@ -13,7 +13,6 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use newim_proto::ids::ShardIndex;
 
 use crate::accept::Acceptor;
-use crate::allocator::GivingBack;
 use crate::bell::Bell;
 use crate::buffers::Buffers;
 use crate::config::Config;
@@ -24,6 +23,7 @@ use crate::idle::Parking;
 use crate::kernel::{self, KERNEL_MIN, KernelReport};
 use crate::listeners::{self, ShardListeners};
 use crate::mesh::{Mesh, MeshPort};
+use crate::rest::Rest;
 use crate::ring::Ring;
 use crate::shard::Shard;
 
@@ -338,7 +338,7 @@ where
             engine,
             buffers,
             parking,
-            giving_back: GivingBack::default(),
+            rest: Rest::new(plan.config.mesh_unused_ms * 1000),
             driver,
             control,
         };

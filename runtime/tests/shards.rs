@@ -174,6 +174,24 @@ fn mail_between_all_pairs_arrives_complete_and_in_order() {
 }
 
 #[test]
+fn shards_that_write_no_more_give_their_queues_back() {
+    let stage = Stage::new(Config {
+        mesh_unused_ms: 1,
+        ..config(2)
+    });
+    for letter in 0..2 {
+        stage.on(0, move |io| io.mail(ShardIndex(1), letter).expect("room"));
+        assert_eq!(stage.next(1), Seen::Mail(ShardIndex(0), letter));
+        for shard in [0, 1] {
+            eventually("no queue is held", || {
+                stage.on(shard, |io| io.mesh_queues()) == 0
+            });
+        }
+    }
+    stage.stop();
+}
+
+#[test]
 fn mail_wakes_a_shard_that_sleeps_in_glommio() {
     let stage = Stage::new(config(2));
     for round in 0..3 {

@@ -1,0 +1,109 @@
+//! When a shard gives back what it took for work that is over: before it sleeps, and by waking up for it
+//! when no work would.
+
+/// Between two times at least: what little traffic frees and takes again stays where it is. The allocator
+/// returns at one time what it found free at the one before, so there is another after the last work.
+const EVERY_US_MIN: u64 = 500_000;
+
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// A queue of the mesh without a letter for so long is given up.
+    unused_us_max: u64,
+    /// Since the last time.
+    has_worked: bool,
+    last_us: u64,
+    /// The next time, unless there is work before.
+    again_us: Option<u64>,
+}
+
+impl Rest {
+    pub fn new(unused_us_max: u64) -> Rest {
+        Rest {
+            unused_us_max,
+            has_worked: false,
+            last_us: 0,
+            again_us: None,
+        }
+    }
+
+    /// At `now_us`, queues that were used since then stay.
+    pub fn unused_since_us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.unused_us_max)
+    }
+
+    #[inline]
+    pub fn worked(&mut self) {
+        self.has_worked = true;
+    }
+
+    /// To be woken at.
+    pub fn deadline(&self) -> Option<u64> {
+        self.again_us
+    }
+
+    /// Before a sleep: is it time?
+    pub fn is_due(&mut self, now_us: u64) -> bool {
+        let may_be_us = self.last_us + EVERY_US_MIN;
+        if self.has_worked && now_us < may_be_us {
+            self.again_us = Some(may_be_us);
+        }
+        now_us >= may_be_us && (self.has_worked || self.again_us.is_some_and(|due| due <= now_us))
+    }
+
+    /// All was given back, but for what the mesh holds.
+    pub fn rested(&mut self, now_us: u64, mesh_holds: bool) {
+        self.last_us = now_us;
+        self.again_us = match std::mem::take(&mut self.has_worked) {
+            true => Some(now_us + EVERY_US_MIN),
+            false => mesh_holds.then_some(now_us + self.unused_us_max.max(EVERY_US_MIN)),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 10 * UNUSED;
+    const UNUSED: u64 = 5_000_000;
+
+    #[test]
+    fn after_work_it_rests_twice_and_then_sleeps() {
+        let mut rest = Rest::new(UNUSED);
+        assert!(!rest.is_due(START) && rest.deadline().is_none());
+        rest.worked();
+        assert!(rest.is_due(START));
+        rest.rested(START, false);
+        let again = START + EVERY_US_MIN;
+        assert_eq!(rest.deadline(), Some(again));
+        assert!(!rest.is_due(again - 1));
+        assert!(rest.is_due(again));
+        rest.rested(again, false);
+        assert_eq!(rest.deadline(), None);
+    }
+
+    #[test]
+    fn work_within_the_time_waits_for_it() {
+        let mut rest = Rest::new(UNUSED);
+        rest.worked();
+        rest.rested(START, false);
+        rest.worked();
+        assert!(!rest.is_due(START + 1));
+        assert_eq!(
+            rest.deadline(),
+            Some(START + EVERY_US_MIN),
+            "never in the past"
+        );
+    }
+
+    #[test]
+    fn it_comes_back_for_queues_until_none_is_held() {
+        let mut rest = Rest::new(UNUSED);
+        rest.rested(START, true);
+        let again = START + UNUSED;
+        assert_eq!(rest.deadline(), Some(again));
+        assert!(rest.is_due(again));
+        rest.rested(again, false);
+        assert_eq!(rest.deadline(), None);
+    }
+}
