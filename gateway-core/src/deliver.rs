@@ -105,10 +105,7 @@ impl GatewayShard {
         nudge: Option<&Rc<Vec<u8>>>,
     ) {
         let mut session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
-        let conn = ConnId {
-            index: conn_index,
-            generation: session.generation,
-        };
+        let conn = session.conn(conn_index);
         if skip == Some(conn) {
             return;
         }
@@ -123,7 +120,7 @@ impl GatewayShard {
         self.counters.message_bytes_out += frame.len() as u64;
         self.counters.outbox_bytes_now += frame.len() as u64;
         session.push(frame.clone(), &mut self.spares);
-        if !session.is(Flag::Sending) && !session.replace(Flag::Dirty, true) {
+        if session.becomes_dirty() {
             self.dirty.push(conn);
         }
         if let Some(nudge) = nudge {
@@ -210,21 +207,9 @@ impl GatewayShard {
         let (boxid, head) = (stream.boxid.clone(), stream.head);
         let members = self.subscriptions.take_members(index);
         for conn_index in members.as_slice() {
-            let generation = self
-                .sessions
-                .at(*conn_index)
-                .expect(MEMBERS_LIVE)
-                .generation;
-            self.missed(
-                ConnId {
-                    index: *conn_index,
-                    generation,
-                },
-                &boxid,
-                topic,
-                before,
-                head,
-            );
+            let session = self.sessions.at(*conn_index).expect(MEMBERS_LIVE);
+            let conn = session.conn(*conn_index);
+            self.missed(conn, &boxid, topic, before, head);
         }
         self.subscriptions.put_members(index, members);
     }
@@ -254,10 +239,7 @@ impl GatewayShard {
         let frame = self.shared_frame(&nudge);
         for conn_index in members {
             let mut session = self.sessions.at(conn_index).expect(MEMBERS_LIVE);
-            let conn = ConnId {
-                index: conn_index,
-                generation: session.generation,
-            };
+            let conn = session.conn(conn_index);
             let listed_early = session.replace(Flag::ListedEarly, false);
             if session.is(Flag::V2) && (uncertain || listed_early) {
                 self.counters.nudges += 1;

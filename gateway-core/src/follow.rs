@@ -41,8 +41,7 @@ impl GatewayShard {
         let index = self.subscriptions.find(delivery.topic);
         let members = index.map(|index| self.subscriptions.members(index).to_vec());
         for index in members.into_iter().flatten() {
-            let generation = self.sessions.at(index).expect(MEMBERS_LIVE).generation;
-            let conn = ConnId { index, generation };
+            let conn = self.sessions.at(index).expect(MEMBERS_LIVE).conn(index);
             // The one that it came from did so when its request was stored.
             if !self.is_skipped(delivery, conn) {
                 self.hear_membership(conn, &boxid, delivery);

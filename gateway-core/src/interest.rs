@@ -10,7 +10,7 @@ pub(crate) type ShardList = SmallVec<[ShardIndex; 16]>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
-    topics: TopicTable,
+    topics: TopicTable<()>,
 }
 
 impl Interest {

@@ -112,6 +112,22 @@ impl Session {
         was
     }
 
+    /// It has something to send and nothing in flight. True: it is to be put into the shard's list, where it
+    /// isn't yet.
+    #[inline]
+    pub fn becomes_dirty(&mut self) -> bool {
+        !self.is(Flag::Sending) && !self.replace(Flag::Dirty, true)
+    }
+
+    /// Whose it is, by its place in the table.
+    #[inline]
+    pub fn conn(&self, index: u32) -> ConnId {
+        ConnId {
+            index,
+            generation: self.generation,
+        }
+    }
+
     pub fn uid(&self) -> Option<&Uid> {
         match &self.phase {
             Phase::Open(uid) => Some(uid),
@@ -301,10 +317,7 @@ impl Sessions {
         let slots = self.slots.iter().enumerate();
         slots
             .filter(|(_, session)| !matches!(session.phase, Phase::Vacant))
-            .map(|(index, session)| ConnId {
-                index: index as u32,
-                generation: session.generation,
-            })
+            .map(|(index, session)| session.conn(index as u32))
     }
 
     /// A topic's member list moved this session to another position.

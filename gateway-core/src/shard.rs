@@ -254,7 +254,7 @@ impl GatewayShard {
         let (waiting, lags) = session.backlog();
         let waits_for_room = lags || session.is(Flag::Paused);
         if waiting > 0 {
-            if !session.replace(Flag::Dirty, true) {
+            if session.becomes_dirty() {
                 self.dirty.push(conn);
             }
         } else if session.is_closing() {
@@ -339,7 +339,7 @@ impl GatewayShard {
         }
         self.counters.outbox_bytes_now += frame.len() as u64;
         session.push(frame, &mut self.spares);
-        if !session.is(Flag::Sending) && !session.replace(Flag::Dirty, true) {
+        if session.becomes_dirty() {
             self.dirty.push(conn);
         }
     }
@@ -360,7 +360,7 @@ impl GatewayShard {
         };
         let written = session.write(&mut self.spares, write);
         self.counters.outbox_bytes_now += written as u64;
-        if !session.is(Flag::Sending) && !session.replace(Flag::Dirty, true) {
+        if session.becomes_dirty() {
             self.dirty.push(conn);
         }
         written
@@ -421,8 +421,7 @@ impl GatewayShard {
         let Some(mut session) = self.sessions.at(index) else {
             return;
         };
-        let generation = session.generation;
-        let conn = ConnId { index, generation };
+        let conn = session.conn(index);
         let heard_s = u64::from(session.heard_s);
         let again_s = match &session.phase {
             Phase::Closing { deadline_s, .. } => u64::from(*deadline_s),
