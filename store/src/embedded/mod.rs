@@ -52,7 +52,7 @@ impl Default for EmbeddedConfig {
             batch_commands_max: 8192,
             batch_bytes_max: 8 * 1024 * 1024,
             queue_batches_max: 4096,
-            page_cache_bytes: 32 * 1024 * 1024,
+            page_cache_bytes: 8 * 1024 * 1024,
             boxes_cached_max: 65_536,
         }
     }
