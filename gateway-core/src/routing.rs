@@ -12,6 +12,7 @@ use newim_proto::routes::RouteTable;
 use crate::events::{LinkInput, Mail, Output};
 use crate::links::Bounds;
 use crate::pending::Pending;
+use crate::repair::{Missed, Span, Way};
 use crate::shard::GatewayShard;
 use crate::subscriptions::Subscription;
 
@@ -40,7 +41,15 @@ impl GatewayShard {
             .stream(index.topic)
             .map_or(base, |stream| stream.head);
         if (head.epoch, head.seq) > (base.epoch, base.seq) {
-            self.missed(conn, boxid, topic, base, head);
+            self.missed(
+                conn,
+                Missed {
+                    boxid: boxid.clone(),
+                    box_topic: topic,
+                    way: Way::Stream,
+                    span: Span::between(base, head),
+                },
+            );
         }
     }
 
