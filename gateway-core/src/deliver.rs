@@ -11,7 +11,7 @@ use newim_proto::tables::TopicIndex;
 use newim_proto::ws::Opcode;
 use newim_proto::ws::frame::write_header;
 
-use crate::repair::{Missed, Span, Way};
+use crate::lag::{Missed, Span, Way};
 use crate::session::Flag;
 use crate::shard::GatewayShard;
 

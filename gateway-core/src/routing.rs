@@ -10,9 +10,9 @@ use newim_proto::log::{Command, Head};
 use newim_proto::routes::RouteTable;
 
 use crate::events::{LinkInput, Mail, Output};
+use crate::lag::{Missed, Span, Way};
 use crate::links::Bounds;
 use crate::pending::Pending;
-use crate::repair::{Missed, Span, Way};
 use crate::shard::GatewayShard;
 use crate::subscriptions::Subscription;
 
