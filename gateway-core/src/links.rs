@@ -97,6 +97,11 @@ impl Links {
         self.by_chat.keys().copied()
     }
 
+    /// Do the routes have it?
+    pub fn is_wanted(&self, chat: ChatShard) -> bool {
+        self.by_chat.get(&chat).is_some_and(|link| link.wanted)
+    }
+
     /// The routes have it. True: it is to be opened.
     pub fn open(&mut self, chat: ChatShard) -> bool {
         !std::mem::replace(&mut self.by_chat.entry(chat).or_default().wanted, true)

@@ -164,6 +164,15 @@ impl GatewayShard {
         }
     }
 
+    /// A publish for a link of ours. If a table that its sender hadn't heard of took that chat shard away,
+    /// nobody would fetch it there: it goes where our table says.
+    fn publish_over(&mut self, chat: ChatShard, routes_epoch: u64, delivery: Delivery) {
+        if routes_epoch < self.routes.epoch && !self.links.is_wanted(chat) {
+            return self.publish(delivery);
+        }
+        self.hand_to_link(chat, routes_epoch, delivery);
+    }
+
     fn hand_to_link(&mut self, chat: ChatShard, routes_epoch: u64, delivery: Delivery) {
         self.counters.publishes += u64::from(chat != NOWHERE);
         self.counters.publishes_parked += u64::from(chat == NOWHERE);
@@ -187,7 +196,7 @@ impl GatewayShard {
                 chat,
                 routes_epoch,
                 delivery,
-            } => self.hand_to_link(chat, routes_epoch, delivery),
+            } => self.publish_over(chat, routes_epoch, delivery),
             Mail::Interest { chat, topic } => self.links.interest(chat, topic, from),
             Mail::Withdraw { chat, topic } => self.links.withdraw(chat, topic, from),
             Mail::Settled { topics, uncertain } => self.check(topics, uncertain),
