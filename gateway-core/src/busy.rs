@@ -4,8 +4,8 @@
 
 use newim_proto::ws::Messages;
 
+use crate::lag::Lag;
 use crate::outbox::Outbox;
-use crate::repair::Lag;
 
 /// Places that a quiet shard keeps. What a burst (everybody in one fan-out) took beyond is given back.
 const QUIET_PLACES_MAX: usize = 1024;

@@ -11,7 +11,7 @@ use newim_proto::tables::TopicIndex;
 use newim_proto::ws::Opcode;
 use newim_proto::ws::frame::write_header;
 
-use crate::repair::Missed;
+use crate::lag::{Missed, Span, Way};
 use crate::session::Flag;
 use crate::shard::GatewayShard;
 
@@ -129,8 +129,8 @@ impl GatewayShard {
         }
     }
 
-    /// A session that has no room, or that waits for repair: for a box that it missed something of, it
-    /// misses this as well (the repair brings it); other boxes go on.
+    /// A session that has no room, or that waits for repair: of a box that it missed something of by the
+    /// same way, it misses this as well (the repair brings it); the rest goes on.
     #[cold]
     fn deliver_behind(
         &mut self,
@@ -139,12 +139,12 @@ impl GatewayShard {
         full: bool,
         gap_after: Option<Head>,
     ) {
-        let head = delivery.position();
+        let (way, span) = (Way::of(delivery), Span::through(delivery, gap_after));
         let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
         if let Some(lag) = session.lag()
-            && lag.extend(delivery.box_topic, head)
+            && lag.extend(delivery.box_topic, way, span)
         {
             self.counters.drops_outbox_full += 1;
             return;
@@ -162,18 +162,15 @@ impl GatewayShard {
             return;
         }
         self.counters.drops_outbox_full += u64::from(full);
-        let after = gap_after.unwrap_or(Head {
-            epoch: head.epoch,
-            seq: head.seq - 1,
-        });
         if let Some(boxid) = boxid_of(&delivery.payload) {
-            self.missed_in(
+            let box_topic = delivery.box_topic;
+            self.missed(
                 conn,
                 Missed {
                     boxid,
-                    box_topic: delivery.box_topic,
-                    after,
-                    head,
+                    box_topic,
+                    way,
+                    span,
                 },
             );
         }
@@ -204,12 +201,17 @@ impl GatewayShard {
         let Some(stream) = self.subscriptions.stream(index) else {
             return;
         };
-        let (boxid, head) = (stream.boxid.clone(), stream.head);
+        let missed = Missed {
+            boxid: stream.boxid.clone(),
+            box_topic: topic,
+            way: Way::Stream,
+            span: Span::between(before, stream.head),
+        };
         let members = self.subscriptions.take_members(index);
         for conn_index in members.as_slice() {
             let session = self.sessions.at(*conn_index).expect(MEMBERS_LIVE);
             let conn = session.conn(*conn_index);
-            self.missed(conn, &boxid, topic, before, head);
+            self.missed(conn, missed.clone());
         }
         self.subscriptions.put_members(index, members);
     }

@@ -18,6 +18,7 @@ mod events;
 mod follow;
 mod handshake;
 mod interest;
+mod lag;
 mod links;
 mod memory;
 mod outbox;

@@ -1,7 +1,7 @@
 //! The links that this shard owns, one per chat shard: what each was told of our interest, what was
 //! published over it and not accepted yet, and how both are told again when it comes back.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use newim_proto::chat::{ChatView, reply};
@@ -37,8 +37,9 @@ pub(crate) struct Link {
     next_number: u64,
     /// Sent or to be sent, not accepted: published again when the link is back.
     window: VecDeque<Windowed>,
-    /// What the window had no room for shrank to the newest nudge per topic.
-    nudges: HashMap<Topic, Delivery>,
+    /// What the window had no room for shrank to the newest nudge per topic. They leave in one order,
+    /// whatever the process: a run can be replayed.
+    nudges: BTreeMap<Topic, Delivery>,
 }
 
 #[derive(Debug)]
@@ -94,6 +95,11 @@ impl Links {
 
     pub fn chats(&self) -> impl Iterator<Item = ChatShard> {
         self.by_chat.keys().copied()
+    }
+
+    /// Do the routes have it?
+    pub fn is_wanted(&self, chat: ChatShard) -> bool {
+        self.by_chat.get(&chat).is_some_and(|link| link.wanted)
     }
 
     /// The routes have it. True: it is to be opened.
@@ -166,9 +172,7 @@ impl Links {
             windowed.number = link.next_number;
             outputs.push_back(publish(chat, windowed));
         }
-        let mut nudges: Vec<Delivery> = std::mem::take(&mut link.nudges).into_values().collect();
-        nudges.sort_unstable_by_key(|n| (n.topic, n.box_topic));
-        for delivery in nudges {
+        for delivery in std::mem::take(&mut link.nudges).into_values() {
             link.send(chat, 0, delivery, outputs);
         }
     }

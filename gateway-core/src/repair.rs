@@ -8,87 +8,14 @@ use newim_proto::limits;
 use newim_proto::log::{Command, Head, Range, Reply, StoreError, StoreResult};
 use newim_proto::ws::CloseCode;
 
+use crate::lag::Missed;
 use crate::pending::Pending;
 use crate::session::Flag;
 use crate::shard::GatewayShard;
 
-/// What one session missed. Exists only while it missed something.
-#[derive(Debug, Default)]
-pub(crate) struct Lag {
-    boxes: Vec<LagBox>,
-    /// More boxes than are counted singly: the client lists them all.
-    all: bool,
-}
-
-#[derive(Debug)]
-struct LagBox {
-    missed: Missed,
-    /// A replay is on its way from the store (v1).
-    replaying: bool,
-}
-
-/// (after, head] of a box.
-#[derive(Clone, Debug)]
-pub(crate) struct Missed {
-    pub boxid: BoxId,
-    pub box_topic: Topic,
-    pub after: Head,
-    pub head: Head,
-}
-
-impl Lag {
-    /// If the box lags, its repair now goes up to `head`, and live delivery is to be left out.
-    pub fn extend(&mut self, box_topic: Topic, head: Head) -> bool {
-        if self.all {
-            return true;
-        }
-        match self
-            .boxes
-            .iter_mut()
-            .find(|b| b.missed.box_topic == box_topic)
-        {
-            Some(lagging) => {
-                // A P2P message comes by another way than its box's: not always in order.
-                let known = &mut lagging.missed.head;
-                if (head.epoch, head.seq) > (known.epoch, known.seq) {
-                    *known = head;
-                }
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn find(&mut self, box_topic: Topic) -> Option<&mut LagBox> {
-        self.boxes
-            .iter_mut()
-            .find(|b| b.missed.box_topic == box_topic)
-    }
-}
-
 impl GatewayShard {
-    /// The session missed (after, head] of the box: repaired at once if there is room, else when there is.
-    pub(crate) fn missed(
-        &mut self,
-        conn: ConnId,
-        boxid: &BoxId,
-        box_topic: Topic,
-        after: Head,
-        head: Head,
-    ) {
-        let boxid = boxid.clone();
-        self.missed_in(
-            conn,
-            Missed {
-                boxid,
-                box_topic,
-                after,
-                head,
-            },
-        );
-    }
-
-    pub(crate) fn missed_in(&mut self, conn: ConnId, missed: Missed) {
+    /// Repaired at once if there is room, else when there is.
+    pub(crate) fn missed(&mut self, conn: ConnId, missed: Missed) {
         let boxes_max = self.settings.lagging_boxes_max;
         let low_water = self.settings.outbox_low_water();
         let Some(mut session) = self.sessions.get(conn) else {
@@ -98,19 +25,8 @@ impl GatewayShard {
             return;
         }
         let idle = session.outbox_bytes() <= low_water;
-        let lag = session.start_lag();
-        if lag.extend(missed.box_topic, missed.head) {
-            return;
-        }
-        if lag.boxes.len() < boxes_max {
-            lag.boxes.push(LagBox {
-                missed,
-                replaying: false,
-            });
-        } else {
-            lag.all = true;
-        }
-        if idle {
+        let is_new = session.start_lag().add(missed, boxes_max);
+        if is_new && idle {
             self.repair(conn);
         }
     }
@@ -135,7 +51,7 @@ impl GatewayShard {
             return;
         }
         for lagging in lag.boxes {
-            self.nudge(conn, lagging.missed.boxid.as_str(), lagging.missed.head);
+            self.nudge(conn, lagging.boxid.as_str(), lagging.head());
         }
     }
 
@@ -158,23 +74,24 @@ impl GatewayShard {
             return;
         }
         let mut wanted = Vec::new();
-        for lagging in lag.boxes.iter_mut().filter(|b| !b.replaying) {
-            lagging.replaying = true;
-            wanted.push(lagging.missed.clone());
+        for lagging in lag.boxes.iter_mut().filter(|b| b.replaying.is_none()) {
+            let after = lagging.after();
+            lagging.replaying = Some(after);
+            wanted.push((lagging.boxid.clone(), lagging.box_topic, after));
         }
-        for missed in wanted {
+        for (boxid, box_topic, after) in wanted {
             self.counters.replays += 1;
             let range = Range {
-                boxid: missed.boxid.clone(),
+                boxid: boxid.clone(),
                 reader: uid.clone(),
-                after: missed.after.seq,
+                after,
                 messages_max: limits::PULL_MESSAGES_MAX,
                 bytes_max: self.settings.outbox_low_water().min(limits::PULL_BYTES_MAX),
             };
             let pending = Pending::Replay {
                 conn,
-                boxid: missed.boxid,
-                box_topic: missed.box_topic,
+                boxid,
+                box_topic,
             };
             self.command(pending, Command::Range(range));
         }
@@ -194,16 +111,18 @@ impl GatewayShard {
         let Some(lagging) = session.lag().and_then(|lag| lag.find(box_topic)) else {
             return;
         };
-        lagging.replaying = false;
-        let head = lagging.missed.head;
+        let Some(from) = lagging.replaying.take() else {
+            return;
+        };
         match result {
+            // More is missing by now, from before what was read: all in order, so it is read again.
+            Ok(Reply::Entries(_)) if lagging.after() < from => {}
             Ok(Reply::Entries(mut entries)) => {
-                // Live delivery goes on right after `head`, which may have grown since the store read. A
-                // read that gets nowhere ends it too: the store lost what was there.
-                entries.entries.retain(|e| e.seq <= head.seq);
-                let stuck = entries.scanned_to <= lagging.missed.after.seq;
-                lagging.missed.after.seq = entries.scanned_to;
-                if entries.scanned_to >= head.seq || stuck {
+                // What it lacks may have grown since the store read. A read that gets nowhere ends it too:
+                // the store lost what was there.
+                entries.entries.retain(|entry| lagging.lacks(entry));
+                let stuck = entries.scanned_to <= from;
+                if lagging.replayed_to(entries.scanned_to) || stuck {
                     self.caught_up_in(conn, box_topic);
                 }
                 self.push_entries(conn, &entries);
@@ -229,7 +148,7 @@ impl GatewayShard {
             return;
         };
         if let Some(lag) = session.lag() {
-            lag.boxes.retain(|b| b.missed.box_topic != box_topic);
+            lag.boxes.retain(|b| b.box_topic != box_topic);
             if lag.boxes.is_empty() && !lag.all {
                 session.end_lag();
             }

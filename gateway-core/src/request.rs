@@ -224,12 +224,11 @@ fn boxid(view: &ChatView<'_>) -> Result<BoxId, Refused> {
     BoxId::parse(view.boxid).map_err(|e| refused(ErrorCode::BadBoxid, &format!("boxid {e}")))
 }
 
-/// P2P is group = 0 with a receiver; all else goes to the box.
 fn append_kind(view: &ChatView<'_>) -> Result<AppendKind, Refused> {
-    match (view.op, view.receiver) {
+    match (view.op, view.direct_to()) {
         (ChatOp::Join, _) => Ok(AppendKind::Join),
         (ChatOp::Quit, _) => Ok(AppendKind::Quit),
-        (_, Some(receiver)) if view.group == 0 && !receiver.is_empty() => {
+        (_, Some(receiver)) => {
             let receiver = Uid::parse(receiver);
             let error = |e| refused(ErrorCode::BadReceiver, &format!("receiver {e}"));
             Ok(AppendKind::Direct {

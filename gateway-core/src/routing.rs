@@ -10,6 +10,7 @@ use newim_proto::log::{Command, Head};
 use newim_proto::routes::RouteTable;
 
 use crate::events::{LinkInput, Mail, Output};
+use crate::lag::{Missed, Span, Way};
 use crate::links::Bounds;
 use crate::pending::Pending;
 use crate::shard::GatewayShard;
@@ -40,7 +41,15 @@ impl GatewayShard {
             .stream(index.topic)
             .map_or(base, |stream| stream.head);
         if (head.epoch, head.seq) > (base.epoch, base.seq) {
-            self.missed(conn, boxid, topic, base, head);
+            self.missed(
+                conn,
+                Missed {
+                    boxid: boxid.clone(),
+                    box_topic: topic,
+                    way: Way::Stream,
+                    span: Span::between(base, head),
+                },
+            );
         }
     }
 
@@ -155,6 +164,15 @@ impl GatewayShard {
         }
     }
 
+    /// A publish for a link of ours. If a table that its sender hadn't heard of took that chat shard away,
+    /// nobody would fetch it there: it goes where our table says.
+    fn publish_over(&mut self, chat: ChatShard, routes_epoch: u64, delivery: Delivery) {
+        if routes_epoch < self.routes.epoch && !self.links.is_wanted(chat) {
+            return self.publish(delivery);
+        }
+        self.hand_to_link(chat, routes_epoch, delivery);
+    }
+
     fn hand_to_link(&mut self, chat: ChatShard, routes_epoch: u64, delivery: Delivery) {
         self.counters.publishes += u64::from(chat != NOWHERE);
         self.counters.publishes_parked += u64::from(chat == NOWHERE);
@@ -178,7 +196,7 @@ impl GatewayShard {
                 chat,
                 routes_epoch,
                 delivery,
-            } => self.hand_to_link(chat, routes_epoch, delivery),
+            } => self.publish_over(chat, routes_epoch, delivery),
             Mail::Interest { chat, topic } => self.links.interest(chat, topic, from),
             Mail::Withdraw { chat, topic } => self.links.withdraw(chat, topic, from),
             Mail::Settled { topics, uncertain } => self.check(topics, uncertain),

@@ -10,8 +10,8 @@ use newim_proto::tables::{Chunks, TopicIndex};
 use newim_proto::ws::Messages;
 
 use crate::busy::{BusyStore, Place};
+use crate::lag::Lag;
 use crate::outbox::Spares;
-use crate::repair::Lag;
 use crate::subscriptions::{Subscription, SubscriptionList};
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use newim_proto::sendbuf::SendBuf;
 
 use crate::agenda::{Event, NodeLife};
 use crate::network::{Side, WireId};
+use crate::places::Places;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::world::World;
@@ -29,8 +30,7 @@ pub struct ChatNode {
 
 pub struct ChatHost {
     pub shard: ChatShard,
-    /// By LinkId::index.
-    wires: Vec<(u32, Option<WireId>)>,
+    wires: Places,
     flush_is_due: bool,
     wake_us: Option<u64>,
 }
@@ -79,7 +79,7 @@ impl ChatNode {
             };
             ChatHost {
                 shard: ChatShard::new(settings),
-                wires: Vec::new(),
+                wires: Places::default(),
                 flush_is_due: false,
                 wake_us: None,
             }
@@ -94,34 +94,21 @@ impl ChatNode {
 
 impl ChatHost {
     fn open(&mut self, wire: WireId) -> LinkId {
-        let index = self
-            .wires
-            .iter()
-            .position(|(_, wire)| wire.is_none())
-            .unwrap_or_else(|| {
-                self.wires.push((0, None));
-                self.wires.len() - 1
-            });
-        self.wires[index].0 += 1;
-        self.wires[index].1 = Some(wire);
-        LinkId {
-            index: index as u32,
-            generation: self.wires[index].0,
-        }
+        let (index, generation) = self.wires.open(wire);
+        LinkId { index, generation }
+    }
+
+    fn link(&self, wire: WireId) -> Option<LinkId> {
+        let (index, generation) = self.wires.find(wire)?;
+        Some(LinkId { index, generation })
     }
 
     fn take(&mut self, link: LinkId) -> Option<WireId> {
-        let (generation, wire) = &mut self.wires[link.index as usize];
-        if *generation == link.generation {
-            wire.take()
-        } else {
-            None
-        }
+        self.wires.close((link.index, link.generation))
     }
 
     fn wire(&self, link: LinkId) -> Option<WireId> {
-        let (generation, wire) = self.wires[link.index as usize];
-        wire.filter(|_| generation == link.generation)
+        self.wires.wire((link.index, link.generation))
     }
 }
 
@@ -206,12 +193,7 @@ impl World {
             // Still its old shard's, if that hasn't been asked yet.
             for shard in 0..self.chats[at.node].shards.len() {
                 let host = self.chat_host(at, shard);
-                let place = host.wires.iter().position(|(_, at)| *at == Some(wire));
-                if let Some(index) = place {
-                    let link = LinkId {
-                        index: index as u32,
-                        generation: host.wires[index].0,
-                    };
+                if let Some(link) = host.link(wire) {
                     host.take(link);
                     self.chat_input(at, shard, Input::LinkClosed { link });
                 }

@@ -14,6 +14,7 @@ use newim_proto::sendbuf::SendBuf;
 
 use crate::agenda::{Event, NodeLife};
 use crate::network::{Place, Side, WireId};
+use crate::places::Places;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::world::World;
@@ -29,19 +30,12 @@ pub struct GatewayNode {
 
 pub struct GatewayHost {
     pub shard: GatewayShard,
-    conns: Conns,
+    conns: Places,
     links: BTreeMap<ChatShard, Link>,
     link_of: BTreeMap<WireId, ChatShard>,
     flush_is_due: bool,
     wake_us: Option<u64>,
     pub boot_id: BootId,
-}
-
-/// ConnIds as the engine gives them: the index of one that ended is used again.
-#[derive(Default)]
-struct Conns {
-    by_wire: BTreeMap<WireId, ConnId>,
-    places: Vec<(u32, Option<WireId>)>,
 }
 
 struct Link {
@@ -90,7 +84,7 @@ impl GatewayHost {
         };
         GatewayHost {
             shard: GatewayShard::new(settings),
-            conns: Conns::default(),
+            conns: Places::default(),
             links: BTreeMap::new(),
             link_of: BTreeMap::new(),
             flush_is_due: false,
@@ -98,37 +92,10 @@ impl GatewayHost {
             boot_id,
         }
     }
-}
 
-impl Conns {
-    fn open(&mut self, wire: WireId) -> ConnId {
-        let index = self
-            .places
-            .iter()
-            .position(|(_, wire)| wire.is_none())
-            .unwrap_or_else(|| {
-                self.places.push((0, None));
-                self.places.len() - 1
-            });
-        self.places[index].0 += 1;
-        self.places[index].1 = Some(wire);
-        let conn = ConnId {
-            index: index as u32,
-            generation: self.places[index].0,
-        };
-        self.by_wire.insert(wire, conn);
-        conn
-    }
-
-    fn close(&mut self, wire: WireId) -> Option<ConnId> {
-        let conn = self.by_wire.remove(&wire)?;
-        self.places[conn.index as usize].1 = None;
-        Some(conn)
-    }
-
-    fn wire(&self, conn: ConnId) -> Option<WireId> {
-        let (generation, wire) = self.places.get(conn.index as usize)?;
-        wire.filter(|_| *generation == conn.generation)
+    fn conn(&self, wire: WireId) -> Option<ConnId> {
+        let (index, generation) = self.conns.find(wire)?;
+        Some(ConnId { index, generation })
     }
 }
 
@@ -156,13 +123,14 @@ impl World {
 
     /// A client connected.
     pub fn gateway_accept(&mut self, at: NodeLife, shard: usize, wire: WireId) {
-        let conn = self.gateway_host(at, shard).conns.open(wire);
+        let (index, generation) = self.gateway_host(at, shard).conns.open(wire);
+        let conn = ConnId { index, generation };
         self.gateway_input(at, shard, Input::Accepted { conn });
     }
 
     pub fn gateway_received(&mut self, at: NodeLife, shard: usize, wire: WireId, bytes: &mut [u8]) {
         let host = self.gateway_host(at, shard);
-        if let Some(conn) = host.conns.by_wire.get(&wire).copied() {
+        if let Some(conn) = host.conn(wire) {
             self.gateway_input(at, shard, Input::Received { conn, bytes });
         } else {
             self.link_received(at, shard, wire, bytes);
@@ -171,7 +139,7 @@ impl World {
 
     pub fn gateway_sent(&mut self, at: NodeLife, shard: usize, wire: WireId, buf: SendBuf) {
         let host = self.gateway_host(at, shard);
-        if let Some(conn) = host.conns.by_wire.get(&wire).copied() {
+        if let Some(conn) = host.conn(wire) {
             self.gateway_input(at, shard, Input::Sent { conn, buf });
             return;
         }
@@ -187,7 +155,8 @@ impl World {
 
     pub fn gateway_closed(&mut self, at: NodeLife, shard: usize, wire: WireId) {
         let host = self.gateway_host(at, shard);
-        if let Some(conn) = host.conns.close(wire) {
+        if let Some(conn) = host.conn(wire) {
+            host.conns.close((conn.index, conn.generation));
             self.gateway_input(at, shard, Input::Closed { conn });
             return;
         }
@@ -266,7 +235,10 @@ impl World {
     }
 
     fn gateway_output(&mut self, at: NodeLife, shard: usize, output: Output) {
-        let wire_of = |world: &mut World, conn| world.gateway_host(at, shard).conns.wire(conn);
+        let wire_of = |world: &mut World, conn: ConnId| {
+            let host = world.gateway_host(at, shard);
+            host.conns.wire((conn.index, conn.generation))
+        };
         match output {
             Output::Send { conn, buf } => {
                 if let Some(wire) = wire_of(self, conn) {

@@ -15,6 +15,7 @@ mod inbox;
 mod membership;
 mod network;
 mod oracle;
+mod places;
 mod plan;
 mod rng;
 mod storage;

@@ -41,13 +41,19 @@ struct Logged {
     receiver: Option<String>,
     uuid: String,
     body: String,
-    /// The gateway that stored it, and when.
-    by: NodeLife,
-    stored_us: u64,
+    /// None: the answer was lost, so no gateway knows that it is stored; a retry's will.
+    publisher: Option<Publisher>,
     /// Its sender was told. Before that nobody is promised anything.
     acknowledged: bool,
     /// Its gateway died before it can be sure to have published it: who is online may learn of it late.
     unpublished: bool,
+}
+
+/// A gateway that was told that a message is stored, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Publisher {
+    pub at: NodeLife,
+    pub since_us: u64,
 }
 
 /// A gateway that lives for so long after a message was stored has published it.
@@ -55,7 +61,7 @@ const PUBLISH_US_MAX: u64 = 1_000_000;
 
 impl Oracle {
     /// The store did an append, whether or not anybody hears of it.
-    pub fn stored(&mut self, now_us: u64, by: NodeLife, append: &Append, result: &StoreResult) {
+    pub fn stored(&mut self, by: Option<Publisher>, append: &Append, result: &StoreResult) {
         let appended = match result {
             Ok(Reply::Appended(appended)) => *appended,
             Err(StoreError::NotAMember) => return,
@@ -72,7 +78,7 @@ impl Oracle {
         if appended.duplicate {
             let first = id.and_then(|id| truth.by_id.get(&id).copied());
             assert_eq!(first, Some(appended.seq), "a retry gets the first answer");
-            return;
+            return truth.log[appended.seq as usize - 1].heard_again(by);
         }
         if let Some(id) = id {
             let earlier = truth.by_id.insert(id, appended.seq);
@@ -99,8 +105,7 @@ impl Oracle {
             receiver,
             uuid: appended.uuid.to_string(),
             body: view.body.unwrap_or("").to_owned(),
-            by,
-            stored_us: now_us,
+            publisher: by,
             acknowledged: false,
             unpublished: false,
         });
@@ -108,8 +113,8 @@ impl Oracle {
 
     pub fn gateway_died(&mut self, now_us: u64, at: NodeLife) {
         let logged = self.boxes.values_mut().flat_map(|truth| &mut truth.log);
-        let latest =
-            logged.filter(|logged| logged.by == at && logged.stored_us + PUBLISH_US_MAX > now_us);
+        let just_told = |by: &Publisher| by.at == at && by.since_us + PUBLISH_US_MAX > now_us;
+        let latest = logged.filter(|logged| logged.publisher.as_ref().is_some_and(just_told));
         latest.for_each(|logged| logged.unpublished = true);
     }
 
@@ -287,6 +292,13 @@ impl BoxTruth {
 }
 
 impl Logged {
+    /// A gateway that answers a retry publishes again; it counts where none did before.
+    fn heard_again(&mut self, by: Option<Publisher>) {
+        if by.is_some() && (self.publisher.is_none() || self.unpublished) {
+            (self.publisher, self.unpublished) = (by, false);
+        }
+    }
+
     fn is_direct_of(&self, uid: &str) -> bool {
         self.receiver
             .as_ref()

@@ -7,6 +7,7 @@ use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
 use newim_store::model::Model;
 
 use crate::agenda::{Event, NodeLife};
+use crate::oracle::Publisher;
 use crate::world::World;
 
 #[derive(Default)]
@@ -44,10 +45,10 @@ impl World {
         let away = self.now_us < self.store.down_until_us;
         let lost = || Err(StoreError::Unavailable("modelled outage".to_owned()));
         let result = match away {
-            false => self.store_do(at, command),
+            false => self.store_do(at, command, true),
             // What was under way when it went may have been done, and its answer lost.
             true if self.rng.chance(30) => {
-                let _ = self.store_do(at, command);
+                let _ = self.store_do(at, command, false);
                 lost()
             }
             true => lost(),
@@ -66,7 +67,8 @@ impl World {
         );
     }
 
-    fn store_do(&mut self, at: NodeLife, command: Command) -> StoreResult {
+    /// `heard`: its answer will be on its way.
+    fn store_do(&mut self, at: NodeLife, command: Command, heard: bool) -> StoreResult {
         let append = match &command {
             Command::Append(append) => Some(append.clone()),
             _ => None,
@@ -80,7 +82,11 @@ impl World {
                     append.boxid, append.kind, append.sender
                 ),
             );
-            self.oracle.stored(self.now_us, at, &append, &result);
+            let by = heard.then_some(Publisher {
+                at,
+                since_us: self.now_us,
+            });
+            self.oracle.stored(by, &append, &result);
         }
         result
     }

@@ -15,12 +15,14 @@ fn report(seed: u64) -> Report {
     })
 }
 
+/// So many because it takes some luck: one seed in four once depended on the order that a hash map gave
+/// back.
 #[test]
 fn the_same_seed_gives_the_same_trace_and_another_gives_another() {
-    let (first, again, other) = (report(1), report(1), report(6));
-    assert_eq!(first.trace_hash, again.trace_hash);
-    assert_eq!(first.events, again.events);
-    assert_ne!(first.trace_hash, other.trace_hash);
+    let hashes = || (1..=40).map(|seed| report(seed).trace_hash);
+    let first: Vec<u64> = hashes().collect();
+    assert_eq!(first, hashes().collect::<Vec<u64>>());
+    assert_ne!(first[0], first[5]);
 }
 
 /// scripts/test runs more of them, by the binary.

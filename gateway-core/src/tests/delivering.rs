@@ -1,14 +1,15 @@
 //! The last leg: order, gaps, slow readers, and who gets nothing.
 
-use newim_proto::ids::{BoxId, Origin, ShardIndex, Topic};
-use newim_proto::link::{Carries, LinkMessage};
-use newim_proto::log::{BoxState, Command, Head, Reply, StoreError};
+use newim_proto::ids::{BoxId, ConnId, Origin, ShardIndex, Topic};
+use newim_proto::link::{Carries, Delivery, LinkMessage};
+use newim_proto::log::{BoxState, Command, Head, Reply, StoreError, StoreResult, StoreToken};
 use newim_proto::schema::ChatMessage;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 use newim_proto::ws::frame::Opcode;
 
-use super::harness::{Harness, NODE, delivery, entries, message, settings, sync};
+use super::harness::{Harness, NODE, delivery, direct, entries, message, settings, sync};
 use crate::{Input, LinkInput, Settings};
+use prost::Message;
 
 fn is_nudge(message: &ChatMessage) -> bool {
     message.op() == ChatOp::Ack && message.mtype() == MessageType::Sync && message.uuid.is_none()
@@ -75,6 +76,115 @@ fn a_v1_client_that_missed_something_gets_it_from_the_store_in_order() {
     h.stored(token, Ok(Reply::Entries(entries("lobby", 3, 7, 7))));
     h.delivered("lobby", 7);
     assert_eq!(h.seqs(bob), [3, 4, 5, 6, 7], "each once: 7 came live");
+}
+
+/// A direct message in the lobby, as it comes to bob by his own topic.
+fn whispered(seq: u64) -> Delivery {
+    Delivery {
+        topic: Topic::of_user("bob"),
+        payload: direct("lobby", "bob").encode_to_vec().into(),
+        ..delivery("lobby", seq)
+    }
+}
+
+/// Bob, who is in the lobby up to seq 1, has no room for a direct message of it at `seq`.
+fn bob_misses_a_whisper(seq: u64) -> (Harness, ConnId) {
+    let mut h = Harness::routed_with(Settings {
+        outbox_bytes_max: 100,
+        ..settings()
+    });
+    let bob = h.connect("bob", false);
+    h.join(bob, "lobby", 1);
+    h.join(bob, "other", 1);
+    h.stall(bob);
+    for other in 2..=4 {
+        h.delivered("other", other);
+    }
+    h.link_says(LinkMessage::Deliver(whispered(seq)));
+    assert!(h.commands.is_empty(), "no room yet");
+    (h, bob)
+}
+
+/// Lobby 1 to `head` as the store has them; those in `whispers` are direct.
+fn lobby(after: u64, head: u64, whispers: &[u64]) -> StoreResult {
+    let mut read = entries("lobby", after + 1, head, head);
+    for entry in &mut read.entries {
+        if whispers.contains(&entry.seq) {
+            entry.payload = whispered(entry.seq).payload;
+        }
+    }
+    Ok(Reply::Entries(read))
+}
+
+/// What bob got of the lobby.
+fn lobby_seqs(h: &mut Harness, bob: ConnId) -> Vec<u64> {
+    let got = h.chats(bob).into_iter();
+    got.filter(|message| message.boxid == "lobby")
+        .map(|message| message.seq())
+        .collect()
+}
+
+/// The next Range of the lobby, and where it begins.
+fn lobby_read(h: &mut Harness) -> (StoreToken, u64) {
+    loop {
+        match h.store_takes() {
+            (token, Command::Range(range)) if range.boxid.as_str() == "lobby" => {
+                return (token, range.after);
+            }
+            (_, Command::Range(_)) => {}
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_box_misses_before_a_direct_message_that_was_missed_is_replayed_too() {
+    let (mut h, bob) = bob_misses_a_whisper(4);
+    for seq in [2, 3, 5] {
+        h.delivered("lobby", seq); // by another way than the whisper, and later; 4 isn't theirs
+    }
+    h.unstall(bob);
+    let (token, after) = lobby_read(&mut h);
+    assert_eq!(after, 1, "2 and 3 found no room either");
+    h.stored(token, lobby(1, 5, &[4]));
+    assert_eq!(lobby_seqs(&mut h, bob), [2, 3, 4, 5]);
+    h.delivered("lobby", 6);
+    assert_eq!(lobby_seqs(&mut h, bob), [6], "and live goes on");
+}
+
+#[test]
+fn a_replay_that_began_after_what_is_missing_by_now_is_read_again() {
+    let (mut h, bob) = bob_misses_a_whisper(4);
+    h.unstall(bob);
+    let (token, after) = lobby_read(&mut h);
+    assert_eq!(after, 3);
+    h.delivered("lobby", 6); // a gap after 1: all of it has to come before 6
+    h.stored(token, lobby(3, 6, &[4]));
+    assert_eq!(lobby_seqs(&mut h, bob), [0; 0]);
+    let (token, after) = lobby_read(&mut h);
+    assert_eq!(after, 1);
+    h.stored(token, lobby(1, 6, &[4]));
+    assert_eq!(lobby_seqs(&mut h, bob), [2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn the_replay_of_direct_messages_leaves_the_stream_of_their_box_alone() {
+    let (mut h, bob) = bob_misses_a_whisper(2);
+    h.link_says(LinkMessage::Deliver(whispered(5)));
+    h.unstall(bob);
+    let (token, after) = lobby_read(&mut h);
+    assert_eq!(after, 1);
+    h.stored(token, lobby(1, 6, &[2, 5]));
+    assert_eq!(lobby_seqs(&mut h, bob), [2, 5], "3 and 4 are on their way");
+    let skipped = Delivery {
+        carries: Carries::Gap,
+        ..delivery("lobby", 2)
+    };
+    h.link_says(LinkMessage::Deliver(skipped));
+    for seq in [3, 4] {
+        h.delivered("lobby", seq);
+    }
+    assert_eq!(lobby_seqs(&mut h, bob), [3, 4]);
 }
 
 #[test]
@@ -152,7 +262,7 @@ fn a_direct_message_skips_the_connection_it_came_from() {
         shard: ShardIndex(0),
         conn: phone,
     };
-    let to_alice = newim_proto::link::Delivery {
+    let to_alice = Delivery {
         topic: Topic::of_user("alice"),
         skip: Some(origin),
         ..delivery("thread", 1)
@@ -166,7 +276,7 @@ fn a_gap_in_a_box_moves_its_stream_without_a_message() {
     let mut h = Harness::routed();
     let alice = h.connect("alice", true);
     h.join(alice, "lobby", 1);
-    let skipped = newim_proto::link::Delivery {
+    let skipped = Delivery {
         carries: Carries::Gap,
         ..delivery("lobby", 2)
     };

@@ -5,7 +5,7 @@ use newim_proto::link::{Carries, LinkMessage};
 use newim_proto::log::{Command, Head, Reply};
 use newim_proto::schema::chat_message::ChatOp;
 
-use super::harness::{CHAT, Harness, OTHER_CHAT, message, settings};
+use super::harness::{CHAT, Harness, OTHER_CHAT, delivery, message, settings};
 use crate::{Input, LinkInput, Mail, Settings};
 
 fn down(h: &mut Harness) {
@@ -134,6 +134,47 @@ fn a_refused_publish_waits_for_the_routes_that_say_whose_it_is() {
         .map(|(c, _)| *c)
         .collect();
     assert_eq!(to, [OTHER_CHAT]);
+}
+
+#[test]
+fn a_publish_of_a_shard_that_had_not_heard_yet_goes_where_the_newer_table_says() {
+    let mut h = Harness::routed();
+    h.routes(2, &[OTHER_CHAT]);
+    h.input(Input::Link {
+        chat: OTHER_CHAT,
+        input: LinkInput::Up,
+    });
+    h.link_out.clear();
+    h.input(Input::Mail {
+        from: ShardIndex(1),
+        mail: Mail::Publish {
+            chat: CHAT,
+            routes_epoch: 1,
+            delivery: delivery("lobby", 2),
+        },
+    });
+    let to: Vec<_> = h.link_out.iter().map(|(chat, _)| *chat).collect();
+    assert_eq!((to, h.publishes().len()), (vec![OTHER_CHAT], 1));
+}
+
+#[test]
+fn a_publish_by_a_table_that_is_still_to_come_waits_for_it() {
+    let mut h = Harness::routed();
+    h.input(Input::Mail {
+        from: ShardIndex(1),
+        mail: Mail::Publish {
+            chat: OTHER_CHAT,
+            routes_epoch: 2,
+            delivery: delivery("lobby", 2),
+        },
+    });
+    assert!(h.publishes().is_empty());
+    h.routes(2, &[OTHER_CHAT]);
+    h.input(Input::Link {
+        chat: OTHER_CHAT,
+        input: LinkInput::Up,
+    });
+    assert_eq!(h.publishes().len(), 1);
 }
 
 #[test]

@@ -63,6 +63,14 @@ impl<'a> ChatView<'a> {
         self.op == ChatOp::Ack && self.mtype == MessageType::Sync
     }
 
+    /// The receiver of a direct (P2P) message: group = 0 with a receiver. All else is its box's.
+    #[inline]
+    pub fn direct_to(&self) -> Option<&'a str> {
+        let receiver = self.receiver.filter(|receiver| !receiver.is_empty())?;
+        let to_box = self.group != 0 || matches!(self.op, ChatOp::Join | ChatOp::Quit);
+        (!to_box).then_some(receiver)
+    }
+
     /// Whether the message has a field of that number, among those of the schema.
     pub(crate) fn has(&self, number: u32) -> bool {
         self.fields & (1 << number) != 0
@@ -228,6 +236,28 @@ mod tests {
 
     fn error(bytes: &[u8]) -> String {
         ChatView::parse(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_what_is_said_to_one_and_to_no_group_is_direct() {
+        let of = |group: i32, op: ChatOp, receiver: &str| {
+            let message = ChatMessage {
+                boxid: "b".into(),
+                group,
+                op: op as i32,
+                receiver: Some(receiver.into()),
+                ..Default::default()
+            };
+            let bytes = message.encode_to_vec();
+            ChatView::parse(&bytes)
+                .expect("whole")
+                .direct_to()
+                .map(str::to_owned)
+        };
+        assert_eq!(of(0, ChatOp::Chat, "bob"), Some("bob".to_owned()));
+        assert_eq!(of(0, ChatOp::Chat, ""), None);
+        assert_eq!(of(1, ChatOp::Chat, "bob"), None);
+        assert_eq!(of(0, ChatOp::Join, "bob"), None, "whatever it says");
     }
 
     #[test]
