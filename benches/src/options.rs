@@ -57,6 +57,8 @@ pub enum Scenario {
     P2pCluster,
     /// Fan-out in one large box, standalone
     Group,
+    /// The same, and through nginx with nchan and through nats-server
+    Fanout,
     /// Fan-out in one box, through two gateways and two chat nodes
     GroupCluster,
 }

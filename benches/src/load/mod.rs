@@ -2,6 +2,7 @@
 //! servers leave alone, running a [`Script`] over WebSockets or any other [`Speech`]. Called by the
 //! scenarios, from the main thread.
 
+pub mod audience;
 mod clients;
 pub mod echo;
 pub mod enrol;
