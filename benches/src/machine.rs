@@ -10,12 +10,6 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Where figures come from, as `name: value`.
 pub fn describe() -> Vec<(&'static str, String)> {
     let cores = allowed_cores();
-    let line_of = |path: &str, name: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':'))
-            .map_or("unknown".into(), |(_, value)| value.trim().to_owned())
-    };
     let whole = |path: &str| {
         fs::read_to_string(path)
             .unwrap_or_default()
@@ -50,6 +44,20 @@ pub fn server_cores() -> Vec<usize> {
         1 => cores.clone(),
         count => cores[..count - 1].to_vec(),
     }
+}
+
+/// What new processes can have without anything being swapped out.
+pub fn available_kib() -> u64 {
+    let value = line_of("/proc/meminfo", "MemAvailable");
+    let kib = value.trim_end_matches("kB").trim().parse();
+    kib.unwrap_or(u64::MAX) // nobody knows: the kernel will say
+}
+
+fn line_of(path: &str, name: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.split_once(':'))
+        .map_or("unknown".into(), |(_, value)| value.trim().to_owned())
 }
 
 /// Binds the calling thread, and the threads and processes that it starts from now on.

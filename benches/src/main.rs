@@ -1,9 +1,10 @@
 //! `newim-bench`: starts NewIM's processes and a peer, loads them, and reports what they used. Run it by
 //! `scripts/bench`, which builds all it needs. Read: `scenario`, then `load` (the clients, on a core of
-//! their own), `servers` and `peers` (the children), `process` and `slab` (what they used), `report`.
+//! their own), `servers`, `peers` and `generator` (the children), `process` and `slab` (what they used), `report`.
 #![forbid(unsafe_code)]
 
 mod failure;
+mod generator;
 mod load;
 mod machine;
 mod options;
@@ -45,6 +46,7 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
         "group-cluster",
         scenario::group::run_cluster,
     ),
+    (Scenario::Growth, "growth", scenario::growth::run),
 ];
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 pub mod echo;
 pub mod fanout;
 pub mod group;
+pub mod growth;
 pub mod idle;
 pub mod p2p;
 mod rounds;
