@@ -19,8 +19,11 @@ const SCENARIO: &str = "growth";
 const UNIT: &str = "µs CPU per delivery";
 /// Of the issue: the largest cost is at most so many times the smallest.
 const FLAT_MAX: f64 = 1.25;
-/// Person to person, of all senders together.
-const RATE: &str = "2000";
+/// Person to person, everybody in turn: messages a second of all together.
+const AT_RATE: [&str; 3] = ["p2p", "--rate", "2000"];
+/// Person to person, a few with one message each under way. At a rate, a faster disk makes for smaller
+/// commits, and those cost more a message; here commits are as large whatever the disk does.
+const IN_FLIGHT: [&str; 5] = ["p2p", "--closed-loop", "1", "--senders", "500"];
 /// A ring's table is as long as RLIMIT_NOFILE, which is 20,000 where nobody raised it.
 const CONNECTIONS_PER_SHARD_MAX: u32 = 19_000;
 /// Members of all boxes together, so that as many deliveries are under way whatever a box's size.
@@ -103,27 +106,29 @@ fn by_connections(options: &Options) -> Vec<Series> {
             .copied()
             .filter(|size| *size <= options.largest)
     };
-    let words = ["p2p", "--rate", RATE];
-    let case = |size: u32| Case::new(size, size, shards_for(size), &words);
+    let all = |words: &'static [&str]| {
+        sizes()
+            .map(|size| Case::new(size, size, shards_for(size), words))
+            .collect()
+    };
     // Where one shard is enough there is nothing to tell apart.
     let crowded = sizes().filter(|size| shards_for(*size) > 1);
-    let few = |size: u32| {
-        Case::new(
-            size,
-            sizes().min().unwrap_or(1000),
-            shards_for(size),
-            &words,
-        )
+    let least = sizes().min().unwrap_or(1000);
+    let few = |words: &'static [&str]| {
+        crowded
+            .clone()
+            .map(|size| Case::new(size, least, shards_for(size), words))
+            .collect()
+    };
+    let series = |name: &str, cases| Series {
+        name: name.to_owned(),
+        cases,
     };
     let all = [
-        Series {
-            name: "p2p, connections".into(),
-            cases: sizes().map(case).collect(),
-        },
-        Series {
-            name: "p2p, few connections on the shards of".into(),
-            cases: crowded.map(few).collect(),
-        },
+        series("p2p at a rate, connections", all(&AT_RATE)),
+        series("p2p at a rate, few on the shards of", few(&AT_RATE)),
+        series("p2p, 500 in flight, connections", all(&IN_FLIGHT)),
+        series("p2p, 500 in flight, few on the shards of", few(&IN_FLIGHT)),
     ];
     all.into_iter()
         .filter(|series| !series.cases.is_empty())
@@ -198,6 +203,13 @@ fn measure(case: &mut Case, options: &Options, report: &mut Report) -> Result<()
         let (pulled, delivered) = (run.messages.pulled, run.messages.delivered);
         report.note(format!(
             "{SCENARIO}: {what}: {pulled} of {delivered} deliveries were brought by a pull"
+        ));
+    }
+    if !run.honesty.spoiled.is_empty() {
+        let (why, rate) = (run.honesty.spoiled.join("; "), run.messages.achieved_per_s);
+        report.note(format!(
+            "{SCENARIO}: {what}, {connections} connections: {rate:.0} messages a second, and the generator \
+             was late, so the node had more to do at once than it was meant to: {why}"
         ));
     }
     case.cpu_us.push(cpu_us);
