@@ -4,17 +4,12 @@ use std::fs;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Where figures come from, as `name: value`.
 pub fn describe() -> Vec<(&'static str, String)> {
     let cores = allowed_cores();
-    let line_of = |path: &str, name: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':'))
-            .map_or("unknown".into(), |(_, value)| value.trim().to_owned())
-    };
     let whole = |path: &str| {
         fs::read_to_string(path)
             .unwrap_or_default()
@@ -51,11 +46,35 @@ pub fn server_cores() -> Vec<usize> {
     }
 }
 
+/// What new processes can have without anything being swapped out.
+pub fn available_kib() -> u64 {
+    let value = line_of("/proc/meminfo", "MemAvailable");
+    let kib = value.trim_end_matches("kB").trim().parse();
+    kib.unwrap_or(u64::MAX) // nobody knows: the kernel will say
+}
+
+fn line_of(path: &str, name: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.split_once(':'))
+        .map_or("unknown".into(), |(_, value)| value.trim().to_owned())
+}
+
 /// Binds the calling thread, and the threads and processes that it starts from now on.
 pub fn keep_to(cores: &[usize]) {
     let mut set = CpuSet::new();
     cores.iter().for_each(|&core| set.set(core));
     sched_setaffinity(None, &set).expect("these cores were ours at the start");
+}
+
+/// Up to the hard limit, for the children: a peer with ten thousand subscribers doesn't raise it itself.
+pub fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may be as high as the hard one");
 }
 
 /// Those that this process was started with.

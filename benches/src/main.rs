@@ -1,12 +1,14 @@
 //! `newim-bench`: starts NewIM's processes and a peer, loads them, and reports what they used. Run it by
 //! `scripts/bench`, which builds all it needs. Read: `scenario`, then `load` (the clients, on a core of
-//! their own), `servers` (the children), `process` and `slab` (what they used), `report`.
+//! their own), `servers`, `peers` and `generator` (the children), `process` and `slab` (what they used), `report`.
 #![forbid(unsafe_code)]
 
 mod failure;
+mod generator;
 mod load;
 mod machine;
 mod options;
+mod peers;
 mod process;
 mod report;
 mod scenario;
@@ -38,17 +40,20 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
         scenario::p2p::run_cluster,
     ),
     (Scenario::Group, "group", scenario::group::run),
+    (Scenario::Fanout, "fanout", scenario::fanout::run),
     (
         Scenario::GroupCluster,
         "group-cluster",
         scenario::group::run_cluster,
     ),
+    (Scenario::Growth, "growth", scenario::growth::run),
 ];
 
 fn main() -> ExitCode {
     let options = Options::parse();
     // Before any child starts, which inherits it; the load's thread takes a core of its own.
     machine::keep_to(&machine::server_cores());
+    machine::raise_descriptors();
     let mut report = Report::default();
     let mut status = 0;
     for (scenario, name, run) in SCENARIOS {

@@ -38,9 +38,18 @@ pub struct Options {
     /// This newim instead of the one beside newim-bench
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// Of `growth`: leave out what has more connections
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    pub largest: u32,
+    /// Of `growth`: write its plots to this file (HTML)
+    #[arg(long, value_name = "PATH")]
+    pub page: Option<PathBuf>,
     /// See [`Options::with_small_pages`].
     #[arg(skip)]
     pub small_pages: bool,
+    /// See [`Options::with_shards`].
+    #[arg(skip = 1_u16)]
+    pub shards: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,13 +66,18 @@ pub enum Scenario {
     P2pCluster,
     /// Fan-out in one large box, standalone
     Group,
+    /// The same, and through nginx with nchan and through nats-server
+    Fanout,
     /// Fan-out in one box, through two gateways and two chat nodes
     GroupCluster,
+    /// CPU per delivery as connections and boxes grow; minutes, so only when it is named
+    Growth,
 }
 
 impl Options {
     pub fn wants(&self, scenario: Scenario) -> bool {
-        self.scenario.is_empty() || self.scenario.contains(&scenario)
+        let is_meant = self.scenario.is_empty() && scenario != Scenario::Growth;
+        is_meant || self.scenario.contains(&scenario)
     }
 
     pub fn rounds(&self) -> u32 {
@@ -109,11 +123,23 @@ impl Options {
         }
     }
 
+    /// newim's processes have so many shards each, instead of one.
+    pub fn with_shards(&self, shards: u16) -> Options {
+        Options {
+            shards,
+            ..self.clone()
+        }
+    }
+
     pub fn newim(&self) -> Result<PathBuf, Failure> {
         match &self.binary {
             Some(path) => Ok(path.clone()),
             None => beside_us("newim"),
         }
+    }
+
+    pub fn loadgen(&self) -> Result<PathBuf, Failure> {
+        beside_us("newim-loadgen")
     }
 
     pub fn echo_peer(&self) -> Result<PathBuf, Failure> {

@@ -62,13 +62,14 @@ impl Server {
         arguments: &[&str],
         folder: TempFolder,
     ) -> Result<Server, Failure> {
+        let shards = options.shards.to_string();
         let common = [
             "--exchange",
             FREE,
             "--admin",
             FREE,
             "--shards",
-            "1",
+            &shards,
             "--log",
             "warn",
         ];

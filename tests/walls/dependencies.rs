@@ -71,7 +71,12 @@ const HOUSE: &[Place] = &[
     },
     Place {
         name: "newim-benches",
-        may_import: &["newim-proto", "newim-runtime", "newim-testkit"],
+        may_import: &[
+            "newim-proto",
+            "newim-runtime",
+            "newim-loadgen",
+            "newim-testkit",
+        ],
         only_by_feature: &[],
         why: "it loads the nodes from outside, as processes, and shares nothing of theirs but the contract",
     },

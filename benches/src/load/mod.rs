@@ -1,13 +1,16 @@
 //! The clients of a scenario: one shard of the connection engine in this process, on a core that the
-//! servers leave alone, running a [`Script`]. Called by the scenarios, from the main thread.
+//! servers leave alone, running a [`Script`] over WebSockets or any other [`Speech`]. Called by the
+//! scenarios, from the main thread.
 
-mod driver;
+pub mod audience;
+mod clients;
 pub mod echo;
 pub mod enrol;
 pub mod follower;
 pub mod group;
 pub mod idle;
 pub mod pairs;
+mod websocket;
 mod wire;
 pub mod words;
 
@@ -23,13 +26,33 @@ use newim_runtime::{Config, ControlSender, Runtime, start};
 
 use crate::failure::Failure;
 use crate::machine;
-use driver::Clients;
+use clients::Clients;
+use websocket::WebSockets;
 pub use wire::Wire;
 
 /// Nothing moves for so long: what is missing will not come.
 const STALL_MAX: Duration = Duration::from_secs(20);
 
-/// What clients do once they are connected. Runs on the load's core; clients are numbered from 0.
+/// What is said over the connections of all clients, byte by byte. Runs on the load's core; clients are
+/// numbered from 0.
+pub trait Speech: Send + 'static {
+    /// The connection is there, and nothing was said.
+    fn connected(&mut self, client: usize, wire: &mut Wire);
+    /// An error ends the run.
+    fn received(&mut self, client: usize, bytes: &mut [u8], wire: &mut Wire) -> Result<(), String>;
+    /// Keep so many messages in flight from now on.
+    fn begin(&mut self, in_flight: usize, wire: &mut Wire);
+    /// Begin nothing new.
+    fn finish(&mut self);
+    /// After each batch of events.
+    fn flush(&mut self, wire: &mut Wire);
+    /// Everything that was sent has come back.
+    fn is_idle(&self) -> bool;
+    /// For a message to people: what is in flight.
+    fn missing(&self) -> String;
+}
+
+/// What WebSocket clients do once they are connected. Runs on the load's core; clients are numbered from 0.
 pub trait Script: Send + 'static {
     /// The upgrade is done. A client counts as there once the script calls [`Wire::settle`].
     fn opened(&mut self, client: usize, wire: &mut Wire);
@@ -47,17 +70,23 @@ pub trait Script: Send + 'static {
     fn missing(&self) -> String;
 }
 
-/// Whom a script's clients connect to, and as whom.
+/// Whom clients connect to.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Client n goes to the server n modulo their number.
     pub servers: Vec<SocketAddr>,
     pub clients: usize,
-    pub who: Who,
     /// Clients that connect and are not settled yet.
     pub opening_max: usize,
 }
 
+impl Plan {
+    fn server_of(&self, client: usize) -> SocketAddr {
+        self.servers[client % self.servers.len()]
+    }
+}
+
+/// As whom a script's clients connect.
 #[derive(Clone, Debug)]
 pub enum Who {
     /// On the path /echo.
@@ -106,6 +135,14 @@ enum Report {
     Failed(String),
 }
 
+/// Where the load's core tells what it has to tell.
+struct Telling {
+    reporter: mpsc::Sender<Report>,
+    counts: Arc<Counts>,
+    /// What is in flight, in words.
+    missing: Arc<Mutex<String>>,
+}
+
 pub struct Load {
     runtime: Runtime<Ask>,
     control: ControlSender<Ask>,
@@ -115,10 +152,15 @@ pub struct Load {
 }
 
 impl Load {
+    /// Connects all clients by WebSocket; returns when each is settled.
+    pub fn open(plan: Plan, who: Who, script: impl Script) -> Result<Load, Failure> {
+        Load::speaking(plan.clone(), WebSockets::new(plan, who, script))
+    }
+
     /// Connects all clients; returns when each is settled.
-    pub fn open(plan: Plan, script: impl Script) -> Result<Load, Failure> {
+    pub fn speaking(plan: Plan, speech: impl Speech) -> Result<Load, Failure> {
         let (clients, what) = (plan.clients as u64, format!("{plan:?}"));
-        let load = Load::start(plan, script)?;
+        let load = Load::start(plan, speech)?;
         load.await_report(|report| matches!(report, Report::Settled))
             .map_err(|failure| {
                 let settled = load.counts.settled.load(Ordering::Relaxed);
@@ -166,18 +208,16 @@ impl Load {
         Ok(())
     }
 
-    fn start(plan: Plan, script: impl Script) -> Result<Load, Failure> {
+    fn start(plan: Plan, speech: impl Speech) -> Result<Load, Failure> {
         let (reporter, reports) = mpsc::channel();
         let counts = Arc::new(Counts::default());
         let missing = Arc::new(Mutex::new(String::new()));
-        let clients = Clients::new(
-            plan,
-            script,
+        let telling = Telling {
             reporter,
-            Arc::clone(&counts),
-            Arc::clone(&missing),
-        );
-        let clients = Mutex::new(Some(clients));
+            counts: Arc::clone(&counts),
+            missing: Arc::clone(&missing),
+        };
+        let clients = Mutex::new(Some(Clients::new(plan, speech, telling)));
         let make = move |_| {
             let mut clients = clients.lock().expect("nobody panics with it");
             clients.take().expect("there is one shard")

@@ -52,8 +52,7 @@ fn open(server: &Server, options: &Options) -> Result<Load, Failure> {
     let plan = Plan {
         servers: vec![server.ws()?],
         clients,
-        who: Who::Echo,
         opening_max: OPENING_MAX,
     };
-    Load::open(plan, Echo::new(clients, PAYLOAD_BYTES))
+    Load::open(plan, Who::Echo, Echo::new(clients, PAYLOAD_BYTES))
 }

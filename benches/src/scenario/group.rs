@@ -54,14 +54,7 @@ struct Target {
 }
 
 fn through(target: Target, options: &Options, report: &mut Report) -> Result<(), Failure> {
-    let plan = |opening_max| Plan {
-        servers: target.servers.clone(),
-        clients: target.members,
-        who: Who::users(USERS),
-        opening_max,
-    };
-    Load::open(plan(ENROLLING_MAX), Enrol::new(|_| BOX.to_owned()))?.close()?;
-    let load = Load::open(plan(OPENING_MAX), Group::new(target.members, BOX))?;
+    let load = all_in_one_box(&target.servers, target.members)?;
     for in_flight in [1, 16] {
         let mut rounds = Rounds::of(target.watched.clone());
         for _ in 0..options.rounds() {
@@ -76,4 +69,17 @@ fn through(target: Target, options: &Options, report: &mut Report) -> Result<(),
         rounds.report(&wording, report);
     }
     load.close()
+}
+
+/// Makes so many users members of one box, and connects them all.
+pub(super) fn all_in_one_box(servers: &[SocketAddr], members: usize) -> Result<Load, Failure> {
+    let plan = |opening_max| Plan {
+        servers: servers.to_vec(),
+        clients: members,
+        opening_max,
+    };
+    let who = || Who::users(USERS);
+    let join = Enrol::new(|_| BOX.to_owned());
+    Load::open(plan(ENROLLING_MAX), who(), join)?.close()?;
+    Load::open(plan(OPENING_MAX), who(), Group::new(members, BOX))
 }

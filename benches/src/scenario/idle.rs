@@ -74,30 +74,29 @@ fn pages(options: &Options) -> &'static str {
 }
 
 fn enrol(servers: Vec<SocketAddr>, clients: usize) -> Result<(), Failure> {
-    let plan = plan(servers, clients, Who::users(USERS));
-    Load::open(plan, Enrol::new(|client| format!("box-{client}")))?.close()
+    let script = Enrol::new(|client| format!("box-{client}"));
+    Load::open(plan(servers, clients), Who::users(USERS), script)?.close()
 }
 
 /// Opens one half of the sessions, then the other.
 fn sessions(servers: Vec<SocketAddr>, clients: usize) -> impl Fn(Half) -> Result<Load, Failure> {
     move |half| {
         let users = Who::users_from(USERS, half as usize * clients / 2);
-        Load::open(plan(servers.clone(), clients / 2, users), Idle)
+        Load::open(plan(servers.clone(), clients / 2), users, Idle)
     }
 }
 
 fn bare(servers: Vec<SocketAddr>, clients: usize) -> impl Fn(Half) -> Result<Load, Failure> {
     move |_| {
-        let plan = plan(servers.clone(), clients / 2, Who::Echo);
-        Load::open(plan, Echo::new(clients / 2, 1))
+        let plan = plan(servers.clone(), clients / 2);
+        Load::open(plan, Who::Echo, Echo::new(clients / 2, 1))
     }
 }
 
-fn plan(servers: Vec<SocketAddr>, clients: usize, who: Who) -> Plan {
+fn plan(servers: Vec<SocketAddr>, clients: usize) -> Plan {
     Plan {
         servers,
         clients,
-        who,
         opening_max: OPENING_MAX,
     }
 }

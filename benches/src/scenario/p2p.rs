@@ -48,10 +48,9 @@ fn through(
     let plan = Plan {
         servers,
         clients: 2 * pairs,
-        who: Who::users(USERS),
         opening_max: OPENING_MAX,
     };
-    let load = Load::open(plan, Pairs::new(pairs, USERS))?;
+    let load = Load::open(plan, Who::users(USERS), Pairs::new(pairs, USERS))?;
     for in_flight in [1, 16] {
         let mut rounds = Rounds::of(watched.to_vec());
         for _ in 0..options.rounds() {

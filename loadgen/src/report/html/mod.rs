@@ -1,23 +1,22 @@
 //! The end of a run as one HTML file that needs nothing beside it: no script, no font, no fetch. Figures,
 //! plots, the command and the machine; light and dark; on paper too. Pure; the main thread writes it.
 
-mod chart;
+pub mod chart;
 mod escape;
 mod facts;
 mod percentiles;
-mod scale;
+pub mod scale;
 mod timeline;
 
 use super::Report;
 use super::figures;
-use escape::escape;
+pub use escape::escape;
 
 const STYLE: &str = include_str!("style.css");
 /// Examples, refusals and reasons that are shown of each.
 const WORDS_MAX: usize = 8;
 
 pub fn render(report: &Report) -> String {
-    let title = escape(&title(report));
     let body = [
         head(report),
         warnings(report),
@@ -27,12 +26,17 @@ pub fn render(report: &Report) -> String {
         facts::tables(report),
         facts::circumstances(report),
     ];
+    page(&title(report), &body.concat())
+}
+
+/// A page of this look around `body`, which is HTML.
+pub fn page(title: &str, body: &str) -> String {
+    let title = escape(title);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
-        body.concat()
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 }
 

@@ -1,0 +1,236 @@
+//! What a delivery costs as there are more connections, and as boxes have more members: flat, if nothing
+//! that is done for one grows with the number of all. A standalone node, driven by newim-loadgen.
+//!
+//! Descriptors cap what one shard can hold, so many connections take more shards, here all on one core. To
+//! tell the one from the other, as many shards are measured with few connections, too.
+
+mod page;
+
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::generator;
+use crate::machine;
+use crate::options::Options;
+use crate::report::{Figure, Report};
+use crate::servers::Server;
+
+const SCENARIO: &str = "growth";
+const UNIT: &str = "µs CPU per delivery";
+/// Of the issue: the largest cost is at most so many times the smallest.
+const FLAT_MAX: f64 = 1.25;
+/// Person to person, everybody in turn: messages a second of all together.
+const AT_RATE: [&str; 3] = ["p2p", "--rate", "2000"];
+/// Person to person, a few with one message each under way. At a rate, a faster disk makes for smaller
+/// commits, and those cost more a message; here commits are as large whatever the disk does.
+const IN_FLIGHT: [&str; 5] = ["p2p", "--closed-loop", "1", "--senders", "500"];
+/// A ring's table is as long as RLIMIT_NOFILE, which is 20,000 where nobody raised it.
+const CONNECTIONS_PER_SHARD_MAX: u32 = 19_000;
+/// Members of all boxes together, so that as many deliveries are under way whatever a box's size.
+const MEMBERS_MIN: u32 = 10_000;
+
+/// One line of a plot.
+struct Series {
+    name: String,
+    cases: Vec<Case>,
+}
+
+/// One point of it.
+struct Case {
+    /// Connections or members: what the line runs over.
+    size: u32,
+    connections: u32,
+    shards: u16,
+    /// To newim-loadgen, beside the usual.
+    words: Vec<String>,
+    /// By round: CPU of the node in µs per delivery.
+    cpu_us: Vec<f64>,
+}
+
+impl Case {
+    fn new(size: u32, connections: u32, shards: u16, words: &[&str]) -> Case {
+        Case {
+            size,
+            connections,
+            shards,
+            words: words.iter().map(|&word| word.to_owned()).collect(),
+            cpu_us: Vec::new(),
+        }
+    }
+
+    fn figure(&self, what: &str) -> Figure {
+        let (size, shards) = (self.size, self.shards);
+        let what = format!("{what}: {size}, on {shards} shards");
+        Figure::new(SCENARIO, what, UNIT, &self.cpu_us)
+    }
+}
+
+fn shards_for(connections: u32) -> u16 {
+    connections.div_ceil(CONNECTIONS_PER_SHARD_MAX) as u16
+}
+
+pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
+    let mut by_connections = by_connections(options);
+    let mut by_members = by_members(options);
+    for round in 1..=options.rounds() {
+        let series = by_connections.iter_mut().chain(&mut by_members);
+        for case in series.flat_map(|series| &mut series.cases) {
+            eprintln!(
+                "  round {round}: {}, {} shards",
+                case.words.join(" "),
+                case.shards
+            );
+            measure(case, options, report)?;
+        }
+    }
+    for series in by_connections.iter().chain(&by_members) {
+        tell(series, report);
+    }
+    if let Some(path) = &options.page {
+        let page = page::render(&by_connections, &by_members, options);
+        std::fs::write(path, page)
+            .map_err(|error| Failure::Setup(format!("{}: {error}", path.display())))?;
+    }
+    Ok(())
+}
+
+fn by_connections(options: &Options) -> Vec<Series> {
+    let sizes: &[u32] = if options.quick {
+        &[1000, 4000]
+    } else {
+        &[1000, 10_000, 100_000, 500_000]
+    };
+    let sizes = || {
+        sizes
+            .iter()
+            .copied()
+            .filter(|size| *size <= options.largest)
+    };
+    let all = |words: &'static [&str]| {
+        sizes()
+            .map(|size| Case::new(size, size, shards_for(size), words))
+            .collect()
+    };
+    // Where one shard is enough there is nothing to tell apart.
+    let crowded = sizes().filter(|size| shards_for(*size) > 1);
+    let least = sizes().min().unwrap_or(1000);
+    let few = |words: &'static [&str]| {
+        crowded
+            .clone()
+            .map(|size| Case::new(size, least, shards_for(size), words))
+            .collect()
+    };
+    let series = |name: &str, cases| Series {
+        name: name.to_owned(),
+        cases,
+    };
+    let all = [
+        series("p2p at a rate, connections", all(&AT_RATE)),
+        series("p2p at a rate, few on the shards of", few(&AT_RATE)),
+        series("p2p, 500 in flight, connections", all(&IN_FLIGHT)),
+        series("p2p, 500 in flight, few on the shards of", few(&IN_FLIGHT)),
+    ];
+    all.into_iter()
+        .filter(|series| !series.cases.is_empty())
+        .collect()
+}
+
+fn by_members(options: &Options) -> Vec<Series> {
+    let (sizes, least): (&[u32], u32) = if options.quick {
+        (&[2, 100, 1000], 1000)
+    } else {
+        (&[2, 100, 10_000, 100_000], MEMBERS_MIN)
+    };
+    let sizes = || {
+        sizes
+            .iter()
+            .copied()
+            .filter(|size| *size <= options.largest)
+    };
+    let series = |in_flight: &str| {
+        let case = |size: u32| {
+            let members = size.to_string();
+            let words = ["group", "--members", &members, "--closed-loop", in_flight];
+            let connections = size.max(least);
+            Case::new(size, connections, shards_for(connections), &words)
+        };
+        Series {
+            name: format!("boxes, {in_flight} in flight, members"),
+            cases: sizes().map(case).collect(),
+        }
+    };
+    vec![series("1"), series("16")]
+}
+
+/// One round: a new node, on which nobody was before.
+fn measure(case: &mut Case, options: &Options, report: &mut Report) -> Result<(), Failure> {
+    let needed_kib = u64::from(case.connections) * 9 + 500_000;
+    if machine::available_kib() < needed_kib {
+        let connections = case.connections;
+        return Err(Failure::Setup(format!(
+            "{connections} connections need {needed_kib} KiB of free memory: take a smaller --largest"
+        )));
+    }
+    let node = Server::standalone(&options.with_shards(case.shards))?;
+    let mut words = case.words.clone();
+    let shards = case.shards.to_string();
+    let connections = case.connections.to_string();
+    let target = format!("ws://{}", node.ws()?);
+    let pid = node.watched().pid.to_string();
+    let duration = format!("{}ms", options.round().as_millis() * 5);
+    let usual = [
+        ("--target", &target),
+        ("--server-pid", &pid),
+        ("--connections", &connections),
+        ("--shards", &shards),
+        ("--duration", &duration),
+        // The first messages of 100,000 boxes take a while in a closed loop.
+        ("--settle", &"60s".to_owned()),
+    ];
+    for (name, value) in usual {
+        words.extend([name.to_owned(), value.clone()]);
+    }
+    let limit = Duration::from_secs(600 + u64::from(case.connections) / 500);
+    let run = generator::run(options, &words, limit)?;
+    let server = run.server.as_ref();
+    let cpu_us = server.map_or(0.0, |server| server.cpu_us_per_delivery);
+    eprintln!("    {cpu_us:.3} {UNIT}");
+    let what = case.words.join(" ");
+    if !(cpu_us.is_finite() && cpu_us > 0.0) {
+        return Err(Failure::Missing(format!("{what}: nothing was delivered")));
+    }
+    if run.messages.pulled > 0 {
+        let (pulled, delivered) = (run.messages.pulled, run.messages.delivered);
+        report.note(format!(
+            "{SCENARIO}: {what}: {pulled} of {delivered} deliveries were brought by a pull"
+        ));
+    }
+    if !run.honesty.spoiled.is_empty() {
+        let (why, rate) = (run.honesty.spoiled.join("; "), run.messages.achieved_per_s);
+        report.note(format!(
+            "{SCENARIO}: {what}, {connections} connections: {rate:.0} messages a second, and the generator \
+             was late, so the node had more to do at once than it was meant to: {why}"
+        ));
+    }
+    case.cpu_us.push(cpu_us);
+    Ok(())
+}
+
+fn tell(series: &Series, report: &mut Report) {
+    let figures = series.cases.iter().map(|case| case.figure(&series.name));
+    let figures: Vec<Figure> = figures.collect();
+    let medians = || figures.iter().map(|figure| figure.median);
+    let (least, most) = (
+        medians().fold(f64::INFINITY, f64::min),
+        medians().fold(0.0, f64::max),
+    );
+    if figures.len() > 1 {
+        let what = format!("{}: largest / smallest", series.name);
+        let mut flatness = Figure::new(SCENARIO, what, "×", &[most / least]);
+        flatness.expected_max = Some(FLAT_MAX);
+        figures.into_iter().for_each(|figure| report.add(figure));
+        report.add(flatness);
+    } else {
+        figures.into_iter().for_each(|figure| report.add(figure));
+    }
+}
