@@ -46,6 +46,11 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
         "group-cluster",
         scenario::group::run_cluster,
     ),
+    (
+        Scenario::Coalescing,
+        "coalescing",
+        scenario::coalescing::run,
+    ),
     (Scenario::Growth, "growth", scenario::growth::run),
 ];
 

@@ -47,6 +47,9 @@ pub struct Options {
     /// See [`Options::with_small_pages`].
     #[arg(skip)]
     pub small_pages: bool,
+    /// See [`Options::with_single_frames`].
+    #[arg(skip)]
+    pub single_frames: bool,
     /// See [`Options::with_shards`].
     #[arg(skip = 1_u16)]
     pub shards: u16,
@@ -70,6 +73,8 @@ pub enum Scenario {
     Fanout,
     /// Fan-out in one box, through two gateways and two chat nodes
     GroupCluster,
+    /// Frames that leave in one send, beside each by itself: latency at a low rate, CPU under load
+    Coalescing,
     /// CPU per delivery as connections and boxes grow; minutes, so only when it is named
     Growth,
 }
@@ -119,6 +124,14 @@ impl Options {
     pub fn with_small_pages(&self) -> Options {
         Options {
             small_pages: true,
+            ..self.clone()
+        }
+    }
+
+    /// newim's processes send each frame by itself.
+    pub fn with_single_frames(&self) -> Options {
+        Options {
+            single_frames: true,
             ..self.clone()
         }
     }

@@ -73,14 +73,20 @@ impl Server {
             "--log",
             "warn",
         ];
+        let mut arguments = [arguments, &common].concat();
+        let config = folder.path().join("newim.toml").display().to_string();
+        if options.single_frames {
+            std::fs::write(&config, "[limits]\nsend_bytes_max = 1\n")
+                .map_err(|error| Failure::Setup(format!("{config}: {error}")))?;
+            arguments.extend(["--config", &config]);
+        }
         let newim = options.newim()?;
         if !options.small_pages {
-            let arguments = [arguments, &common].concat();
             return Server::start(name, &newim, &arguments, folder);
         }
         // `env` becomes newim: the pid stays.
         let newim = newim.display().to_string();
-        let arguments = [&[NO_HUGE_PAGES, &newim], arguments, &common].concat();
+        let arguments = [&[NO_HUGE_PAGES, &newim][..], &arguments].concat();
         Server::start(name, Path::new("env"), &arguments, folder)
     }
 

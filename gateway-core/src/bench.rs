@@ -27,10 +27,18 @@ pub fn sizes() -> Vec<(&'static str, usize)> {
 }
 
 /// An outbox with its core's spares.
-#[derive(Default)]
 pub struct OutboxBench {
     outbox: Outbox,
     spares: Spares,
+}
+
+impl Default for OutboxBench {
+    fn default() -> OutboxBench {
+        OutboxBench {
+            outbox: Outbox::default(),
+            spares: Spares::new(64 * 1024),
+        }
+    }
 }
 
 impl OutboxBench {

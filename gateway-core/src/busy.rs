@@ -101,7 +101,7 @@ mod tests {
     fn a_place_is_lent_while_something_is_in_it() {
         let (mut store, mut place) = (BusyStore::default(), Place::default());
         assert!(store.get(place).is_none());
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(64);
         store
             .begin(&mut place)
             .outbox

@@ -7,9 +7,8 @@ use std::rc::Rc;
 
 use newim_proto::sendbuf::SendBuf;
 
-/// Frames coalesced into one send stay below this, unless one frame alone is larger (which then goes
-/// by reference, uncopied).
-const COALESCE_BYTES_MAX: usize = 64 * 1024;
+/// Longer ones are not kept.
+const SPENT_BYTES_MAX: usize = 64 * 1024;
 /// Spent buffers kept for the next sends of this core.
 const SPENT_BUFFERS_MAX: usize = 256;
 /// Frames of fan-outs that are kept until all have sent them, to be filled again.
@@ -32,8 +31,11 @@ enum Queue {
 }
 
 /// The core's spent buffers, queues and frames, used again so that a steady state allocates nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Spares {
+    /// Frames coalesced into one send stay below this, unless one frame alone is larger (which then goes
+    /// by reference, uncopied).
+    send_bytes_max: usize,
     buffers: Vec<Vec<u8>>,
     #[allow(clippy::vec_box)] // as outboxes hold them
     queues: Vec<Box<VecDeque<SendBuf>>>,
@@ -67,7 +69,7 @@ impl Outbox {
             Queue::Many(bufs) => bufs.back_mut(),
         };
         let written = match last {
-            Some(SendBuf::Owned(buf)) if buf.len() < COALESCE_BYTES_MAX => {
+            Some(SendBuf::Owned(buf)) if buf.len() < spares.send_bytes_max => {
                 let before = buf.len();
                 write(buf);
                 buf.len() - before
@@ -146,8 +148,9 @@ impl Outbox {
 
 fn coalesce(bufs: &mut VecDeque<SendBuf>, spares: &mut Spares) -> SendBuf {
     let first = bufs.pop_front().expect("Many holds at least one");
+    let bytes_max = spares.send_bytes_max;
     let fits = |taken: usize, next: Option<&SendBuf>| {
-        next.is_some_and(|buf| taken + buf.as_ref().len() <= COALESCE_BYTES_MAX)
+        next.is_some_and(|buf| taken + buf.as_ref().len() <= bytes_max)
     };
     if !fits(first.as_ref().len(), bufs.front()) {
         return first;
@@ -169,11 +172,20 @@ fn coalesce(bufs: &mut VecDeque<SendBuf>, spares: &mut Spares) -> SendBuf {
 }
 
 impl Spares {
+    pub fn new(send_bytes_max: usize) -> Spares {
+        Spares {
+            send_bytes_max,
+            buffers: Vec::new(),
+            queues: Vec::new(),
+            frames: VecDeque::new(),
+        }
+    }
+
     /// Takes a sent buffer back.
     pub fn give_back(&mut self, buf: SendBuf) {
         if let SendBuf::Owned(mut bytes) = buf
             && self.buffers.len() < SPENT_BUFFERS_MAX
-            && bytes.capacity() <= COALESCE_BYTES_MAX
+            && bytes.capacity() <= SPENT_BYTES_MAX
         {
             bytes.clear();
             self.buffers.push(bytes);
@@ -195,7 +207,7 @@ impl Spares {
 
     /// Keeps a frame that outboxes may still hold.
     pub fn keep(&mut self, frame: Rc<Vec<u8>>) {
-        if self.frames.len() < SPENT_FRAMES_MAX && frame.capacity() <= COALESCE_BYTES_MAX {
+        if self.frames.len() < SPENT_FRAMES_MAX && frame.capacity() <= SPENT_BYTES_MAX {
             self.frames.push_back(frame);
         }
     }
@@ -205,13 +217,15 @@ impl Spares {
 mod tests {
     use super::*;
 
+    const SEND_BYTES_MAX: usize = 1000;
+
     fn frame(byte: u8, len: usize) -> Rc<Vec<u8>> {
         Rc::new(vec![byte; len])
     }
 
     #[test]
     fn one_frame_leaves_by_reference() {
-        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::new(SEND_BYTES_MAX));
         let shared = frame(1, 10);
         outbox.push(shared.clone(), &mut spares);
         assert_eq!(outbox.bytes(), 10);
@@ -225,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_waits_together_leaves_together_in_order() {
-        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::new(SEND_BYTES_MAX));
         for byte in 1..=16 {
             outbox.push(frame(byte, 3), &mut spares);
         }
@@ -243,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_for_one_alone_is_written_where_it_is_sent_from() {
-        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::new(SEND_BYTES_MAX));
         assert_eq!(outbox.write(&mut spares, |out| out.extend([1, 2])), 2);
         assert_eq!(outbox.write(&mut spares, |out| out.push(3)), 1);
         outbox.push(frame(4, 2), &mut spares);
@@ -262,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_shared_frame_is_filled_again_once_all_have_sent_it() {
-        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::new(SEND_BYTES_MAX));
         let mut first = spares.frame();
         Rc::get_mut(&mut first).expect("nobody else's").push(1);
         outbox.push(first.clone(), &mut spares);
@@ -276,20 +290,33 @@ mod tests {
 
     #[test]
     fn a_frame_over_the_coalescing_bound_goes_alone_and_uncopied() {
-        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::new(SEND_BYTES_MAX));
         outbox.push(frame(1, 5), &mut spares);
-        outbox.push(frame(2, COALESCE_BYTES_MAX + 1), &mut spares);
+        outbox.push(frame(2, SEND_BYTES_MAX + 1), &mut spares);
         outbox.push(frame(3, 5), &mut spares);
         let lens: Vec<usize> = std::iter::from_fn(|| outbox.take(&mut spares))
             .map(|b| b.as_ref().len())
             .collect();
-        assert_eq!(lens, [5, COALESCE_BYTES_MAX + 1, 5]);
+        assert_eq!(lens, [5, SEND_BYTES_MAX + 1, 5]);
         assert_eq!(outbox.bytes(), 0);
     }
 
     #[test]
+    fn with_a_bound_of_one_byte_each_frame_goes_alone() {
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::new(1));
+        outbox.push(frame(1, 5), &mut spares);
+        for len in [6, 7] {
+            outbox.write(&mut spares, |buf| buf.extend(vec![2; len]));
+        }
+        let lens: Vec<usize> = std::iter::from_fn(|| outbox.take(&mut spares))
+            .map(|b| b.as_ref().len())
+            .collect();
+        assert_eq!(lens, [5, 6, 7]);
+    }
+
+    #[test]
     fn clearing_forgets_the_bytes() {
-        let (mut outbox, mut spares) = (Outbox::default(), Spares::default());
+        let (mut outbox, mut spares) = (Outbox::default(), Spares::new(SEND_BYTES_MAX));
         outbox.push(frame(1, 5), &mut spares);
         outbox.push(frame(2, 5), &mut spares);
         outbox.clear(&mut spares);

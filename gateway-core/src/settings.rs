@@ -29,6 +29,8 @@ pub struct Settings {
     /// High-water mark of one outbox. At it, deliveries are dropped and repaired by SYNC, and reading
     /// from the peer pauses.
     pub outbox_bytes_max: usize,
+    /// What waits in an outbox leaves in sends of at most so much. A frame that is longer leaves alone.
+    pub send_bytes_max: usize,
     /// Store commands of one session in flight; at it, reading from the peer pauses.
     pub session_commands_max: u16,
     /// Store commands of the shard in flight; beyond it, requests are answered with OVERLOADED.
@@ -64,6 +66,7 @@ impl Settings {
             pong_ms_max: 60_000,
             close_linger_ms_max: 2_000,
             outbox_bytes_max: 256 * 1024,
+            send_bytes_max: 64 * 1024,
             session_commands_max: 64,
             commands_max: 65_536,
             lagging_boxes_max: 64,

@@ -66,6 +66,7 @@ pub struct GatewayShard {
 impl GatewayShard {
     pub fn new(settings: Settings) -> GatewayShard {
         GatewayShard {
+            spares: Spares::new(settings.send_bytes_max),
             settings,
             now: Now::default(),
             sessions: Sessions::default(),
@@ -77,7 +78,6 @@ impl GatewayShard {
             counters: GatewayCounters::default(),
             outputs: VecDeque::new(),
             dirty: Vec::new(),
-            spares: Spares::default(),
             scratch: Vec::new(),
             due: Vec::new(),
             tidy_us: None,

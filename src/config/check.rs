@@ -142,6 +142,7 @@ impl Check<'_> {
             message_bytes_max: self.integer("limits.message_bytes_max"),
             echo_message_bytes_max: self.integer("limits.echo_message_bytes_max"),
             outbox_bytes_max: self.integer("limits.outbox_bytes_max"),
+            send_bytes_max: self.integer("limits.send_bytes_max"),
             connections_per_shard_max: self.integer("limits.connections_per_shard_max"),
             upgrade_ms_max: self.integer("limits.upgrade_ms_max"),
             idle_ping_ms: self.integer("limits.idle_ping_ms"),

@@ -99,6 +99,8 @@ pub const KEYS: &[Key] = &[
     ),
     // A connection's queue beyond it is dropped, and repaired by SYNC.
     integer("limits.outbox_bytes_max", 4096, 256 * MIB, 256 * 1024),
+    // What waits for a connection leaves in sends of at most so much, or of one frame; 1 is one frame each.
+    integer("limits.send_bytes_max", 1, MIB, 64 * 1024),
     // A connection beyond it is refused with HTTP 503.
     integer("limits.connections_per_shard_max", 1, 1 << 20, 100_000),
     // A slower upgrade is HTTP 408.

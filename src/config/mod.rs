@@ -106,6 +106,7 @@ pub struct Limits {
     pub message_bytes_max: usize,
     pub echo_message_bytes_max: usize,
     pub outbox_bytes_max: usize,
+    pub send_bytes_max: usize,
     pub connections_per_shard_max: u32,
     pub upgrade_ms_max: u64,
     pub idle_ping_ms: u64,

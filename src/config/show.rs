@@ -16,6 +16,7 @@ impl fmt::Display for Config {
             self.limits.echo_message_bytes_max
         )?;
         writeln!(f, "outbox_bytes_max = {}", self.limits.outbox_bytes_max)?;
+        writeln!(f, "send_bytes_max = {}", self.limits.send_bytes_max)?;
         writeln!(
             f,
             "connections_per_shard_max = {}",

@@ -128,6 +128,7 @@ pub fn gateway_settings(config: &Config, node: BootId, shard: ShardIndex) -> Set
         message_bytes_max: limits.message_bytes_max,
         echo_message_bytes_max: config.echo.then_some(limits.echo_message_bytes_max),
         outbox_bytes_max: limits.outbox_bytes_max,
+        send_bytes_max: limits.send_bytes_max,
         upgrade_ms_max: limits.upgrade_ms_max,
         idle_ping_ms: limits.idle_ping_ms,
         pong_ms_max: limits.pong_ms_max,
