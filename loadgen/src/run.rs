@@ -337,7 +337,6 @@ fn config(plan: &Plan) -> Config {
         conns_per_shard_max: (clients + clients / 16 + 64).max(256),
         conns_reserved: 0,
         buffer_count: 1024,
-        cq_entries: if plan.shards > 8 { 8192 } else { 16_384 },
         mesh_capacity: 1,
         control_capacity: 64,
         ..Config::default()

@@ -25,7 +25,8 @@ pub struct Config {
     pub conns_reserved: u32,
     /// Entries of the socket ring's submission queue; more than fit are submitted in several calls.
     pub sq_entries: u32,
-    /// Entries of its completion queue; what doesn't fit waits in the kernel.
+    /// Entries of its completion queue; what doesn't fit waits in the kernel. Many shards get fewer each: see
+    /// `cq_entries_of`.
     pub cq_entries: u32,
     /// Run the ring's task work only when the shard asks for it (Linux 6.1). Off: as on older kernels.
     pub defer_taskrun: bool,
@@ -72,8 +73,10 @@ impl Default for Config {
 }
 
 /// Letters to one shard from all others together, which bounds the mesh's memory: 64 shards hold at most
-/// 64 × 16,384 letters.
-const MAIL_PER_SHARD_MAX: u32 = 16_384;
+/// 64 × 4,096 letters.
+const MAIL_PER_SHARD_MAX: u32 = 4096;
+/// Of all shards together: 4 MiB.
+const COMPLETIONS_MAX: u32 = 262_144;
 /// Of all shards together: 16 MiB of the usual size.
 const BUFFERS_MAX: u16 = 4096;
 /// Many shards are for many quiet connections.
@@ -115,7 +118,7 @@ impl Config {
     /// of 4, completions of 16. Both queues are powers of two.
     pub fn ring_bytes(&self) -> u64 {
         let submissions = u64::from(self.sq_entries.next_power_of_two());
-        let completions = u64::from(self.cq_entries.next_power_of_two());
+        let completions = u64::from(self.cq_entries_of().next_power_of_two());
         submissions * (64 + 4) + completions * 16
     }
 
@@ -123,6 +126,13 @@ impl Config {
     pub fn receive_buffers_bytes(&self) -> u64 {
         const ENTRY_BYTES: u64 = 16; // struct io_uring_buf
         u64::from(self.buffer_count_of()) * (u64::from(self.buffer_bytes) + ENTRY_BYTES)
+    }
+
+    /// Entries of one shard's completion queue.
+    pub fn cq_entries_of(&self) -> u32 {
+        let share = COMPLETIONS_MAX / u32::from(self.shards.max(1));
+        let power_of_two = 1 << share.max(self.sq_entries * 2).ilog2();
+        self.cq_entries.min(power_of_two)
     }
 
     /// Receive buffers of one shard.
@@ -183,6 +193,19 @@ mod tests {
     }
 
     #[test]
+    fn many_shards_share_the_completions() {
+        let each = |shards| {
+            Config {
+                shards,
+                ..Config::default()
+            }
+            .cq_entries_of()
+        };
+        assert_eq!((each(1), each(16), each(17)), (16_384, 16_384, 8192));
+        assert_eq!((each(53), each(1024)), (4096, 2048));
+    }
+
+    #[test]
     fn many_shards_share_the_receive_buffers() {
         let each = |shards| {
             Config {
@@ -210,7 +233,8 @@ mod tests {
             .mesh_capacity_of()
         };
         assert_eq!(pair(2), 1024);
-        assert_eq!(pair(64), 256);
+        assert_eq!(pair(16), 256);
+        assert_eq!(pair(53), 77);
         assert_eq!(pair(1024), 64);
     }
 }

@@ -179,7 +179,7 @@ fn build(config: &Config, report: &mut KernelReport) -> Result<IoUring, StartErr
     for (name, set) in modes {
         let mut builder = IoUring::builder();
         builder
-            .setup_cqsize(config.cq_entries)
+            .setup_cqsize(config.cq_entries_of())
             .setup_clamp()
             .setup_submit_all()
             .dontfork();
