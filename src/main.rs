@@ -23,7 +23,7 @@ use config::{Config, ConfigError, ConfigErrors, Environment, Mode};
 /// Fewer cache misses and less memory per connection than the system's; shards allocate on one thread
 /// and free on the same.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;

@@ -15,7 +15,7 @@ use newim_loadgen::{run, scenario};
 
 /// A million clients on dozens of threads: compact, and each thread frees what it took.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 
 fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| {

@@ -11,7 +11,6 @@
 
 #[cfg(feature = "engine")]
 mod accept;
-#[cfg(feature = "engine")]
 mod allocator;
 mod bell;
 #[cfg(feature = "bench")]
@@ -52,6 +51,7 @@ mod mesh;
 mod recv;
 #[cfg(feature = "engine")]
 mod rest;
+#[cfg(feature = "engine")]
 mod ring;
 #[cfg(feature = "engine")]
 mod send;
@@ -64,8 +64,7 @@ mod stats;
 #[cfg(feature = "engine")]
 mod token;
 
-#[cfg(feature = "engine")]
-pub use allocator::give_back_memory;
+pub use allocator::{Allocator, give_back_memory};
 #[cfg(feature = "engine")]
 pub use config::Config;
 #[cfg(feature = "engine")]

@@ -4,7 +4,7 @@ use criterion::Criterion;
 
 /// As the product has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();

@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 
-use mimalloc::MiMalloc;
+use newim_runtime::Allocator;
 
 /// What was asked for; a block that grows counts as another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,25 +84,25 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
         // SAFETY: the caller's contract is mimalloc's.
-        unsafe { MiMalloc.alloc(layout) }
+        unsafe { Allocator.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
         // SAFETY: the caller's contract is mimalloc's.
-        unsafe { MiMalloc.alloc_zeroed(layout) }
+        unsafe { Allocator.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         note(bytes);
         note_free(layout.size());
         // SAFETY: the caller's contract is mimalloc's, and the block came from it.
-        unsafe { MiMalloc.realloc(block, layout, bytes) }
+        unsafe { Allocator.realloc(block, layout, bytes) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         note_free(layout.size());
         // SAFETY: the block came from mimalloc, with that layout.
-        unsafe { MiMalloc.dealloc(block, layout) }
+        unsafe { Allocator.dealloc(block, layout) }
     }
 }

@@ -7,7 +7,7 @@ use newim_gate::case::Plant;
 use newim_gate::cases;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 
 const WRONG_USAGE: u8 = 2;
 
