@@ -139,8 +139,8 @@ impl<M> MeshPort<M> {
                 used_us: 0,
             }
         });
-        let pushed = outgoing.queue.push(mail);
-        let sent = pushed.map_err(|rtrb::PushError::Full(mail)| mail);
+        let sent = outgoing.queue.push(mail);
+        let sent = sent.map_err(|rtrb::PushError::Full(mail)| mail);
         if !self.is_touched[place] {
             self.is_touched[place] = true;
             outgoing.is_used = true;
@@ -236,8 +236,9 @@ impl<M> MeshPort<M> {
             if left > 0 {
                 collected.left = Some(left - 1);
                 let queue = self.incoming[usize::from(from.0)].as_mut();
-                let mail = queue.and_then(|queue| queue.pop().ok());
-                return Some((from, mail.expect("as many letters as were counted")));
+                let queue = queue.expect("its letters were counted");
+                let mail = queue.pop().expect("as many letters as were counted");
+                return Some((from, mail));
             }
             self.due.pop();
             collected.left = None;
