@@ -266,7 +266,8 @@ pub struct Mixed {
 }
 
 impl Command {
-    /// For what is known only once the other generators are there.
+    /// What all scenarios share, to be completed once the other generators are there; None for what is no
+    /// scenario.
     pub fn common_mut(&mut self) -> Option<&mut Common> {
         Some(match self {
             Command::Idle(Idle { common, .. })
@@ -278,22 +279,6 @@ impl Command {
             Command::Storm(Storm { group, .. })
             | Command::Churn(Churn { group, .. })
             | Command::Slow(Slow { group, .. }) => &mut group.common,
-            Command::Completions { .. } => return None,
-        })
-    }
-
-    /// What all scenarios share; None for what is no scenario.
-    pub fn common(&self) -> Option<&Common> {
-        Some(match self {
-            Command::Idle(Idle { common, .. })
-            | Command::Echo(Echo { common })
-            | Command::P2p(P2p { common, .. })
-            | Command::Group(Group { common, .. })
-            | Command::Broadcast(Broadcast { common, .. })
-            | Command::Mixed(Mixed { common, .. }) => common,
-            Command::Storm(Storm { group, .. })
-            | Command::Churn(Churn { group, .. })
-            | Command::Slow(Slow { group, .. }) => &group.common,
             Command::Completions { .. } => return None,
         })
     }

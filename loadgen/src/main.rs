@@ -10,7 +10,7 @@ use newim_loadgen::cli::{Cli, Command};
 use newim_loadgen::failure::{Failure, Outcome};
 use newim_loadgen::meeting::Meeting;
 use newim_loadgen::server::Watch;
-use newim_loadgen::show::{Show, outcome_alone};
+use newim_loadgen::show::{self, Show};
 use newim_loadgen::{run, scenario};
 
 /// A million clients on dozens of threads: compact, and each thread frees what it took.
@@ -41,10 +41,10 @@ fn go(mut command: Command) -> Result<Outcome, Failure> {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     scenario::plan(&command)?; // what is wrong is told before anybody waits for others
     let common = command.common_mut().expect("all others are scenarios");
-    Show::new(common, "", 0)?;
+    show::assertions_of(common)?;
     let mut meeting = Meeting::join(common)?;
     let plan = scenario::plan(&command)?;
-    let common = command.common().expect("it was one above");
+    let common = command.common_mut().expect("it was one above");
     let watch = Watch::new(&common.server_pid, common.admin.as_deref()).map_err(Failure::Option)?;
     let options = run::Options {
         cores: common.cores.clone().map(|cores| cores.0),
@@ -60,7 +60,7 @@ fn go(mut command: Command) -> Result<Outcome, Failure> {
     let Some(meeting) = meeting else {
         return show.report(&report);
     };
-    let alone = outcome_alone(&report);
+    let alone = show::outcome(&report, true); // assertions are on the whole
     match meeting.finish(report)? {
         Some(report) => show.report(&report),
         None => Ok(alone), // another generator shows it

@@ -52,18 +52,18 @@ impl CpuTimes {
 
 /// Anonymous memory that is resident: heap and stacks, without shared files.
 pub fn anonymous_bytes(pid: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    kib_line(&format!("/proc/{pid}/status"), "RssAnon:")
 }
 
 /// Bytes that the kernel holds in slabs, on the whole machine: sockets, descriptors, poll entries.
 pub fn kernel_slab_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Slab:"))?;
+    kib_line("/proc/meminfo", "Slab:")
+}
+
+/// In bytes, of a file with lines like `Slab:   123 kB`.
+fn kib_line(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

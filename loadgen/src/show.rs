@@ -32,10 +32,8 @@ enum WhileItRuns {
 }
 
 impl Show {
-    /// Errors: an assertion that can't be read, told before anything runs.
+    /// Errors: an assertion that can't be read.
     pub fn new(common: &Common, scenario: &'static str, connections: u32) -> Result<Show, Failure> {
-        let parsed = common.assert.as_deref().map(assertions::parse).transpose();
-        let assertions = parsed.map_err(|error| Failure::Option(format!("--assert: {error}")))?;
         Ok(Show {
             while_it_runs: match (common.quiet, common.plain) {
                 (true, _) => WhileItRuns::Nothing,
@@ -44,7 +42,7 @@ impl Show {
             },
             scenario,
             asked: connections.into(),
-            assertions: assertions.unwrap_or_default(),
+            assertions: assertions_of(common)?,
             json: common.json.clone(),
             html: common.html.clone(),
             is_plain: common.plain,
@@ -66,7 +64,7 @@ impl Show {
         }
     }
 
-    /// The result, wherever it is wanted. What wins stands in the order of the exit statuses.
+    /// The result, wherever it is wanted.
     pub fn report(&mut self, report: &Report) -> Result<Outcome, Failure> {
         if let WhileItRuns::Live(live) = &mut self.while_it_runs {
             live.finish();
@@ -75,17 +73,7 @@ impl Show {
         self.print(report, &assertions::table(&checked))
             .map_err(Failure::Machine)?;
         self.write_files(report)?;
-        Ok(if report.verified.wrong() > 0 {
-            Outcome::VerificationFailed
-        } else if !report.missing.is_empty() {
-            Outcome::CouldNotRun
-        } else if !report.honesty.spoiled.is_empty() {
-            Outcome::Spoiled
-        } else if !assertions::all_hold(&checked) {
-            Outcome::AssertionFailed
-        } else {
-            Outcome::Good
-        })
+        Ok(outcome(report, assertions::all_hold(&checked)))
     }
 
     /// With JSON on stdout, nothing else is there.
@@ -125,12 +113,23 @@ impl Show {
     }
 }
 
-/// Of a process whose report another one shows.
-pub fn outcome_alone(report: &Report) -> Outcome {
+/// Errors: one that can't be read. To be told before anything runs.
+pub fn assertions_of(common: &Common) -> Result<Vec<Assertion>, Failure> {
+    let parsed = common.assert.as_deref().map(assertions::parse).transpose();
+    let parsed = parsed.map_err(|error| Failure::Option(format!("--assert: {error}")))?;
+    Ok(parsed.unwrap_or_default())
+}
+
+/// What is worst about a run wins.
+pub fn outcome(report: &Report, assertions_hold: bool) -> Outcome {
     if report.verified.wrong() > 0 {
         Outcome::VerificationFailed
+    } else if !report.missing.is_empty() {
+        Outcome::CouldNotRun
     } else if !report.honesty.spoiled.is_empty() {
         Outcome::Spoiled
+    } else if !assertions_hold {
+        Outcome::AssertionFailed
     } else {
         Outcome::Good
     }

@@ -192,28 +192,23 @@ mod tests {
         assert_eq!(config.receive_buffers_bytes(), 464);
     }
 
+    fn of_shards(shards: u16) -> Config {
+        Config {
+            shards,
+            ..Config::default()
+        }
+    }
+
     #[test]
     fn many_shards_share_the_completions() {
-        let each = |shards| {
-            Config {
-                shards,
-                ..Config::default()
-            }
-            .cq_entries_of()
-        };
+        let each = |shards| of_shards(shards).cq_entries_of();
         assert_eq!((each(1), each(16), each(17)), (16_384, 16_384, 8192));
         assert_eq!((each(53), each(1024)), (4096, 2048));
     }
 
     #[test]
     fn many_shards_share_the_receive_buffers() {
-        let each = |shards| {
-            Config {
-                shards,
-                ..Config::default()
-            }
-            .buffer_count_of()
-        };
+        let each = |shards| of_shards(shards).buffer_count_of();
         assert_eq!((each(1), each(16), each(17)), (256, 256, 128));
         assert_eq!((each(53), each(1024)), (64, 64));
         let few = Config {
@@ -225,13 +220,7 @@ mod tests {
 
     #[test]
     fn many_shards_share_the_mesh() {
-        let pair = |shards| {
-            Config {
-                shards,
-                ..Config::default()
-            }
-            .mesh_capacity_of()
-        };
+        let pair = |shards| of_shards(shards).mesh_capacity_of();
         assert_eq!(pair(2), 1024);
         assert_eq!(pair(16), 256);
         assert_eq!(pair(53), 77);
