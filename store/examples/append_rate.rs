@@ -1,6 +1,6 @@
 //! How fast the store on disk takes messages, and what one costs it in CPU time:
 //!
-//!     cargo run --release -p newim-store --example append_rate [FOLDER] [MESSAGES]
+//!     cargo run --release -p newim-store --example append_rate [FOLDER] [MESSAGES] [WAL_BYTES_MAX]
 //!
 //! Four shards keep 64 messages of 200 bytes each under way, with dedupe, into 1,000 boxes.
 
@@ -25,7 +25,11 @@ fn main() {
     let messages: u64 = arguments
         .next()
         .map_or(200_000, |number| number.parse().expect("a number"));
-    let store = EmbeddedStore::open(&folder, EmbeddedConfig::default()).expect("opened");
+    let mut config = EmbeddedConfig::default();
+    if let Some(bytes) = arguments.next() {
+        config.wal_bytes_max = bytes.parse().expect("a number");
+    }
+    let store = EmbeddedStore::open(&folder, config).expect("opened");
     let handle = store.handle();
     let (sender, replies) = mpsc::channel();
     let thread = store
@@ -64,11 +68,12 @@ fn main() {
     latencies.sort();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
     println!(
-        "{messages} appends in {took:.2?}: {:.0} a second, {:.2} µs CPU each; p50 {:.2?} p99 {:.2?} max {:.2?}",
+        "{messages} appends in {took:.2?}: {:.0} a second, {:.2} µs CPU each; p50 {:.2?} p99 {:.2?} p99.9 {:.2?} max {:.2?}",
         messages as f64 / took.as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / messages as f64,
         at(0.5),
         at(0.99),
+        at(0.999),
         at(1.0)
     );
     drop(thread);

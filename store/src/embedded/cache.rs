@@ -1,11 +1,12 @@
-//! What the writer thread remembers of boxes between two transactions: each box's newest position, and
-//! how the users who sent there lately stand to it, so that a message to a known pair of people reads
-//! no row of the file for them. Filled and asked by `writes.rs`, asked by `reads.rs`.
+//! What the writer thread remembers of boxes: each box's newest position, and how the users who sent
+//! there lately stand to it, so that a message to a known pair of people reads no row of the tables for
+//! them. Filled by `writes.rs`, asked by `layers.rs`.
 //!
-//! It holds what the open transaction has written. When one fails the whole of it is forgotten, since
-//! nobody knows then what the file holds; when it grows over its bound it is forgotten as well.
+//! A changed position stands only here until a checkpoint begins. When the files must be opened anew the
+//! whole of this is forgotten, since nobody knows then what they hold; when it grows over its bound it is
+//! forgotten when a checkpoint begins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use newim_proto::ids::{BoxId, Uid};
 
@@ -16,13 +17,17 @@ use super::tables::{BoxRow, UserBoxRow};
 pub(super) const USERS_PER_BOX_MAX: usize = 4;
 
 #[derive(Default)]
-pub(super) struct BoxCache(HashMap<BoxId, CachedBox>);
+pub(super) struct BoxCache {
+    boxes: HashMap<BoxId, CachedBox>,
+    /// Those that changed since the last checkpoint began.
+    changed: Vec<BoxId>,
+}
 
 #[derive(Default)]
 struct CachedBox {
     /// None: not read, or not there.
     row: Option<BoxRow>,
-    /// The row is newer than the table's.
+    /// Stands in [`BoxCache::changed`].
     changed: bool,
     users: Vec<(Uid, UserBoxRow)>,
     /// Whose place among `users` is taken next, once all places are.
@@ -31,25 +36,35 @@ struct CachedBox {
 
 impl BoxCache {
     pub fn row(&self, boxid: &BoxId) -> Option<BoxRow> {
-        self.0.get(boxid)?.row
+        self.boxes.get(boxid)?.row
     }
 
-    /// True: the first change of this box since `settle`.
-    pub fn change_row(&mut self, boxid: &BoxId, row: BoxRow) -> bool {
+    pub fn change_row(&mut self, boxid: &BoxId, row: BoxRow) {
         let cached = self.entry(boxid);
         cached.row = Some(row);
-        !std::mem::replace(&mut cached.changed, true)
+        if !std::mem::replace(&mut cached.changed, true) {
+            self.changed.push(boxid.clone());
+        }
     }
 
-    /// The row as it goes into the table now.
-    pub fn settle(&mut self, boxid: &BoxId) -> Option<BoxRow> {
-        let cached = self.0.get_mut(boxid)?;
-        cached.changed = false;
-        cached.row
+    /// Boxes changed since `settle`.
+    pub fn changed_len(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Each changed box, with its newest row, for a checkpoint.
+    pub fn settle(&mut self) -> BTreeMap<BoxId, BoxRow> {
+        let settle = |boxid: BoxId| {
+            let cached = self.boxes.get_mut(&boxid).expect("a changed box is kept");
+            cached.changed = false;
+            let row = cached.row.expect("a changed box has a row");
+            (boxid, row)
+        };
+        self.changed.drain(..).map(settle).collect()
     }
 
     pub fn user_box(&self, uid: &Uid, boxid: &BoxId) -> Option<UserBoxRow> {
-        let users = &self.0.get(boxid)?.users;
+        let users = &self.boxes.get(boxid)?.users;
         users.iter().find(|(of, _)| of == uid).map(|(_, row)| *row)
     }
 
@@ -68,25 +83,25 @@ impl BoxCache {
 
     /// Boxes of which something is remembered.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.boxes.len()
     }
 
+    /// Only when none is changed: its row would be lost.
     pub fn clear(&mut self) {
-        self.0.clear();
+        assert!(self.changed.is_empty(), "a checkpoint has begun");
+        self.boxes.clear();
     }
 
     fn entry(&mut self, boxid: &BoxId) -> &mut CachedBox {
-        if !self.0.contains_key(boxid) {
-            self.0.insert(boxid.clone(), CachedBox::default());
+        if !self.boxes.contains_key(boxid) {
+            self.boxes.insert(boxid.clone(), CachedBox::default());
         }
-        self.0.get_mut(boxid).expect("inserted above")
+        self.boxes.get_mut(boxid).expect("inserted above")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use newim_proto::log::Head;
-
     use super::*;
 
     fn uid(number: usize) -> Uid {
@@ -136,10 +151,12 @@ mod tests {
     fn a_box_changed_twice_is_written_once_with_its_last_row() {
         let mut cache = BoxCache::default();
         let row = |seq| BoxRow::from_tuple((1, 2, seq, 0, 0, 0));
-        assert!(cache.change_row(&boxid(), row(1)));
-        assert!(!cache.change_row(&boxid(), row(2)));
-        let written = cache.settle(&boxid()).expect("changed above");
-        assert_eq!(written.head, Head { epoch: 2, seq: 2 });
-        assert!(cache.change_row(&boxid(), row(3)), "the next transaction's");
+        cache.change_row(&boxid(), row(1));
+        cache.change_row(&boxid(), row(2));
+        assert_eq!(cache.changed_len(), 1);
+        assert_eq!(cache.settle(), [(boxid(), row(2))].into());
+        assert!(cache.settle().is_empty(), "nothing has changed since");
+        cache.change_row(&boxid(), row(3));
+        assert_eq!(cache.settle(), [(boxid(), row(3))].into(), "the next's");
     }
 }

@@ -17,6 +17,15 @@ pub(super) struct Faults {
 }
 
 impl Faults {
+    /// What a write that needs room does now.
+    pub fn write(&self) -> io::Result<()> {
+        fail_if(&self.full, io::ErrorKind::StorageFull)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        fail_if(&self.unsynced, io::ErrorKind::Other)
+    }
+
     pub fn backend(&self, path: &Path) -> Result<FaultyFile, redb::DatabaseError> {
         let mut options = OpenOptions::new();
         let file = options
@@ -55,17 +64,17 @@ impl StorageBackend for FaultyFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        fail_if(&self.faults.full, io::ErrorKind::StorageFull)?;
+        self.faults.write()?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        fail_if(&self.faults.unsynced, io::ErrorKind::Other)?;
+        self.faults.sync()?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        fail_if(&self.faults.full, io::ErrorKind::StorageFull)?;
+        self.faults.write()?;
         self.file.write(offset, data)
     }
 

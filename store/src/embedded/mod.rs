@@ -1,6 +1,7 @@
-//! The message log on disk, for one machine: one file of redb, one writer thread, group commit. The
-//! shards hand their commands over in batches from their own cores; the thread does all that wait in
-//! one transaction, makes it durable, and only then answers. What was acknowledged is on disk.
+//! The message log on disk, for one machine: tables of redb behind a write-ahead log, one writer thread,
+//! group commit. The shards hand their commands over in batches from their own cores; the thread does all
+//! that wait, brings what changed into the log with one write and one sync, and only then answers. What
+//! was acknowledged is on disk. Checkpoints bring it into the tables, on a thread of their own.
 //!
 //! It never loses a write that it acknowledged, so a box's epoch stays what it was at the box's
 //! birth. Restoring an older copy of the folder under living clients is outside of that.
@@ -9,10 +10,19 @@
 //! the file (see `examples/append_rate.rs`).
 
 mod cache;
+mod checkpoint;
+#[cfg(test)]
+mod crashes;
+mod engine;
 #[cfg(test)]
 mod faults;
+mod layers;
+mod memtable;
 mod reads;
+mod records;
+mod snapshot;
 mod tables;
+mod wal;
 mod writer;
 mod writes;
 
@@ -24,24 +34,28 @@ use newim_proto::ids::ShardIndex;
 use newim_proto::log::{Command, StoreResult, StoreToken};
 
 use crate::settings::StoreSettings;
-use writer::{Engine, Writer};
-
-/// The file within the data folder.
-const FILE_NAME: &str = "messages.redb";
+use engine::Engine;
+use writer::Writer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmbeddedConfig {
     pub settings: StoreSettings,
-    /// Commands in one transaction. More wait for the next.
+    /// Commands in one group. More wait for the next.
     pub batch_commands_max: usize,
-    /// Payload bytes in one transaction, after which it is closed.
+    /// Payload bytes in one group, after which it is closed.
     pub batch_bytes_max: usize,
+    /// Bytes in the write-ahead log after which a checkpoint begins. While one is under way up to twice
+    /// as many come together, and then the appends wait for it. So much more memory is in use, and so much
+    /// is read after a crash.
+    pub wal_bytes_max: u64,
+    /// Changed boxes after which a checkpoint begins, and twice as many, likewise.
+    pub boxes_changed_max: usize,
     /// Batches waiting for the thread; one more is handed back to its shard.
     pub queue_batches_max: usize,
     /// Memory for pages of the file. The kernel caches them as well, so this saves copies, not reads; and
     /// it is as much for a million idle connections as for one.
     pub page_cache_bytes: usize,
-    /// Boxes whose newest position and latest users are kept in memory between transactions.
+    /// Boxes whose newest position and latest users are kept in memory.
     pub boxes_cached_max: usize,
 }
 
@@ -51,6 +65,8 @@ impl Default for EmbeddedConfig {
             settings: StoreSettings::default(),
             batch_commands_max: 8192,
             batch_bytes_max: 8 * 1024 * 1024,
+            wal_bytes_max: 8 * 1024 * 1024,
+            boxes_changed_max: 16_384,
             queue_batches_max: 4096,
             page_cache_bytes: 8 * 1024 * 1024,
             boxes_cached_max: 65_536,
@@ -79,6 +95,11 @@ pub enum OpenError {
         path: PathBuf,
         error: Box<redb::Error>,
     },
+    /// The same of the write-ahead log.
+    Wal {
+        folder: PathBuf,
+        error: std::io::Error,
+    },
 }
 
 impl std::fmt::Display for OpenError {
@@ -98,6 +119,21 @@ impl std::fmt::Display for OpenError {
                 path.display()
             ),
             OpenError::File { path, error } => write!(f, "can't open {}: {error}", path.display()),
+            OpenError::Wal { folder, error } if error.kind() == std::io::ErrorKind::InvalidData => {
+                write!(
+                    f,
+                    "the write-ahead log in {}: {error}. Restore the folder from a copy, or move its .wal \
+                     files away to go on without them",
+                    folder.display()
+                )
+            }
+            OpenError::Wal { folder, error } => {
+                write!(
+                    f,
+                    "can't open the write-ahead log in {}: {error}",
+                    folder.display()
+                )
+            }
         }
     }
 }
@@ -119,15 +155,15 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `folder`, making both when they are missing, and locks it. After a crash
-    /// this repairs the file first, which takes time with its size.
+    /// Opens the store in `folder`, making both when they are missing, and locks it. After a crash this
+    /// first does again what the write-ahead log holds.
     pub fn open(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, OpenError> {
         let made = std::fs::create_dir_all(folder);
         made.map_err(|error| OpenError::Folder {
             path: folder.into(),
             error,
         })?;
-        let engine = Engine::open(folder.join(FILE_NAME), config)?;
+        let engine = Engine::open(folder.into(), config)?;
         let (sender, receiver) = bounded(config.queue_batches_max);
         Ok(EmbeddedStore {
             engine,
@@ -138,8 +174,8 @@ impl EmbeddedStore {
         })
     }
 
-    /// To be called on the store's thread whenever it had nothing to do for a while. Its replies were freed
-    /// by the shards: an allocator may want to be told that their memory can go back.
+    /// To be called on each of the store's threads whenever it had nothing to do for a while. What one
+    /// allocated another has freed: an allocator may want to be told that the memory can go back.
     pub fn on_quiet(self, on_quiet: fn()) -> EmbeddedStore {
         EmbeddedStore { on_quiet, ..self }
     }
@@ -150,14 +186,16 @@ impl EmbeddedStore {
         }
     }
 
-    /// Starts the thread. It calls `reply` from there, after each commit, once for each shard that
+    /// Starts the thread. It calls `reply` from there, after each group's sync, once for each shard that
     /// had commands in it, with a reply for each of them in the order they were submitted. `reply`
     /// may wait; all shards' appends then wait with it.
     pub fn start(
         self,
         reply: impl Fn(ShardIndex, Vec<(StoreToken, StoreResult)>) + Send + 'static,
     ) -> std::io::Result<EmbeddedThread> {
-        let writer = Writer::new(self.engine, self.config, self.receiver, self.on_quiet);
+        let mut engine = self.engine;
+        engine.start_checkpointer(self.on_quiet)?;
+        let writer = Writer::new(engine, self.config, self.receiver, self.on_quiet);
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || writer.run(reply))?;

@@ -1,42 +1,83 @@
 //! The tables on disk and the shape of their rows. Keys and values are fixed-width numbers and plain
-//! names, so that an append costs no serializer. Used by the writer thread only.
+//! names, so that an append costs no serializer. Read by the writer thread, written by the checkpoint's.
 
-use newim_proto::ids::{BoxId, Uuid};
+use newim_proto::ids::{BoxId, ClientId, Uuid};
 use newim_proto::log::Head;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-/// What the file says of itself, so that a later layout can tell an older one.
-pub(super) const FORMAT: u64 = 1;
+use super::wal::{Key, Position};
+
+/// What the file says of itself, so that a later layout can tell an older one. 2: with a write-ahead
+/// log, and client_ids in the keys of the dedupe window.
+pub(super) const FORMAT: u64 = 2;
 pub(super) const COUNTER_FORMAT: &str = "format";
 /// The last box number that was given out.
 pub(super) const COUNTER_BOXES: &str = "boxes";
 
 pub(super) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
+/// One row, [`WalState`].
+const WAL: TableDefinition<(), (&Key, u64, u64)> = TableDefinition::new("wal");
 /// boxid → [`BoxRow`].
 pub(super) const BOXES: TableDefinition<&str, BoxTuple> = TableDefinition::new("boxes");
 /// (box number, seq) → [`LogValue`].
 pub(super) const LOG: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("log");
 /// [`seen_row_key`] → [`SeenRow`].
-pub(super) const SEEN: TableDefinition<&[u8; 32], &[u8; 56]> = TableDefinition::new("seen");
+pub(super) const SEEN: TableDefinition<&SeenRowKey, &SeenRowBytes> = TableDefinition::new("seen");
+pub(super) type SeenRowKey = [u8; 48];
+pub(super) type SeenRowBytes = [u8; 56];
 /// (uid, boxid) → [`UserBoxRow`].
 pub(super) const USER_BOXES: TableDefinition<(&str, &str), (u8, u64, u64)> =
     TableDefinition::new("user_boxes");
 /// uid → (boxes joined, boxes listed for direct messages).
 pub(super) const USERS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("users");
 
-/// Creates what is missing, so that a read never meets an absent table.
-pub(super) fn create(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
+/// Creates what is missing, so that a read never meets an absent table. Err: of
+/// this other format, and nothing was done.
+pub(super) fn create(transaction: &WriteTransaction) -> Result<Result<(), u64>, redb::Error> {
+    let mut counters = transaction.open_table(COUNTERS)?;
+    let format = counters.get(COUNTER_FORMAT)?.map(|value| value.value());
+    match format {
+        None => {
+            counters.insert(COUNTER_FORMAT, FORMAT)?;
+        }
+        Some(FORMAT) => {}
+        Some(other) => return Ok(Err(other)),
+    }
+    transaction.open_table(WAL)?;
     transaction.open_table(BOXES)?;
     transaction.open_table(LOG)?;
     transaction.open_table(SEEN)?;
     transaction.open_table(USER_BOXES)?;
     transaction.open_table(USERS)?;
-    let mut counters = transaction.open_table(COUNTERS)?;
-    let format = counters.get(COUNTER_FORMAT)?.map(|value| value.value());
-    if format.is_none() {
-        counters.insert(COUNTER_FORMAT, FORMAT)?;
+    Ok(Ok(()))
+}
+
+/// What the tables know of the write-ahead log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WalState {
+    pub key: Key,
+    /// The tables hold all up to here.
+    pub settled: Position,
+}
+
+impl WalState {
+    /// None: there was no log yet.
+    pub fn read(transaction: &WriteTransaction) -> Result<Option<WalState>, redb::Error> {
+        let table = transaction.open_table(WAL)?;
+        let row = table.get(())?;
+        Ok(row.map(|row| {
+            let (key, round, frames) = row.value();
+            let settled = Position { round, frames };
+            WalState { key: *key, settled }
+        }))
     }
-    Ok(format.unwrap_or(FORMAT))
+
+    pub fn write(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        let Position { round, frames } = self.settled;
+        let mut table = transaction.open_table(WAL)?;
+        table.insert((), (&self.key, round, frames))?;
+        Ok(())
+    }
 }
 
 pub(super) type BoxTuple = (u64, u64, u64, u64, u64, u64);
@@ -88,10 +129,10 @@ pub(super) struct LogValue<'a> {
 }
 
 impl<'a> LogValue<'a> {
+    /// Behind what is in `into`.
     pub fn encode(&self, into: &mut Vec<u8>) {
         let (sender, receiver) = self.between.unwrap_or(("", ""));
         let length = |name: &str| u8::try_from(name.len()).expect("a uid has at most 128 bytes");
-        into.clear();
         into.extend_from_slice(&self.epoch.to_le_bytes());
         into.extend_from_slice(&self.ts_ms.to_le_bytes());
         into.extend_from_slice(&[length(sender), length(receiver)]);
@@ -131,7 +172,7 @@ pub(super) struct SeenRow {
 }
 
 impl SeenRow {
-    pub fn encode(&self) -> [u8; 56] {
+    pub fn encode(&self) -> SeenRowBytes {
         let mut bytes = [0; 56];
         bytes[..16].copy_from_slice(&self.digest);
         bytes[16..32].copy_from_slice(&self.uuid.0.to_le_bytes());
@@ -141,7 +182,7 @@ impl SeenRow {
         bytes
     }
 
-    pub fn decode(bytes: &[u8; 56]) -> SeenRow {
+    pub fn decode(bytes: &SeenRowBytes) -> SeenRow {
         let number =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         SeenRow {
@@ -158,17 +199,28 @@ impl SeenRow {
     }
 }
 
-/// Rows of the dedupe window, sorted by which window of time they fall into, so that the expired
-/// ones stand first in the table and go without an index of their own.
-pub(super) fn seen_row_key(bucket: u64, box_number: u64, seen_key: &[u8; 16]) -> [u8; 32] {
-    let mut key = [0; 32];
+/// Rows of the dedupe window are sorted by which window of time they fall into, so that the expired ones
+/// stand first in the table and go without an index of their own; then by box, then by how the client_id
+/// begins. Where client_ids grow with time (UUIDv7, ULID, a counter), a box's new rows stand together and
+/// share pages, when they are written as when they are looked for. The hash alone tells rows apart.
+pub(super) fn seen_row_key(
+    bucket: u64,
+    box_number: u64,
+    client_id: &ClientId,
+    seen_key: &[u8; 16],
+) -> SeenRowKey {
+    let mut key = [0; 48];
     key[..8].copy_from_slice(&bucket.to_be_bytes());
     key[8..16].copy_from_slice(&box_number.to_be_bytes());
-    key[16..].copy_from_slice(seen_key);
+    let begin = client_id.as_str().bytes().take(16);
+    for (to, byte) in key[16..32].iter_mut().zip(begin) {
+        *to = byte;
+    }
+    key[32..].copy_from_slice(seen_key);
     key
 }
 
-pub(super) fn seen_row_bucket(key: &[u8; 32]) -> u64 {
+pub(super) fn seen_row_bucket(key: &SeenRowKey) -> u64 {
     u64::from_be_bytes(key[..8].try_into().expect("eight bytes"))
 }
 

@@ -1,112 +1,100 @@
-//! What appends and marks do to the tables, within one transaction. Lives on the writer thread, which
-//! opens the transaction, calls in here for each command of a batch, and commits.
+//! What appends and marks change, before any of it is in the tables. Lives on the writer thread, which
+//! calls in here for each command of a group, and for each record of the write-ahead log when it is read
+//! after a crash.
 
-use std::ops::RangeInclusive;
-
-use newim_proto::ids::{BoxId, Uid};
+use newim_proto::ids::{BoxId, ClientId, Uid};
 use newim_proto::log::{
     Append, AppendKind, Appended, Command, Head, Mark, Reply, StoreError, StoreResult,
 };
-use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::cache::BoxCache;
-use super::reads::{Reads, Stop, damaged, outcome};
-use super::tables::{self, BoxRow, LogValue, SeenRow, UserBoxRow};
+use super::layers::Layers;
+use super::reads::{Stop, damaged, outcome, read};
+use super::records::Record;
+use super::tables::{self, BoxRow, LogValue, SeenRow, SeenRowKey, UserBoxRow};
+use super::wal::Wal;
 use crate::seen::seen_key;
 use crate::settings::{AGED_PER_APPEND_MAX, StoreSettings};
 
-/// The tables of one write transaction.
-pub(super) struct Writes<'t> {
+pub(super) struct Writes<'l> {
     settings: StoreSettings,
-    cache: &'t mut BoxCache,
-    /// Boxes whose row in `cache` is newer than the table's: written once, at the end.
-    changed_boxes: Vec<BoxId>,
-    changed: bool,
-    counters: Table<'t, &'static str, u64>,
-    boxes: Table<'t, &'static str, tables::BoxTuple>,
-    log: Table<'t, (u64, u64), &'static [u8]>,
-    seen: Table<'t, &'static [u8; 32], &'static [u8; 56]>,
-    user_boxes: Table<'t, (&'static str, &'static str), (u8, u64, u64)>,
-    users: Table<'t, &'static str, (u32, u32)>,
-    /// Which windows of time the dedupe rows are of, so that no other is looked into.
-    seen_buckets: Option<RangeInclusive<u64>>,
-    /// The newest window of time that this transaction appended in.
-    newest_bucket: u64,
-    append_count: usize,
-    value: Vec<u8>,
+    layers: &'l mut Layers,
+    /// With whom the append that is being done has listed its box.
+    listed: Vec<Uid>,
 }
 
-impl<'t> Writes<'t> {
-    pub fn open(
-        transaction: &'t WriteTransaction,
-        cache: &'t mut BoxCache,
-        settings: StoreSettings,
-    ) -> Result<Writes<'t>, redb::Error> {
-        let seen = transaction.open_table(tables::SEEN)?;
-        Ok(Writes {
+impl<'l> Writes<'l> {
+    pub fn new(layers: &'l mut Layers, settings: StoreSettings) -> Writes<'l> {
+        Writes {
             settings,
-            seen_buckets: seen_buckets(&seen)?,
-            cache,
-            changed_boxes: Vec::new(),
-            changed: false,
-            counters: transaction.open_table(tables::COUNTERS)?,
-            boxes: transaction.open_table(tables::BOXES)?,
-            log: transaction.open_table(tables::LOG)?,
-            seen,
-            user_boxes: transaction.open_table(tables::USER_BOXES)?,
-            users: transaction.open_table(tables::USERS)?,
-            newest_bucket: 0,
-            append_count: 0,
-            value: Vec::new(),
-        })
+            layers,
+            listed: Vec::new(),
+        }
     }
 
-    /// One command of any kind. An error ends the transaction: nothing of it may be answered.
-    pub fn run(&mut self, command: &Command) -> Result<StoreResult, redb::Error> {
+    /// One command of any kind; what it changed goes into `wal`. An error ends the group: nothing of it may
+    /// be answered.
+    pub fn run(&mut self, command: &Command, wal: &mut Wal) -> Result<StoreResult, redb::Error> {
         outcome(match command {
-            Command::Append(append) => self.append(append).map(Reply::Appended),
-            Command::Mark(mark) => self.mark(mark).map(Reply::Marked),
-            _ => self.reads().run(command),
+            Command::Append(append) => self.append_and_log(append, wal).map(Reply::Appended),
+            Command::Mark(mark) => self.mark_and_log(mark, wal).map(Reply::Marked),
+            _ => read(self.layers, command),
         })
     }
 
-    /// Before the commit. True: something changed; false: there is nothing to commit.
-    pub fn finish(mut self) -> Result<bool, redb::Error> {
-        self.forget_seen()?;
-        // In the order of the keys: each page of the table is found once.
-        self.changed_boxes.sort_unstable();
-        for boxid in self.changed_boxes.drain(..) {
-            let row = self.cache.settle(&boxid).expect("a changed box has a row");
-            self.boxes.insert(boxid.as_str(), row.tuple())?;
+    /// A change again that was made once, on the state that it was made on. Settings may have changed
+    /// since: an append of then is not judged by the limits of now.
+    pub fn repeat(&mut self, record: &Record) -> Result<(), redb::Error> {
+        let repeated = match record {
+            Record::Append(append, at) => self.repeat_append(append, *at),
+            Record::Mark(mark) => self.mark(mark).map(|_| ()),
+            Record::Listed(uid, boxid) => self.list_direct(uid, boxid, usize::MAX).map(|_| ()),
+        };
+        match repeated {
+            Ok(()) => Ok(()),
+            Err(Stop::Disk(error)) => Err(error),
+            Err(Stop::Refused(error)) => {
+                let text = format!("the write-ahead log doesn't fit the file: {error:?}");
+                Err(redb::Error::Corrupted(text))
+            }
         }
-        Ok(self.changed)
     }
 
-    #[allow(clippy::type_complexity)]
-    fn reads(
-        &self,
-    ) -> Reads<
-        '_,
-        Table<'t, &'static str, tables::BoxTuple>,
-        Table<'t, (u64, u64), &'static [u8]>,
-        Table<'t, (&'static str, &'static str), (u8, u64, u64)>,
-    > {
-        Reads {
-            cache: self.cache,
-            boxes: &self.boxes,
-            log: &self.log,
-            user_boxes: &self.user_boxes,
+    fn repeat_append(&mut self, append: &Append, at: Head) -> Result<(), Stop> {
+        if let AppendKind::Direct { receiver } = &append.kind {
+            self.list_direct(&append.sender, &append.boxid, usize::MAX)?;
+            self.list_direct(receiver, &append.boxid, usize::MAX)?;
         }
+        let known = self.layers.box_row(&append.boxid)?;
+        let sender = self.user_box(&append.sender, &append.boxid)?;
+        let appended = self.store(append, known, sender, seen_key_of(append))?;
+        match (appended.epoch, appended.seq) == (at.epoch, at.seq) {
+            true => Ok(()),
+            false => Err(damaged("the write-ahead log doesn't fit the file")),
+        }
+    }
+
+    fn append_and_log(&mut self, append: &Append, wal: &mut Wal) -> Result<Appended, Stop> {
+        self.listed.clear();
+        let result = self.append(append);
+        match &result {
+            Ok(appended) if !appended.duplicate => {
+                let Appended { epoch, seq, .. } = *appended;
+                wal.append(append, Head { epoch, seq });
+            }
+            _ => {
+                for uid in &self.listed {
+                    wal.listed(uid, &append.boxid);
+                }
+            }
+        }
+        result
     }
 
     fn append(&mut self, append: &Append) -> Result<Appended, Stop> {
         self.list(append)?;
-        let known = self.reads().box_row(&append.boxid)?;
+        let known = self.layers.box_row(&append.boxid)?;
         let sender = self.user_box(&append.sender, &append.boxid)?;
-        let seen = append
-            .client_id
-            .as_ref()
-            .map(|client_id| seen_key(&append.sender, client_id));
+        let seen = seen_key_of(append);
         if let (Some(row), Some(key)) = (&known, &seen)
             && let Some(duplicate) = self.duplicate(append, row, key)?
         {
@@ -115,23 +103,30 @@ impl<'t> Writes<'t> {
         if matches!(append.kind, AppendKind::Chat | AppendKind::Quit) && !sender.member {
             return Err(StoreError::NotAMember.into());
         }
+        self.store(append, known, sender, seen)
+    }
+
+    /// Nothing speaks against it: the next seq of its box.
+    fn store(
+        &mut self,
+        append: &Append,
+        known: Option<BoxRow>,
+        sender: UserBoxRow,
+        seen: Option<SeenKey>,
+    ) -> Result<Appended, Stop> {
         let mut row = match known {
             Some(row) => row,
-            None => self.new_box(append)?,
+            None => self.new_box(append),
         };
         row.head.seq += 1;
         self.retain(&mut row, append.ts_ms)?;
         self.enter(&mut row, append, sender)?;
         if let Some(key) = &seen {
-            self.remember(append, &row, key)?;
+            self.remember(append, &row, key);
         }
         let Head { epoch, seq } = row.head;
         let has_members = row.member_count > 0;
-        if self.cache.change_row(&append.boxid, row) {
-            self.changed_boxes.push(append.boxid.clone());
-        }
-        self.changed = true;
-        self.append_count += 1;
+        self.layers.cache.change_row(&append.boxid, row);
         Ok(Appended {
             epoch,
             seq,
@@ -147,15 +142,16 @@ impl<'t> Writes<'t> {
         match &append.kind {
             AppendKind::Join => {
                 let member = self.user_box(&append.sender, &append.boxid)?.member;
-                let (joined_count, _) = self.user(&append.sender)?;
+                let (joined_count, _) = self.layers.user(&append.sender)?;
                 if !member && joined_count as usize >= self.settings.boxes_per_user_max {
                     return Err(StoreError::TooManyBoxes.into());
                 }
                 Ok(())
             }
             AppendKind::Direct { receiver } => {
-                let sender_listed = self.list_direct(&append.sender, &append.boxid)?;
-                let receiver_listed = self.list_direct(receiver, &append.boxid)?;
+                let boxes_max = self.settings.boxes_per_user_max;
+                let sender_listed = self.list_direct(&append.sender, &append.boxid, boxes_max)?;
+                let receiver_listed = self.list_direct(receiver, &append.boxid, boxes_max)?;
                 if !sender_listed || !receiver_listed {
                     return Err(StoreError::TooManyBoxes.into());
                 }
@@ -165,46 +161,35 @@ impl<'t> Writes<'t> {
         }
     }
 
-    fn list_direct(&mut self, uid: &Uid, boxid: &BoxId) -> Result<bool, Stop> {
+    fn list_direct(&mut self, uid: &Uid, boxid: &BoxId, boxes_max: usize) -> Result<bool, Stop> {
         let mut row = self.user_box(uid, boxid)?;
         if row.listed {
             return Ok(true);
         }
-        let (joined_count, direct_count) = self.user(uid)?;
-        if direct_count as usize >= self.settings.boxes_per_user_max {
+        let (joined_count, direct_count) = self.layers.user(uid)?;
+        if direct_count as usize >= boxes_max {
             return Ok(false);
         }
         row.listed = true;
-        self.put_user_box(uid, boxid, row)?;
-        self.users
-            .insert(uid.as_str(), (joined_count, direct_count + 1))?;
+        self.put_user_box(uid, boxid, row);
+        let counts = (joined_count, direct_count + 1);
+        self.layers.active.put_user(uid, counts);
+        self.listed.push(uid.clone());
         Ok(true)
     }
 
-    fn user(&self, uid: &Uid) -> Result<(u32, u32), Stop> {
-        Ok(self
-            .users
-            .get(uid.as_str())?
-            .map(|counts| counts.value())
-            .unwrap_or_default())
-    }
-
     fn user_box(&mut self, uid: &Uid, boxid: &BoxId) -> Result<UserBoxRow, Stop> {
-        let known = self.cache.user_box(uid, boxid);
-        if let Some(row) = known {
+        if let Some(row) = self.layers.cache.user_box(uid, boxid) {
             return Ok(row);
         }
-        let row = self.reads().user_box(uid, boxid)?;
-        self.cache.remember_user_box(uid, boxid, row);
+        let row = self.layers.user_box(uid, boxid)?;
+        self.layers.cache.remember_user_box(uid, boxid, row);
         Ok(row)
     }
 
-    fn put_user_box(&mut self, uid: &Uid, boxid: &BoxId, row: UserBoxRow) -> Result<(), Stop> {
-        self.user_boxes
-            .insert((uid.as_str(), boxid.as_str()), row.tuple())?;
-        self.cache.remember_user_box(uid, boxid, row);
-        self.changed = true;
-        Ok(())
+    fn put_user_box(&mut self, uid: &Uid, boxid: &BoxId, row: UserBoxRow) {
+        self.layers.active.put_user_box(uid, boxid, row);
+        self.layers.cache.remember_user_box(uid, boxid, row);
     }
 
     /// The first answer again, when this client_id was seen within the window.
@@ -212,25 +197,17 @@ impl<'t> Writes<'t> {
         &self,
         append: &Append,
         row: &BoxRow,
-        key: &[u8; 16],
+        key: &SeenKey,
     ) -> Result<Option<Appended>, Stop> {
         // The clock may have been set back since: look into the next window of time as well.
-        let Some(filled) = &self.seen_buckets else {
-            return Ok(None);
-        };
         let bucket = self.bucket(append.ts_ms);
         for bucket in [Some(bucket), bucket.checked_sub(1), bucket.checked_add(1)]
             .into_iter()
             .flatten()
-            .filter(|bucket| filled.contains(bucket))
         {
-            let Some(seen) = self
-                .seen
-                .get(&tables::seen_row_key(bucket, row.number, key))?
-            else {
+            let Some(seen) = self.layers.seen(&key.row_key(bucket, row.number))? else {
                 continue;
             };
-            let seen = SeenRow::decode(seen.value());
             if append.ts_ms >= seen.ts_ms.saturating_add(self.settings.dedupe_window_ms) {
                 continue;
             }
@@ -253,13 +230,7 @@ impl<'t> Writes<'t> {
         ts_ms / self.settings.dedupe_window_ms.max(1)
     }
 
-    fn remember(&mut self, append: &Append, row: &BoxRow, key: &[u8; 16]) -> Result<(), Stop> {
-        let bucket = self.bucket(append.ts_ms);
-        self.newest_bucket = self.newest_bucket.max(bucket);
-        self.seen_buckets = Some(match &self.seen_buckets {
-            Some(filled) => bucket.min(*filled.start())..=bucket.max(*filled.end()),
-            None => bucket..=bucket,
-        });
+    fn remember(&mut self, append: &Append, row: &BoxRow, key: &SeenKey) {
         let (digest, uuid, ts_ms, head) = (append.digest, append.uuid, append.ts_ms, row.head);
         let seen = SeenRow {
             digest,
@@ -267,39 +238,18 @@ impl<'t> Writes<'t> {
             ts_ms,
             head,
         };
-        self.seen.insert(
-            &tables::seen_row_key(bucket, row.number, key),
-            &seen.encode(),
-        )?;
-        Ok(())
-    }
-
-    /// Drops expired dedupe rows: at most a few for each append, so that no batch is slow, and more
-    /// than come in, so that the table stays within two windows' worth.
-    fn forget_seen(&mut self) -> Result<(), redb::Error> {
-        for _ in 0..self.append_count * 2 {
-            let Some(key) = self.seen.first()?.map(|(key, _)| *key.value()) else {
-                return Ok(());
-            };
-            if tables::seen_row_bucket(&key) + 1 >= self.newest_bucket {
-                return Ok(());
-            }
-            self.seen.remove(&key)?;
-        }
-        Ok(())
+        let bucket = self.bucket(append.ts_ms);
+        let key = key.row_key(bucket, row.number);
+        self.layers.active.remember(key, seen.encode());
     }
 
     /// A new box counts its epoch from the clock, so that one whose folder was lost doesn't come back
     /// under its old numbers. This engine loses nothing, so the epoch then stays.
-    fn new_box(&mut self, append: &Append) -> Result<BoxRow, Stop> {
-        let number = self
-            .counters
-            .get(tables::COUNTER_BOXES)?
-            .map_or(0, |value| value.value())
-            + 1;
-        self.counters.insert(tables::COUNTER_BOXES, number)?;
-        Ok(BoxRow {
-            number,
+    fn new_box(&mut self, append: &Append) -> BoxRow {
+        let number = &mut self.layers.active.last_box_number;
+        *number += 1;
+        BoxRow {
+            number: *number,
             head: Head {
                 epoch: append.ts_ms.max(1),
                 seq: 0,
@@ -307,21 +257,18 @@ impl<'t> Writes<'t> {
             floor: 0,
             oldest_ts_ms: append.ts_ms,
             member_count: 0,
-        })
+        }
     }
 
-    /// Drops what is out of retention once the head has been appended.
+    /// Where what is readable begins once the head has been appended. What is out of retention goes at
+    /// the checkpoint.
     fn retain(&mut self, row: &mut BoxRow, ts_ms: u64) -> Result<(), Stop> {
         let retention = self.settings.retention;
-        let floor_before = row.floor;
         row.floor = row
             .floor
             .max(row.head.seq.saturating_sub(retention.messages_max));
         if row.oldest_ts_ms.saturating_add(retention.age_ms_max) <= ts_ms {
             self.retain_by_age(row, ts_ms)?;
-        }
-        for seq in floor_before + 1..=row.floor {
-            self.log.remove((row.number, seq))?;
         }
         Ok(())
     }
@@ -329,18 +276,12 @@ impl<'t> Writes<'t> {
     fn retain_by_age(&self, row: &mut BoxRow, ts_ms: u64) -> Result<(), Stop> {
         row.oldest_ts_ms = 0; // look again next time, unless an entry that stays is found
         for _ in 0..AGED_PER_APPEND_MAX {
-            let Some(oldest) = self.log.get((row.number, row.floor + 1))? else {
+            let Some(oldest_ts_ms) = self.layers.value_ts_ms(row.number, row.floor + 1)? else {
                 row.oldest_ts_ms = ts_ms;
                 return Ok(());
             };
-            let oldest = LogValue::decode(oldest.value())
-                .ok_or_else(|| damaged("a log value is too short"))?;
-            if oldest
-                .ts_ms
-                .saturating_add(self.settings.retention.age_ms_max)
-                > ts_ms
-            {
-                row.oldest_ts_ms = oldest.ts_ms;
+            if oldest_ts_ms.saturating_add(self.settings.retention.age_ms_max) > ts_ms {
+                row.oldest_ts_ms = oldest_ts_ms;
                 return Ok(());
             }
             row.floor += 1;
@@ -361,18 +302,16 @@ impl<'t> Writes<'t> {
             AppendKind::Join | AppendKind::Chat => {}
         }
         let (epoch, ts_ms, payload) = (row.head.epoch, append.ts_ms, &*append.payload);
-        LogValue {
+        let value = LogValue {
             epoch,
             ts_ms,
             between,
             payload,
+        };
+        match self.layers.active.push(row.number, row.head.seq, &value) {
+            true => Ok(()),
+            false => Err(damaged("a seq would have been issued twice")),
         }
-        .encode(&mut self.value);
-        let earlier = self.log.insert((row.number, row.head.seq), &*self.value)?;
-        if earlier.is_some() {
-            return Err(damaged("a seq would have been issued twice"));
-        }
-        Ok(())
     }
 
     fn set_member(
@@ -386,16 +325,16 @@ impl<'t> Writes<'t> {
             &append.sender,
             &append.boxid,
             UserBoxRow { member, ..sender },
-        )?;
-        let (joined_count, direct_count) = self.user(&append.sender)?;
+        );
+        let (joined_count, direct_count) = self.layers.user(&append.sender)?;
         let joined_count = if member {
             Some(joined_count + 1)
         } else {
             joined_count.checked_sub(1)
         };
         let joined_count = joined_count.ok_or_else(|| damaged("more boxes left than joined"))?;
-        self.users
-            .insert(append.sender.as_str(), (joined_count, direct_count))?;
+        let counts = (joined_count, direct_count);
+        self.layers.active.put_user(&append.sender, counts);
         let member_count = if member {
             Some(row.member_count + 1)
         } else {
@@ -408,20 +347,29 @@ impl<'t> Writes<'t> {
     fn set_party(&mut self, uid: &Uid, boxid: &BoxId) -> Result<(), Stop> {
         let row = self.user_box(uid, boxid)?;
         if !row.party {
-            self.put_user_box(uid, boxid, UserBoxRow { party: true, ..row })?;
+            self.put_user_box(uid, boxid, UserBoxRow { party: true, ..row });
         }
         Ok(())
     }
 
-    fn mark(&mut self, mark: &Mark) -> Result<Head, Stop> {
+    fn mark_and_log(&mut self, mark: &Mark, wal: &mut Wal) -> Result<Head, Stop> {
+        let (head, moved) = self.mark(mark)?;
+        if moved {
+            wal.mark(mark);
+        }
+        Ok(head)
+    }
+
+    /// The box's head, and whether the marks have moved.
+    fn mark(&mut self, mark: &Mark) -> Result<(Head, bool), Stop> {
         let user_box = self.user_box(&mark.uid, &mark.boxid)?;
         if !user_box.may_read() {
             return Err(StoreError::NotAMember.into());
         }
-        let head = self.reads().head(&mark.boxid)?;
+        let head = self.layers.head(&mark.boxid)?;
         let epoch = mark.epoch.unwrap_or(head.epoch);
         if epoch < head.epoch {
-            return Ok(head);
+            return Ok((head, false));
         }
         let furthest = mark.delivered.max(mark.read).unwrap_or(0);
         if epoch > head.epoch || furthest > head.seq {
@@ -433,26 +381,28 @@ impl<'t> Writes<'t> {
             ..user_box
         };
         if moved != user_box {
-            self.put_user_box(&mark.uid, &mark.boxid, moved)?;
+            self.put_user_box(&mark.uid, &mark.boxid, moved);
         }
-        Ok(head)
+        Ok((head, moved != user_box))
     }
 }
 
-/// From the oldest to the newest, or none. The rows are sorted by it.
-fn seen_buckets(
-    seen: &Table<'_, &'static [u8; 32], &'static [u8; 56]>,
-) -> Result<Option<RangeInclusive<u64>>, redb::Error> {
-    let oldest = seen.first()?;
-    let newest = seen.last()?;
-    Ok(oldest.zip(newest).map(|((oldest, _), (newest, _))| {
-        tables::seen_row_bucket(oldest.value())..=tables::seen_row_bucket(newest.value())
-    }))
+/// What an append with a client_id is known by in its box.
+fn seen_key_of(append: &Append) -> Option<SeenKey<'_>> {
+    let client_id = append.client_id.as_ref()?;
+    let hash = seen_key(&append.sender, client_id);
+    Some(SeenKey { client_id, hash })
 }
 
-/// Whether a command needs a write transaction.
-pub(super) fn writes(command: &Command) -> bool {
-    matches!(command, Command::Append(_) | Command::Mark(_))
+struct SeenKey<'a> {
+    client_id: &'a ClientId,
+    hash: [u8; 16],
+}
+
+impl SeenKey<'_> {
+    fn row_key(&self, bucket: u64, box_number: u64) -> SeenRowKey {
+        tables::seen_row_key(bucket, box_number, self.client_id, &self.hash)
+    }
 }
 
 /// For the size of a batch.

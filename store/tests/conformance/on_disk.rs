@@ -28,6 +28,7 @@ impl OnDisk {
             settings,
             batch_commands_max: 64,
             boxes_cached_max: 2,
+            wal_bytes_max: 4096,
             page_cache_bytes: 4 << 20,
             ..EmbeddedConfig::default()
         };
