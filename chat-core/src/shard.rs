@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use newim_proto::ids::{self, Topic};
 use newim_proto::limits::SLOT_COUNT;
 use newim_proto::link::{Delivery, Hello, LINK_VERSION, LinkMessage, Publish, Welcome};
+use newim_proto::payload::PayloadPool;
 use newim_proto::tables::TopicIndex;
 use newim_proto::time::Now;
 
@@ -21,6 +22,8 @@ use crate::topics::{Orders, Removed, Scan, Topics};
 
 /// Positions grow by one: this one is out of any store's reach, and keeps sums within 64 bits.
 const SEQ_MAX: u64 = 1 << 62;
+/// From an input on, until it is looked whether payloads' memory can be given back.
+const TIDY_US: u64 = 1_000_000;
 
 pub struct ChatShard {
     settings: Settings,
@@ -32,6 +35,9 @@ pub struct ChatShard {
     outputs: VecDeque<Output>,
     /// Empty between calls; kept for its memory.
     leaving: Leaving,
+    /// Of what links publish here.
+    payloads: PayloadPool,
+    tidy_us: Option<u64>,
     draining: bool,
 }
 
@@ -58,11 +64,16 @@ impl ChatShard {
             counters: ChatCounters::default(),
             outputs: VecDeque::new(),
             leaving: Leaving::default(),
+            payloads: PayloadPool::default(),
+            tidy_us: None,
             draining: false,
         }
     }
 
     pub fn handle_input(&mut self, now: Now, input: Input) {
+        if !self.payloads.is_empty() {
+            self.tidy_us.get_or_insert(now.mono_us + TIDY_US);
+        }
         match input {
             Input::LinkMessage { link, message } => self.message(now, link, message),
             Input::LinkOpened { link } => self.opened(now, link),
@@ -79,6 +90,16 @@ impl ChatShard {
             self.refuse(key, LinkFault::HelloLate);
         }
         self.forget_some();
+        if self.tidy_us.is_some_and(|due_us| due_us <= now.mono_us) {
+            self.payloads.tidy();
+            let again_us = now.mono_us + TIDY_US;
+            self.tidy_us = (!self.payloads.is_empty()).then_some(again_us);
+        }
+    }
+
+    /// For who decodes this shard's links.
+    pub fn payloads(&mut self) -> &mut PayloadPool {
+        &mut self.payloads
     }
 
     /// When `handle_timeout` is wanted, in `Now::mono_us`.
@@ -90,6 +111,7 @@ impl ChatShard {
             .next_due_us()
             .into_iter()
             .chain(self.links.next_hello_due_us())
+            .chain(self.tidy_us)
             .min()
     }
 
@@ -126,7 +148,7 @@ impl ChatShard {
 
     /// Bytes of its tables on the heap, without the messages that are held (`held_bytes_now`).
     pub fn table_bytes(&self) -> u64 {
-        self.topics.heap_bytes() as u64
+        (self.topics.heap_bytes() + self.payloads.heap_bytes()) as u64
     }
 
     fn opened(&mut self, now: Now, link: LinkId) {

@@ -13,6 +13,7 @@ use newim_proto::limits::SLOT_COUNT;
 use newim_proto::link::{
     Carries, Delivery, Hello, LINK_VERSION, LinkDecoder, LinkMessage, Publish, encode,
 };
+use newim_proto::payload::{Payload, PayloadPool};
 use newim_proto::routes::RouteTable;
 use newim_runtime::{Config, Runtime};
 
@@ -81,6 +82,7 @@ impl Node {
 struct Gateway {
     stream: TcpStream,
     decoder: LinkDecoder,
+    payloads: PayloadPool,
     unread: Vec<u8>,
     published: u64,
 }
@@ -92,6 +94,7 @@ impl Gateway {
         Gateway {
             stream,
             decoder: LinkDecoder::new(),
+            payloads: PayloadPool::default(),
             unread: Vec::new(),
             published: 0,
         }
@@ -152,7 +155,7 @@ impl Gateway {
             let mut unread = &self.unread[..];
             let message = self
                 .decoder
-                .next(&mut unread)
+                .next(&mut unread, &mut self.payloads)
                 .expect("the node speaks the codec");
             self.unread = unread.to_vec();
             if message.is_some() {
@@ -184,7 +187,7 @@ fn hello(boot: u64, shard: u16) -> LinkMessage {
 }
 
 fn message(topic: Topic, seq: u64) -> Delivery {
-    let payload = Arc::from(&[7u8; 300][..]);
+    let payload = Payload::from(&[7u8; 300][..]);
     Delivery {
         topic,
         box_topic: topic,
@@ -311,7 +314,7 @@ fn a_gateway_that_does_not_read_is_cut_off_and_its_publisher_is_not() {
     let lobby = Topic::of_box("lobby");
     let mut publisher = Gateway::open(&node, 1, 0, Topic::of_box("elsewhere"));
     let deaf = Gateway::open(&node, 2, 0, lobby);
-    let payload: Arc<[u8]> = Arc::from(vec![7u8; 900 * 1024]);
+    let payload = Payload::from(vec![7u8; 900 * 1024]);
     let mut accepted = 0;
     for seq in 1..=100 {
         publisher.publish(

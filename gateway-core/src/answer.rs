@@ -1,8 +1,6 @@
 //! What the store said: acknowledgements to the sender, publishes to the listeners, answers to pulls
 //! and lists. Nothing is acknowledged before this.
 
-use std::sync::Arc;
-
 use newim_proto::chat;
 use newim_proto::chat::reply::{self, Ack, ErrorReply};
 use newim_proto::ids::{BoxId, ConnId, Origin, Topic, Uid};
@@ -11,6 +9,7 @@ use newim_proto::log::{
     AppendKind, Appended, BoxState, Command, Entries, Head, Reply, StoreError, StoreResult,
     StoreToken,
 };
+use newim_proto::payload::Payload;
 use newim_proto::schema::ErrorCode;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 use newim_proto::ws::Opcode;
@@ -162,7 +161,7 @@ impl GatewayShard {
         if has_members {
             self.publish(Delivery {
                 carries: Carries::Gap,
-                payload: Arc::from([]),
+                payload: Payload::default(),
                 ..delivery
             });
         }
@@ -187,14 +186,14 @@ impl GatewayShard {
 
     /// The message for its readers, but for its position, which each gateway appends. A retry's carries the
     /// uuid and time of the first.
-    fn final_payload(&mut self, append: &PendingAppend, appended: &Appended) -> Arc<[u8]> {
+    fn final_payload(&mut self, append: &PendingAppend, appended: &Appended) -> Payload {
         if !appended.duplicate {
             return append.payload.clone();
         }
         self.scratch.clear();
         self.scratch.extend_from_slice(&append.payload);
         chat::append_identity(&mut self.scratch, appended.uuid, appended.ts_ms);
-        Arc::from(self.scratch.as_slice())
+        self.payloads.payload(&self.scratch)
     }
 
     fn append_failed(&mut self, append: PendingAppend, error: &StoreError) {

@@ -2,13 +2,13 @@
 //! published over it and not accepted yet, and how both are told again when it comes back.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use newim_proto::chat::{ChatView, reply};
 use newim_proto::ids::{ChatShard, ShardIndex, Topic};
 use newim_proto::limits::LINK_TOPICS_MAX;
 use newim_proto::link::{Carries, Delivery, LinkMessage, Publish};
 use newim_proto::log::Head;
+use newim_proto::payload::Payload;
 
 use crate::events::Output;
 use crate::interest::Interest;
@@ -367,7 +367,7 @@ fn into_nudge(mut delivery: Delivery) -> Delivery {
                 seq: delivery.seq,
             },
         );
-        delivery.payload = Arc::from(payload);
+        delivery.payload = Payload::from(payload);
         delivery.carries = Carries::Nudge;
     }
     delivery

@@ -14,7 +14,7 @@ pub struct GatewayMemory {
     /// What this gateway's shards want over the links that this shard owns.
     pub interest: u64,
     pub timers: u64,
-    /// Store commands in flight.
+    /// Store commands in flight, and payloads kept to be filled again.
     pub commands: u64,
     /// Frames that wait for clients. What many share is counted for each.
     pub outboxes: u64,
@@ -28,7 +28,7 @@ impl GatewayShard {
             subscriptions: self.subscriptions.heap_bytes() as u64,
             interest: self.links.interest_heap_bytes() as u64,
             timers: self.timers.heap_bytes() as u64,
-            commands: self.pending.heap_bytes() as u64,
+            commands: (self.pending.heap_bytes() + self.payloads.heap_bytes()) as u64,
             outboxes: self.counters.outbox_bytes_now,
         }
     }

@@ -1,11 +1,10 @@
 //! Store commands in flight: what each one was for. Tokens carry a generation, so an answer that comes
 //! twice or too late names nothing.
 
-use std::sync::Arc;
-
 use crate::follow::Follow;
 use newim_proto::ids::{BoxId, ClientId, ConnId, Topic, Uid};
 use newim_proto::log::{AppendKind, StoreToken};
+use newim_proto::payload::Payload;
 use newim_proto::schema::chat_message::MessageType;
 
 /// Why a command was sent, and what is needed to go on when its answer is there.
@@ -57,7 +56,7 @@ pub(crate) struct PendingAppend {
     pub mtype: MessageType,
     pub group: i32,
     /// As the client sent it, without server fields.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
     pub sent_us: u64,
 }
 

@@ -1,8 +1,6 @@
 //! What a client asks: a whole ChatMessage, borrowed from the receive buffer, becomes a store command.
 //! The answer is written in `answer` when the store has spoken.
 
-use std::sync::Arc;
-
 use newim_proto::chat::reply::{self, ErrorReply};
 use newim_proto::chat::{self, ChatView, Stamp};
 use newim_proto::ids::{BoxId, ClientId, ConnId, Uid};
@@ -86,7 +84,7 @@ impl GatewayShard {
         };
         self.scratch.clear();
         chat::stamp(view, &stamp, &mut self.scratch);
-        let payload: Arc<[u8]> = Arc::from(self.scratch.as_slice());
+        let payload = self.payloads.payload(&self.scratch);
         let pending = PendingAppend {
             conn,
             boxid: boxid.clone(),

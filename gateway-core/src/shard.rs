@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use newim_proto::ids::{ConnId, ShardIndex, Topic, Uuid};
 use newim_proto::log::{Command, StoreToken};
+use newim_proto::payload::PayloadPool;
 use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
@@ -45,6 +46,8 @@ pub struct GatewayShard {
     pub(crate) spares: Spares,
     /// Payloads and frames are built here before they get a home of their size.
     pub(crate) scratch: Vec<u8>,
+    /// Of what clients say here, and of what links deliver here.
+    pub(crate) payloads: PayloadPool,
     due: Vec<u32>,
     tidy_us: Option<u64>,
     pub(crate) uuid_count: u64,
@@ -79,6 +82,7 @@ impl GatewayShard {
             outputs: VecDeque::new(),
             dirty: Vec::new(),
             scratch: Vec::new(),
+            payloads: PayloadPool::default(),
             due: Vec::new(),
             tidy_us: None,
             uuid_count: 0,
@@ -138,6 +142,15 @@ impl GatewayShard {
             self.outputs.shrink_to(QUIET_ENTRIES_MAX);
         }
         self.due.shrink_to(QUIET_ENTRIES_MAX);
+        self.payloads.tidy();
+        if !self.payloads.is_empty() {
+            self.tidy_us = Some(self.now.mono_us + TIDY_US); // it rests when nothing was wanted of it
+        }
+    }
+
+    /// For who decodes this shard's links.
+    pub fn payloads(&mut self) -> &mut PayloadPool {
+        &mut self.payloads
     }
 
     /// When `handle_timeout` is wanted, in `Now::mono_us`.

@@ -1,9 +1,8 @@
 //! The message log's contract: commands and replies as data, the same for Redis and for the embedded
 //! engine. A gateway shard emits commands; its driver takes them to a store and brings replies back.
 
-use std::sync::Arc;
-
 use crate::ids::{BoxId, ClientId, Uid, Uuid};
+use crate::payload::Payload;
 
 /// Names a command on its shard; comes back with the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +36,7 @@ pub struct Append {
     pub uuid: Uuid,
     pub ts_ms: u64,
     /// A whole ChatMessage with sender, uuid and ts_ms stamped; seq and epoch are not in it.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +114,7 @@ pub struct Entry {
     pub epoch: u64,
     pub seq: u64,
     /// As appended.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
 }
 
 /// The newest position of a box; zeros for a box that has none.

@@ -149,14 +149,18 @@ impl World {
     }
 
     pub fn chat_received(&mut self, at: NodeLife, wire: WireId, mut bytes: &[u8]) {
-        while let Some(state) = self.chats[at.node].links.get_mut(&wire) {
+        loop {
+            let node = &mut self.chats[at.node];
+            let Some(state) = node.links.get_mut(&wire) else {
+                return;
+            };
             let (shard, link) = match &mut state.at {
                 At::Shard(shard, link) => (*shard, *link),
                 At::Leaving(rest) => return rest.extend_from_slice(bytes),
             };
             let Some(message) = state
                 .decoder
-                .next(&mut bytes)
+                .next(&mut bytes, node.shards[shard].shard.payloads())
                 .expect("a gateway speaks the codec")
             else {
                 return;

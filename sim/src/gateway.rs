@@ -380,14 +380,11 @@ impl World {
 
     fn link_received(&mut self, at: NodeLife, shard: usize, wire: WireId, mut bytes: &[u8]) {
         while let Some(chat) = self.gateway_host(at, shard).link_of.get(&wire).copied() {
-            let link = self
-                .gateway_host(at, shard)
-                .links
-                .get_mut(&chat)
-                .expect("links and wires agree");
+            let host = self.gateway_host(at, shard);
+            let link = host.links.get_mut(&chat).expect("links and wires agree");
             let Some(message) = link
                 .decoder
-                .next(&mut bytes)
+                .next(&mut bytes, host.shard.payloads())
                 .expect("a chat node speaks the codec")
             else {
                 return;

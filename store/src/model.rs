@@ -3,13 +3,13 @@
 //! simulation uses it as its store. Where an engine and the model differ, one of them is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use newim_proto::ids::{BoxId, ClientId, Uid, Uuid};
 use newim_proto::log::{
     Append, AppendKind, Appended, BoxState, Command, Entries, Entry, Head, Mark, Range, Reply,
     StoreError, StoreResult,
 };
+use newim_proto::payload::Payload;
 
 use crate::settings::{AGED_PER_APPEND_MAX, RANGE_SCAN_MAX, RetentionPolicy, StoreSettings};
 
@@ -45,7 +45,7 @@ struct Stored {
     ts_ms: u64,
     /// Sender and receiver of a direct message.
     between: Option<(Uid, Uid)>,
-    payload: Arc<[u8]>,
+    payload: Payload,
 }
 
 #[derive(Debug)]

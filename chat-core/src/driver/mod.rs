@@ -243,7 +243,7 @@ impl ChatDriver {
                 rest.extend_from_slice(bytes); // it goes where the link goes
                 return Ok(());
             }
-            let Some(message) = decoder.next(&mut bytes)? else {
+            let Some(message) = decoder.next(&mut bytes, self.shard.payloads())? else {
                 return Ok(());
             };
             if matches!(&message, LinkMessage::Hello(hello) if hello.chat_shard != self.me) {

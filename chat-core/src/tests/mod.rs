@@ -9,6 +9,7 @@ use std::sync::Arc;
 use newim_proto::ids::{BootId, ChatShard as Address, ShardIndex, Topic};
 use newim_proto::limits::SLOT_COUNT;
 use newim_proto::link::{Carries, Delivery, Hello, LINK_VERSION, LinkMessage, Publish};
+use newim_proto::payload::Payload;
 use newim_proto::routes::RouteTable;
 use newim_proto::time::Now;
 
@@ -165,7 +166,7 @@ fn message(seq: u64) -> Delivery {
 }
 
 fn message_of(topic: Topic, box_topic: Topic, epoch: u64, seq: u64) -> Delivery {
-    let payload = Arc::from(format!("{epoch}/{seq}").as_bytes());
+    let payload = Payload::from(format!("{epoch}/{seq}").as_bytes());
     Delivery {
         topic,
         box_topic,

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use newim_proto::ids::{BootId, ChatShard, ConnId};
 use newim_proto::limits::{LINK_QUEUE_BYTES_MAX, SLOT_COUNT};
 use newim_proto::link::{Hello, LINK_VERSION, LinkDecoder, LinkMessage, LinkQueue};
+use newim_proto::payload::PayloadPool;
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
 use newim_runtime::{Io, SendOutcome};
@@ -144,10 +145,11 @@ impl TcpLinks {
         io: &mut Io<'_, Mail>,
         conn: ConnId,
         bytes: &mut &[u8],
+        payloads: &mut PayloadPool,
     ) -> Option<(ChatShard, LinkEvent)> {
         let chat = self.by_conn.get(&conn).copied()?;
         let link = self.by_chat.get_mut(&chat)?;
-        match link.decoder.next(bytes) {
+        match link.decoder.next(bytes, payloads) {
             Ok(None) => None,
             Ok(Some(LinkMessage::Welcome(welcome)))
                 if matches!(link.state, State::Greeting { .. }) && welcome.boot_id == chat.node =>

@@ -129,7 +129,10 @@ impl GatewayDriver {
             Role::Redis => self.store.received(io, bytes, &mut self.replies),
             Role::Link => {
                 let mut bytes = &*bytes;
-                while let Some((chat, event)) = self.links.received(io, conn, &mut bytes) {
+                loop {
+                    let payloads = self.shard.payloads();
+                    let event = self.links.received(io, conn, &mut bytes, payloads);
+                    let Some((chat, event)) = event else { break };
                     self.link_event(io, chat, event);
                 }
             }

@@ -4,6 +4,7 @@
 use newim_proto::chat::{ChatError, ChatView, Stamp, append_position, digest, stamp};
 use newim_proto::ids::Uuid;
 use newim_proto::link::{LinkDecoder, LinkError, LinkMessage, encode};
+use newim_proto::payload::PayloadPool;
 use newim_proto::protobuf::Fields;
 use newim_proto::routes::{NodeInfo, Role};
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
@@ -276,11 +277,11 @@ pub fn link(data: &[u8]) {
 }
 
 fn link_messages(stream: &[u8], chunk_bytes: usize) -> (Vec<LinkMessage>, Option<LinkError>) {
-    let mut decoder = LinkDecoder::new();
+    let (mut decoder, mut payloads) = (LinkDecoder::new(), PayloadPool::default());
     let mut messages = Vec::new();
     for mut chunk in stream.chunks(chunk_bytes.min(stream.len().max(1))) {
         loop {
-            match decoder.next(&mut chunk) {
+            match decoder.next(&mut chunk, &mut payloads) {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(error) => return (messages, Some(error)),

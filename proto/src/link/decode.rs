@@ -9,6 +9,7 @@ use crate::link::{
     Carries, Delivery, Hello, LENGTH_BYTES, LinkMessage, ORIGIN_BYTES, Publish, Welcome, field,
     kind,
 };
+use crate::payload::PayloadPool;
 use crate::protobuf::{Fields, Value, WireError};
 
 /// The stream so far: empty between frames.
@@ -22,15 +23,20 @@ impl LinkDecoder {
         LinkDecoder::default()
     }
 
-    /// Takes bytes off the front of `bytes` up to the end of the next message and returns it; None
-    /// when all bytes are taken in and more are needed: call until None. After an error, close the link.
-    pub fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<LinkMessage>, LinkError> {
+    /// Takes bytes off the front of `bytes` up to the end of the next message and returns it, its payload
+    /// in a block of the pool; None when all bytes are taken in and more are needed: call until None. After
+    /// an error, close the link.
+    pub fn next(
+        &mut self,
+        bytes: &mut &[u8],
+        payloads: &mut PayloadPool,
+    ) -> Result<Option<LinkMessage>, LinkError> {
         if self.cut.is_empty() {
             if let Some(frame_bytes) = frame_bytes(bytes)?
                 && let Some((frame, rest)) = bytes.split_at_checked(frame_bytes)
             {
                 *bytes = rest;
-                return parse(&frame[LENGTH_BYTES..]).map(Some);
+                return parse(&frame[LENGTH_BYTES..], payloads).map(Some);
             }
             self.cut.extend_from_slice(bytes);
             *bytes = &[];
@@ -44,7 +50,7 @@ impl LinkDecoder {
         if self.cut.len() < frame_bytes {
             return Ok(None);
         }
-        let message = parse(&self.cut[LENGTH_BYTES..])?;
+        let message = parse(&self.cut[LENGTH_BYTES..], payloads)?;
         self.cut.clear();
         self.cut.shrink_to(KEPT_BYTES_MAX);
         Ok(Some(message))
@@ -138,7 +144,7 @@ fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, LinkError> {
     Ok(Some(LENGTH_BYTES + bytes as usize))
 }
 
-fn parse(frame: &[u8]) -> Result<LinkMessage, LinkError> {
+fn parse(frame: &[u8], payloads: &mut PayloadPool) -> Result<LinkMessage, LinkError> {
     let parts = Parts::read(frame)?;
     let kind = parts.kind;
     Ok(match kind {
@@ -169,7 +175,7 @@ fn parse(frame: &[u8]) -> Result<LinkMessage, LinkError> {
         kind::PUBLISH => LinkMessage::Publish(Publish {
             number: parts.need(parts.number, field::NUMBER)?,
             routes_epoch: parts.need(parts.routes_epoch, field::ROUTES_EPOCH)?,
-            delivery: parts.delivery()?,
+            delivery: parts.delivery(payloads)?,
         }),
         kind::ACCEPTED => LinkMessage::Accepted {
             number: parts.need(parts.number, field::NUMBER)?,
@@ -178,7 +184,7 @@ fn parse(frame: &[u8]) -> Result<LinkMessage, LinkError> {
             number: parts.need(parts.number, field::NUMBER)?,
             routes_epoch: parts.need(parts.routes_epoch, field::ROUTES_EPOCH)?,
         },
-        kind::DELIVER => LinkMessage::Deliver(parts.delivery()?),
+        kind::DELIVER => LinkMessage::Deliver(parts.delivery(payloads)?),
         kind::DRAINING => LinkMessage::Draining,
         _ => return Err(LinkError::UnknownKind { kind }),
     })
@@ -273,7 +279,7 @@ impl<'a> Parts<'a> {
         Ok(topics.iter().map(|topic| Topic(*topic)).collect())
     }
 
-    fn delivery(&self) -> Result<Delivery, LinkError> {
+    fn delivery(&self, payloads: &mut PayloadPool) -> Result<Delivery, LinkError> {
         Ok(Delivery {
             topic: self.need(self.topic, field::TOPIC)?,
             box_topic: self.need(self.box_topic, field::BOX_TOPIC)?,
@@ -281,7 +287,7 @@ impl<'a> Parts<'a> {
             seq: self.need(self.seq, field::SEQ)?,
             skip: self.origin,
             carries: self.need(self.carries, field::CARRIES)?,
-            payload: self.need(self.payload, field::PAYLOAD)?.into(),
+            payload: payloads.payload(self.need(self.payload, field::PAYLOAD)?),
         })
     }
 }
@@ -397,8 +403,14 @@ mod tests {
         [&(body.len() as u32).to_be_bytes()[..], body].concat()
     }
 
+    fn pool() -> PayloadPool {
+        PayloadPool::default()
+    }
+
     fn error(bytes: &[u8]) -> LinkError {
-        LinkDecoder::new().next(&mut &bytes[..]).unwrap_err()
+        LinkDecoder::new()
+            .next(&mut &bytes[..], &mut pool())
+            .unwrap_err()
     }
 
     proptest! {
@@ -409,10 +421,10 @@ mod tests {
         ) {
             let mut stream = Vec::new();
             sent.iter().for_each(|message| encode(message, &mut stream));
-            let mut decoder = LinkDecoder::new();
+            let (mut decoder, mut payloads) = (LinkDecoder::new(), pool());
             let mut received = Vec::new();
             for mut chunk in stream.chunks(chunk_bytes) {
-                while let Some(message) = decoder.next(&mut chunk).unwrap() {
+                while let Some(message) = decoder.next(&mut chunk, &mut payloads).unwrap() {
                     received.push(message);
                 }
                 prop_assert!(chunk.is_empty());
@@ -486,7 +498,12 @@ mod tests {
         let mut out = Vec::new();
         encode(&LinkMessage::Publish(publish), &mut out);
         assert!(out.len() <= limits::LINK_PAYLOAD_BYTES_MAX + 160 + 4);
-        assert!(LinkDecoder::new().next(&mut &out[..]).unwrap().is_some());
+        assert!(
+            LinkDecoder::new()
+                .next(&mut &out[..], &mut pool())
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]
@@ -500,7 +517,7 @@ mod tests {
             b"x",
         ]
         .concat();
-        assert_eq!(decoder.next(&mut &promised[..]), Ok(None));
+        assert_eq!(decoder.next(&mut &promised[..], &mut pool()), Ok(None));
         assert!(decoder.cut.capacity() < 64);
     }
 
@@ -547,7 +564,7 @@ mod tests {
         let list = |count: usize| {
             let mut body = b"\x48\x04".to_vec();
             crate::protobuf::put_bytes(&mut body, field::TOPICS, &vec![0; count * 16]);
-            LinkDecoder::new().next(&mut &frame(&body)[..])
+            LinkDecoder::new().next(&mut &frame(&body)[..], &mut pool())
         };
         assert!(list(limits::LINK_TOPICS_MAX).is_ok());
         let refused = Err(LinkError::BadField {

@@ -6,10 +6,9 @@ mod decode;
 mod encode;
 mod queue;
 
-use std::sync::Arc;
-
 use crate::ids::{BootId, Origin, ShardIndex, Topic};
 use crate::log::Head;
+use crate::payload::Payload;
 
 pub use decode::{LinkDecoder, LinkError};
 pub use encode::encode;
@@ -84,7 +83,7 @@ pub struct Delivery {
     pub skip: Option<Origin>,
     pub carries: Carries,
     /// By `carries`.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
 }
 
 impl Delivery {

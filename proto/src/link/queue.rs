@@ -84,14 +84,15 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 mod tests {
     use super::*;
     use crate::link::LinkDecoder;
+    use crate::payload::PayloadPool;
 
     fn settled(barrier: u64) -> LinkMessage {
         LinkMessage::Settled { barrier }
     }
 
     fn messages(mut bytes: &[u8]) -> Vec<LinkMessage> {
-        let mut decoder = LinkDecoder::new();
-        std::iter::from_fn(|| decoder.next(&mut bytes).unwrap()).collect()
+        let (mut decoder, mut payloads) = (LinkDecoder::new(), PayloadPool::default());
+        std::iter::from_fn(|| decoder.next(&mut bytes, &mut payloads).unwrap()).collect()
     }
 
     #[test]

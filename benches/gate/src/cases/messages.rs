@@ -7,6 +7,7 @@ use newim_proto::chat::reply::{self, Ack};
 use newim_proto::chat::{self, ChatView, Stamp};
 use newim_proto::ids::{BootId, Topic, Uuid};
 use newim_proto::link::{self, Carries, Delivery, LinkDecoder, LinkMessage, Publish};
+use newim_proto::payload::{Payload, PayloadPool};
 use newim_proto::routes::{NodeInfo, Role, RouteTable};
 use newim_proto::schema::ChatMessage;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
@@ -101,7 +102,7 @@ pub fn delivery(topic: Topic, boxid: &str) -> Delivery {
         seq: 1,
         skip: None,
         carries: Carries::Message,
-        payload: Arc::from(message.encode_to_vec()),
+        payload: Payload::from(message.encode_to_vec()),
     }
 }
 
@@ -200,11 +201,12 @@ fn linking() -> Body {
         delivery: delivery(Topic::of_box("lobby"), "lobby"),
     });
     let (mut bytes, mut decoder) = (Vec::new(), LinkDecoder::new());
+    let mut payloads = PayloadPool::default();
     Box::new(move || {
         bytes.clear();
         link::encode(&publish, &mut bytes);
         let mut rest = &bytes[..];
-        match decoder.next(&mut rest).expect("well-formed") {
+        match decoder.next(&mut rest, &mut payloads).expect("well-formed") {
             Some(LinkMessage::Publish(read)) => read.number + u64::from(read.delivery.topic.0[0]),
             other => unreachable!("a publish was written: {other:?}"),
         }

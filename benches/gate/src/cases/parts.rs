@@ -1,7 +1,6 @@
 //! The parts that a shard is made of, alone: outbox, timer wheel, mesh.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use newim_gateway_core::Mail;
 use newim_gateway_core::bench::{OutboxBench, TimersBench};
@@ -84,9 +83,8 @@ fn idling() -> Body {
 fn mailing() -> Body {
     let mut mesh = MeshBench::new(1024).expect("two eventfds");
     let letter = delivery(Topic::of_box("lobby"), "lobby");
-    let payload = Arc::clone(&letter.payload);
     Box::new(move || {
         let letters = (0..MESH_BATCH).map(|_| Mail::Deliver(letter.clone()));
-        mesh.pass(letters) + payload.len() as u64
+        mesh.pass(letters) + letter.payload.len() as u64
     })
 }
