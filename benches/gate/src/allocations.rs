@@ -14,6 +14,13 @@ pub struct Allocations {
     pub bytes: u64,
 }
 
+impl std::ops::AddAssign for Allocations {
+    fn add_assign(&mut self, more: Allocations) {
+        self.blocks += more.blocks;
+        self.bytes += more.bytes;
+    }
+}
+
 pub struct Counting;
 
 thread_local! {

@@ -1,6 +1,6 @@
 //! A gateway shard with a chat shard, a store and sockets that answer at once, for the cases. They keep
 //! to the contract and allocate nothing of their own on the path of a message, so that what is counted is
-//! the shard's.
+//! the shard's. `tests/steady.rs` counts the same with a store on disk and its thread.
 
 use newim_gateway_core::{GatewayShard, Input, LinkInput, Output, Settings};
 use newim_proto::ids::{BootId, BoxId, ChatShard, ConnId, ShardIndex, Uuid};
