@@ -2,7 +2,7 @@
 
 use newim_proto::ids::Topic;
 use newim_proto::link::{Carries, Delivery};
-use newim_proto::tables::{Chunks, TopicIndex, TopicTable};
+use newim_proto::tables::{Slab, TopicIndex, TopicTable};
 
 use crate::links::LinkKey;
 use crate::ordering::{BoxOrder, Leaving};
@@ -14,8 +14,7 @@ pub(crate) struct Topics {
     /// Who wants it: keys of links, sorted, so that deliveries leave in one order, whatever the history.
     /// The note: where its orders are, plus one.
     wanted: TopicTable,
-    orders: Chunks<Option<Orders>>,
-    free_orders: Vec<u32>,
+    orders: Slab<Orders>,
 }
 
 /// What a topic knows of its boxes, from its first message on.
@@ -55,24 +54,20 @@ impl Topics {
     /// None before the topic's first message.
     pub fn orders(&mut self, index: TopicIndex) -> Option<&mut Orders> {
         let at = self.orders_at(index)?;
-        Some(self.orders[at].as_mut().expect(HELD))
+        Some(self.orders.get_mut(at).expect(HELD))
     }
 
     pub fn start_orders(&mut self, index: TopicIndex) -> &mut Orders {
         let at = self.orders_at(index).unwrap_or_else(|| {
-            let at = match self.free_orders.pop() {
-                Some(at) => at as usize,
-                None => self.orders.push(None),
-            };
-            self.orders[at] = Some(Orders::default());
-            self.wanted.set_note(index, at as u32 + 1);
+            let at = self.orders.insert(Orders::default());
+            self.wanted.set_note(index, at + 1);
             at
         });
-        self.orders[at].as_mut().expect(HELD)
+        self.orders.get_mut(at).expect(HELD)
     }
 
-    fn orders_at(&self, index: TopicIndex) -> Option<usize> {
-        (self.wanted.note(index) as usize).checked_sub(1)
+    fn orders_at(&self, index: TopicIndex) -> Option<u32> {
+        self.wanted.note(index).checked_sub(1)
     }
 
     /// False if the link wants it already.
@@ -110,11 +105,7 @@ impl Topics {
         if !is_last {
             return Removed::Interest;
         }
-        let orders = orders_at.and_then(|at| {
-            self.free_orders.push(at as u32);
-            self.orders[at].take()
-        });
-        Removed::Topic(orders)
+        Removed::Topic(orders_at.and_then(|at| self.orders.remove(at)))
     }
 
     /// The next topic that the link wants, looking at `places` places of the table from `from` on; both
@@ -137,7 +128,7 @@ impl Topics {
     }
 
     pub fn all_orders(&self) -> impl Iterator<Item = &Orders> {
-        self.orders.iter().flatten()
+        self.orders.iter()
     }
 
     /// Bytes on the heap, without messages that are held.
@@ -145,7 +136,6 @@ impl Topics {
         let boxes = self.all_orders().map(|orders| orders.boxes.capacity());
         self.wanted.heap_bytes()
             + self.orders.heap_bytes()
-            + self.free_orders.capacity() * size_of::<u32>()
             + boxes.sum::<usize>() * size_of::<BoxOrder>()
     }
 }

@@ -3,7 +3,7 @@
 
 use newim_proto::ids::{BoxId, Topic};
 use newim_proto::log::Head;
-use newim_proto::tables::{Chunks, Members, TopicIndex, TopicTable};
+use newim_proto::tables::{Members, Slab, TopicIndex, TopicTable};
 use smallvec::SmallVec;
 
 const HELD: &str = "an index is held only while its topic lives";
@@ -34,20 +34,19 @@ struct Note(u32);
 impl Note {
     const UNCERTAIN: u32 = 1 << 31;
 
-    fn of_stream(at: usize) -> Note {
-        Note(at as u32 + 1)
+    fn of_stream(at: u32) -> Note {
+        Note(at + 1)
     }
 
-    fn stream(self) -> Option<usize> {
-        ((self.0 & !Note::UNCERTAIN) as usize).checked_sub(1)
+    fn stream(self) -> Option<u32> {
+        (self.0 & !Note::UNCERTAIN).checked_sub(1)
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     topics: TopicTable,
-    streams: Chunks<Option<Stream>>,
-    free_streams: Vec<u32>,
+    streams: Slab<Stream>,
 }
 
 /// What a leaving subscriber changes.
@@ -100,13 +99,13 @@ impl Subscriptions {
     #[inline]
     pub fn stream(&self, index: TopicIndex) -> Option<&Stream> {
         let at = Note(self.topics.note(index)).stream()?;
-        Some(self.streams[at].as_ref().expect(HELD))
+        Some(self.streams.get(at).expect(HELD))
     }
 
     #[inline]
     pub fn stream_mut(&mut self, index: TopicIndex) -> Option<&mut Stream> {
         let at = Note(self.topics.note(index)).stream()?;
-        Some(self.streams[at].as_mut().expect(HELD))
+        Some(self.streams.get_mut(at).expect(HELD))
     }
 
     pub fn stream_of(&mut self, topic: Topic) -> Option<&mut Stream> {
@@ -137,27 +136,17 @@ impl Subscriptions {
     ) -> (Subscription, bool) {
         let (index, new) = self.topics.push(topic, conn);
         if new && let Some(boxid) = boxid {
-            let note = self.begin_stream(Stream {
+            let at = self.streams.insert(Stream {
                 boxid: boxid.clone(),
                 head: base,
             });
-            self.topics.set_note(index, note.0);
+            self.topics.set_note(index, Note::of_stream(at).0);
         }
         let subscription = Subscription {
             topic: index,
             position: self.topics.members(index).len() as u32 - 1,
         };
         (subscription, new)
-    }
-
-    fn begin_stream(&mut self, stream: Stream) -> Note {
-        match self.free_streams.pop() {
-            Some(at) => {
-                self.streams[at as usize] = Some(stream);
-                Note::of_stream(at as usize)
-            }
-            None => Note::of_stream(self.streams.push(Some(stream))),
-        }
     }
 
     pub fn leave(&mut self, conn: u32, subscription: Subscription) -> Left {
@@ -171,8 +160,7 @@ impl Subscriptions {
         let (topic, note) = (self.topics.topic(index), Note(self.topics.note(index)));
         let now_there = self.topics.swap_remove(index, position as usize);
         if ends && let Some(at) = note.stream() {
-            self.streams[at] = None;
-            self.free_streams.push(at as u32);
+            self.streams.remove(at);
         }
         Left {
             moved: now_there.map(|conn| (conn, position)),
@@ -182,9 +170,7 @@ impl Subscriptions {
 
     /// Bytes on the heap, without long names.
     pub fn heap_bytes(&self) -> usize {
-        self.topics.heap_bytes()
-            + self.streams.heap_bytes()
-            + self.free_streams.capacity() * size_of::<u32>()
+        self.topics.heap_bytes() + self.streams.heap_bytes()
     }
 }
 
