@@ -18,7 +18,7 @@ use crate::links::{LinkKey, Links};
 use crate::ordering::{Admission, Leaving, held_bytes};
 use crate::ownership::Ownership;
 use crate::settings::Settings;
-use crate::topics::{Orders, Removed, Scan, Topics};
+use crate::topics::{Orders, Removed, Room, Scan, Topics};
 
 /// Positions grow by one: this one is out of any store's reach, and keeps sums within 64 bits.
 const SEQ_MAX: u64 = 1 << 62;
@@ -266,13 +266,13 @@ impl ChatShard {
 
     fn interest(&mut self, key: LinkKey, topics: Vec<Topic>, barrier: u64) {
         for topic in topics {
-            if self.topics.wants(topic, key) {
+            let Some(room) = self.topics.room(topic, key) else {
                 continue;
-            }
-            if let Err(why) = self.room_for(topic) {
+            };
+            if let Err(why) = self.check_bounds(room) {
                 return self.refuse(key, why);
             }
-            self.topics.add(topic, key);
+            self.topics.add(room, key);
             self.links.get_mut(key).expect("it spoke").interests += 1;
         }
         if barrier != 0 {
@@ -281,7 +281,7 @@ impl ChatShard {
         }
     }
 
-    fn room_for(&self, topic: Topic) -> Result<(), LinkFault> {
+    fn check_bounds(&self, room: Room) -> Result<(), LinkFault> {
         let Settings {
             topics_max,
             interests_max,
@@ -290,7 +290,7 @@ impl ChatShard {
         if self.topics.interests() >= interests_max {
             return Err(LinkFault::TooManyInterests { interests_max });
         }
-        if self.topics.len() >= topics_max && !self.topics.contains(topic) {
+        if self.topics.len() >= topics_max && matches!(room, Room::NewTopic(_)) {
             return Err(LinkFault::TooManyTopics { topics_max });
         }
         Ok(())

@@ -42,10 +42,6 @@ impl Topics {
         self.wanted.find(topic)
     }
 
-    pub fn contains(&self, topic: Topic) -> bool {
-        self.find(topic).is_some()
-    }
-
     #[inline]
     pub fn links(&self, index: TopicIndex) -> impl Iterator<Item = LinkKey> {
         self.wanted.members(index).iter().map(|key| LinkKey(*key))
@@ -70,24 +66,23 @@ impl Topics {
         self.wanted.note(index).checked_sub(1)
     }
 
-    /// False if the link wants it already.
-    pub fn add(&mut self, topic: Topic, link: LinkKey) -> bool {
+    /// Where the link's interest in the topic would go; None: it wants it already.
+    pub fn room(&self, topic: Topic, link: LinkKey) -> Option<Room> {
         let Some(index) = self.find(topic) else {
-            self.wanted.push(topic, link.0);
-            return true;
+            return Some(Room::NewTopic(topic));
         };
-        match self.wanted.members(index).binary_search(&link.0) {
-            Ok(_) => false,
-            Err(at) => {
-                self.wanted.insert(index, at, link.0);
-                true
-            }
-        }
+        let place = self.wanted.members(index).binary_search(&link.0);
+        place.err().map(|position| Room::Among { index, position })
     }
 
-    pub fn wants(&self, topic: Topic, link: LinkKey) -> bool {
-        self.find(topic)
-            .is_some_and(|index| self.wanted.members(index).binary_search(&link.0).is_ok())
+    /// `room`: of this link, and found with nothing changed since.
+    pub fn add(&mut self, room: Room, link: LinkKey) {
+        match room {
+            Room::NewTopic(topic) => {
+                self.wanted.push(topic, link.0);
+            }
+            Room::Among { index, position } => self.wanted.insert(index, position, link.0),
+        }
     }
 
     /// The end of one link's interest, if it had one. With the last one goes the topic, and what it held:
@@ -138,6 +133,15 @@ impl Topics {
             + self.orders.heap_bytes()
             + boxes.sum::<usize>() * size_of::<BoxOrder>()
     }
+}
+
+/// Where an interest goes that isn't there yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Room {
+    /// Nobody wants the topic.
+    NewTopic(Topic),
+    /// Among the links that want it.
+    Among { index: TopicIndex, position: usize },
 }
 
 /// What a removal ended.
