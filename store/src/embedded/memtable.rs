@@ -23,7 +23,8 @@ pub(super) struct Memtable {
     seen: BTreeMap<SeenRowKey, SeenRowBytes>,
     /// Which windows of time the rows of `seen` are of.
     seen_buckets: Option<RangeInclusive<u64>>,
-    user_boxes: BTreeMap<Uid, BTreeMap<BoxId, UserBoxRow>>,
+    /// The boxid is always there: without one, a key stands before all of the user's in a range.
+    user_boxes: BTreeMap<(Uid, Option<BoxId>), UserBoxRow>,
     users: HashMap<Uid, (u32, u32)>,
 }
 
@@ -102,24 +103,25 @@ impl Memtable {
     }
 
     pub fn put_user_box(&mut self, uid: &Uid, boxid: &BoxId, row: UserBoxRow) {
-        let boxes = self.user_boxes.entry(uid.clone()).or_default();
-        boxes.insert(boxid.clone(), row);
+        let key = (uid.clone(), Some(boxid.clone()));
+        self.user_boxes.insert(key, row);
     }
 
     pub fn user_box(&self, uid: &Uid, boxid: &BoxId) -> Option<UserBoxRow> {
-        self.user_boxes.get(uid)?.get(boxid).copied()
+        let key = (uid.clone(), Some(boxid.clone()));
+        self.user_boxes.get(&key).copied()
     }
 
     pub fn boxes_of(&self, uid: &Uid) -> impl Iterator<Item = (&BoxId, UserBoxRow)> {
-        let boxes = self.user_boxes.get(uid).into_iter().flatten();
-        boxes.map(|(boxid, &row)| (boxid, row))
+        let rows = self.user_boxes.range((uid.clone(), None)..);
+        rows.take_while(move |((of, _), _)| of == uid)
+            .filter_map(|((_, boxid), &row)| Some((boxid.as_ref()?, row)))
     }
 
     /// All, in the order of their keys.
     pub fn user_boxes(&self) -> impl Iterator<Item = (&Uid, &BoxId, UserBoxRow)> {
-        let of_user = |(uid, boxes)| std::iter::repeat(uid).zip(boxes);
-        let rows = self.user_boxes.iter().flat_map(of_user);
-        rows.map(|(uid, (boxid, &row))| (uid, boxid, row))
+        let rows = self.user_boxes.iter();
+        rows.filter_map(|((uid, boxid), &row)| Some((uid, boxid.as_ref()?, row)))
     }
 
     pub fn put_user(&mut self, uid: &Uid, counts: (u32, u32)) {
