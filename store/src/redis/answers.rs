@@ -7,7 +7,6 @@ use redis::{ServerError, Value};
 /// The first value of the scripts' answers.
 const DONE: u64 = 0;
 const NOT_A_MEMBER: u64 = 1;
-const CLIENT_ID_REUSED: u64 = 2;
 const TOO_MANY_BOXES: u64 = 4;
 
 fn unexpected(value: &Value) -> StoreError {
@@ -69,41 +68,54 @@ pub(super) fn done(value: &Value) -> Result<&[Value], StoreError> {
     match number(status)? {
         DONE => Ok(rest),
         NOT_A_MEMBER => Err(StoreError::NotAMember),
-        CLIENT_ID_REUSED => Err(StoreError::ClientIdReused),
         TOO_MANY_BOXES => Err(StoreError::TooManyBoxes),
         _ => Err(unexpected(value)),
     }
 }
 
-/// An append's answer, and whether the sender is a member now.
+/// An append's answer (see `append.lua`), and whether the sender is a member now.
 pub(super) fn appended(value: &Value, append: &Append) -> Result<(Appended, bool), StoreError> {
-    let rest = done(value)?;
-    let Some(([epoch, seq, duplicate, has_members, is_member], first)) =
-        rest.split_first_chunk::<5>()
-    else {
-        return Err(unexpected(value));
-    };
-    let duplicate = number(duplicate)? != 0;
-    let (uuid, ts_ms) = match (duplicate, first) {
-        (false, []) => (append.uuid, append.ts_ms),
-        (true, [uuid, ts_ms]) => {
-            let uuid = bytes(uuid)?.try_into().map_err(|_| unexpected(value))?;
-            (Uuid(u128::from_be_bytes(uuid)), number(ts_ms)?)
-        }
+    let (duplicate, rest) = match bytes(value)? {
+        [b'A', rest @ ..] => (false, rest),
+        [b'D', rest @ ..] => (true, rest),
+        b"N" => return Err(StoreError::NotAMember),
+        b"R" => return Err(StoreError::ClientIdReused),
         _ => return Err(unexpected(value)),
     };
-    let (epoch, seq, has_members) = (number(epoch)?, number(seq)?, number(has_members)? != 0);
-    Ok((
-        Appended {
+    let mut rest = Packed(rest);
+    let answer = (|| {
+        let (epoch, seq) = (rest.u64()?, rest.u64()?);
+        let [has_members, is_member] = rest.take()?;
+        let (uuid, ts_ms) = match duplicate {
+            false => (append.uuid, append.ts_ms),
+            true => (Uuid(u128::from_be_bytes(rest.take()?)), rest.u64()?),
+        };
+        let appended = Appended {
             epoch,
             seq,
             uuid,
             ts_ms,
             duplicate,
-            has_members,
-        },
-        number(is_member)? != 0,
-    ))
+            has_members: has_members == b'1',
+        };
+        rest.0.is_empty().then_some((appended, is_member == b'1'))
+    })();
+    answer.ok_or_else(|| unexpected(value))
+}
+
+/// What is left of a packed answer.
+struct Packed<'a>(&'a [u8]);
+
+impl Packed<'_> {
+    fn take<const COUNT: usize>(&mut self) -> Option<[u8; COUNT]> {
+        let (first, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
 }
 
 /// Whether list_join put the box on the list.
@@ -255,6 +267,8 @@ pub struct ServerInfo {
     pub maxmemory_policy: String,
     pub(super) loading: bool,
     pub(super) replica: bool,
+    /// Part of a Redis Cluster: the keys of one call must lie in one slot.
+    pub(super) cluster: bool,
 }
 
 /// From the text of INFO.
@@ -274,6 +288,7 @@ pub(super) fn server_info(value: &Value) -> Result<ServerInfo, StoreError> {
         maxmemory_policy: field("maxmemory_policy"),
         loading: field("loading") == "1",
         replica: field("role") == "slave",
+        cluster: field("cluster_enabled") == "1",
     };
     match info.run_id.is_empty() {
         true => Err(unexpected(value)),

@@ -2,24 +2,27 @@
 //! plain command. A step is written from the command alone, so it can be written again.
 
 use newim_proto::ids::{BoxId, Uid};
-use newim_proto::log::{Append, AppendKind, Head, Mark, Range};
+use newim_proto::log::{Append, Head, Mark, Range};
 use redis::Cmd;
 
+use super::answers::ServerInfo;
+use super::appends::{Appends, packed_settings};
 use super::config::RedisConfig;
 use super::keys::{BoxKey, KeyWriter, UserKey};
+use super::operations::OperationId;
 use super::scripts::{Loaded, Script};
-use crate::seen::seen_key;
-use crate::settings::{AGED_PER_APPEND_MAX, RANGE_SCAN_MAX};
+use crate::settings::RANGE_SCAN_MAX;
 
 /// Packs calls into the bytes to send. Its buffers are reused.
 pub(super) struct CallWriter {
     pub output: Vec<u8>,
     pub loaded: Loaded,
-    /// Of the server that the connection leads to.
-    pub run_id: String,
+    /// Not in the output yet. All other calls come after them: see `finish_appends`.
+    appends: Appends,
+    append_settings: Vec<u8>,
+    one_box_a_call: bool,
     command: Cmd,
     keys: KeyWriter,
-    between: String,
 }
 
 impl CallWriter {
@@ -27,11 +30,18 @@ impl CallWriter {
         CallWriter {
             output: Vec::new(),
             loaded: Loaded::default(),
-            run_id: String::new(),
+            appends: Appends::default(),
+            append_settings: Vec::new(),
+            one_box_a_call: true,
             command: Cmd::new(),
             keys: KeyWriter::default(),
-            between: String::new(),
         }
+    }
+
+    /// What calls depend on the server that the connection leads to.
+    pub fn greeted(&mut self, server: &ServerInfo, config: &RedisConfig) {
+        self.append_settings = packed_settings(&config.settings, &server.run_id);
+        self.one_box_a_call = server.cluster;
     }
 
     pub fn plain(&mut self, arguments: &[&str]) {
@@ -42,51 +52,45 @@ impl CallWriter {
         self.finish();
     }
 
-    pub fn append(&mut self, append: &Append, config: &RedisConfig) {
-        let keys = [BoxKey::Meta, BoxKey::Log, BoxKey::Members, BoxKey::Parties];
-        self.script(
-            Script::Append,
-            keys.len() + usize::from(append.client_id.is_some()),
-        );
-        self.box_keys(&keys, &append.boxid);
-        if let Some(client_id) = &append.client_id {
-            let key = seen_key(&append.sender, client_id);
-            self.command.arg(self.keys.seen(&append.boxid, &key));
+    /// False: the call is full. Finish it, and it has room.
+    #[must_use]
+    pub fn append(&mut self, operation: OperationId, append: &Append) -> bool {
+        let room = self.appends.has_room_for(append, self.one_box_a_call);
+        if room {
+            self.appends.push(operation, append);
         }
-        let (kind, receiver) = match &append.kind {
-            AppendKind::Join => ("J", ""),
-            AppendKind::Quit => ("Q", ""),
-            AppendKind::Chat => ("C", ""),
-            AppendKind::Direct { receiver } => ("D", receiver.as_str()),
-        };
-        self.between.clear();
-        if let AppendKind::Direct { .. } = append.kind {
-            self.between.push_str(append.sender.as_str());
-            self.between.push('\0'); // no name holds one
-            self.between.push_str(receiver);
+        room
+    }
+
+    /// Puts the appends out that wait, as one call: whose they are, in the order of its answers. To be
+    /// called before any other call is written, so that calls take effect in the order of the pushes.
+    pub fn finish_appends(&mut self) -> Option<Vec<OperationId>> {
+        if self.appends.is_empty() {
+            return None;
         }
-        let retention = &config.settings.retention;
-        self.command
-            .arg(kind)
-            .arg(append.sender.as_str())
-            .arg(receiver)
-            .arg(&self.between);
-        self.command
-            .arg(&append.digest[..])
-            .arg(&append.uuid.0.to_be_bytes()[..])
-            .arg(append.ts_ms);
-        self.command.arg(&*append.payload).arg(&self.run_id);
-        self.command
-            .arg(retention.messages_max)
-            .arg(retention.age_ms_max);
-        self.command
-            .arg(config.settings.dedupe_window_ms)
-            .arg(AGED_PER_APPEND_MAX);
-        self.finish();
+        let hash = self.loaded.hash(Script::Append);
+        let settings = &self.append_settings;
+        Some(self.appends.finish(&mut self.output, hash, settings))
+    }
+
+    pub fn output_bytes(&self) -> usize {
+        self.output.len() + self.appends.bytes()
+    }
+
+    /// Forgets all that was not sent.
+    pub fn clear(&mut self) {
+        self.output.clear();
+        self.appends.clear();
     }
 
     pub fn range(&mut self, range: &Range) {
-        let keys = [BoxKey::Meta, BoxKey::Log, BoxKey::Members, BoxKey::Parties];
+        let keys = [
+            BoxKey::Head,
+            BoxKey::Meta,
+            BoxKey::Log,
+            BoxKey::Members,
+            BoxKey::Parties,
+        ];
         self.script(Script::Range, keys.len());
         self.box_keys(&keys, &range.boxid);
         self.command
@@ -98,17 +102,14 @@ impl CallWriter {
     }
 
     pub fn head(&mut self, boxid: &BoxId) {
-        self.command.clear();
-        self.command
-            .arg("HMGET")
-            .arg(self.keys.of_box(BoxKey::Meta, boxid))
-            .arg("epoch")
-            .arg("seq");
+        let keys = [BoxKey::Head, BoxKey::Meta];
+        self.script(Script::Head, keys.len());
+        self.box_keys(&keys, boxid);
         self.finish();
     }
 
     pub fn state(&mut self, boxid: &BoxId, uid: &Uid) {
-        let keys = [BoxKey::Meta, BoxKey::Members, BoxKey::Parties];
+        let keys = [BoxKey::Head, BoxKey::Meta, BoxKey::Members, BoxKey::Parties];
         self.script(Script::State, keys.len());
         self.box_keys(&keys, boxid);
         self.command.arg(uid.as_str());
@@ -190,6 +191,7 @@ impl CallWriter {
     }
 
     fn finish(&mut self) {
+        debug_assert_eq!(self.appends.bytes(), 0, "appends were pushed before this");
         self.command.write_packed_command(&mut self.output);
     }
 }

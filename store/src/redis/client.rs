@@ -162,6 +162,7 @@ impl RedisClient {
 
     /// All bytes that are ready to be sent, or None. Give the buffer back with `sent`.
     pub fn take_output(&mut self) -> Option<Vec<u8>> {
+        self.finish_appends();
         if self.writer.output.is_empty() {
             return None;
         }
@@ -197,6 +198,7 @@ impl RedisClient {
             };
             match awaited {
                 Awaited::Step(id, call) => self.step_answered(id, call, value, replies),
+                Awaited::Appends(ids) => self.appends_answered(ids, value, replies)?,
                 Awaited::Unlisted => {}
                 Awaited::Auth | Awaited::Select => {
                     handshake(value)?;
@@ -222,7 +224,7 @@ impl RedisClient {
         // The next server may know less: it may be another, or have lost what was listed.
         self.listed.clear();
         self.frames.clear();
-        self.writer.output.clear();
+        self.writer.clear();
         self.awaited.clear();
         self.waiting.clear();
         self.forgotten.clear();
@@ -247,7 +249,7 @@ impl RedisClient {
 
     /// Bytes that wait for `take_output`.
     pub fn output_bytes(&self) -> usize {
-        self.writer.output.len()
+        self.writer.output_bytes()
     }
 
     /// When `on_deadline` is wanted, in the time of `push`; None while nothing is under way. It may be
@@ -277,20 +279,54 @@ impl RedisClient {
     pub(super) fn send(&mut self, id: OperationId, call: Call) {
         if self.phase == Phase::Ready {
             self.write(id, call);
-            self.awaited.push_back(Awaited::Step(id, call));
         } else {
             self.waiting.push_back((id, call));
         }
     }
 
-    /// Expects the answer to something that was written for nobody.
-    pub(super) fn await_unlisted(&mut self) {
-        self.awaited.push_back(Awaited::Unlisted);
+    /// Puts out the appends that wait for others to share their call: whatever else is written comes
+    /// after them.
+    pub(super) fn finish_appends(&mut self) {
+        if let Some(ids) = self.writer.finish_appends() {
+            self.awaited.push_back(Awaited::Appends(ids));
+        }
+    }
+
+    /// Expects the answer to what was just written.
+    pub(super) fn expect(&mut self, awaited: Awaited) {
+        self.awaited.push_back(awaited);
     }
 
     /// Whether something can be written that no step waits for.
     pub(super) fn may_tidy(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    fn appends_answered(
+        &mut self,
+        ids: Vec<OperationId>,
+        value: Value,
+        replies: &mut Vec<(StoreToken, StoreResult)>,
+    ) -> Result<(), RedisFault> {
+        match value {
+            Value::Array(values) if values.len() == ids.len() => {
+                for (id, value) in ids.into_iter().zip(values) {
+                    self.step_answered(id, Call::Append, value, replies);
+                }
+            }
+            // The script was not run, or not to its end.
+            Value::ServerError(error) => {
+                for id in ids {
+                    let value = Value::ServerError(error.clone());
+                    self.step_answered(id, Call::Append, value, replies);
+                }
+            }
+            value => {
+                let text = format!("{value:.100?} for {} appends", ids.len());
+                return Err(RedisFault::Protocol(text));
+            }
+        }
+        Ok(())
     }
 
     fn step_answered(
@@ -331,11 +367,12 @@ impl RedisClient {
             );
             return Err(RedisFault::Refused(text));
         }
-        self.writer.run_id.clone_from(&self.server.run_id);
+        self.writer.greeted(&self.server, &self.config);
         Ok(())
     }
 
     fn load_scripts(&mut self) {
+        self.finish_appends();
         for (index, script) in Script::ALL.iter().enumerate() {
             self.writer.plain(&["SCRIPT", "LOAD", script.source()]);
             self.awaited.push_back(Awaited::Load(index));

@@ -8,9 +8,13 @@ use newim_proto::ids::{BoxId, Uid};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BoxKey {
-    /// Hash: epoch, seq, base (the seq before the epoch), run (the server's id then), floor, oldest.
+    /// String: where the box stands, packed (see `scripts/append.lua`, which names by its tag the two
+    /// hashes of client_ids, `seen0` and `seen1`, too).
+    Head,
+    /// Hash: the head as an earlier version kept it. Gone at the box's next append.
     Meta,
-    /// Stream, ids `<seq>-0`: e(poch), t(s_ms), w (between whom, if direct), p(ayload).
+    /// Stream, ids `<seq>-<epoch>`, of one field m(essage): ts_ms, between whom if direct, payload. Of an
+    /// earlier version: ids `<seq>-0`, fields e(poch), t(s_ms), w (between whom), p(ayload).
     Log,
     /// Set of uids.
     Members,
@@ -36,12 +40,13 @@ pub(super) struct KeyWriter(String);
 impl KeyWriter {
     pub fn of_box(&mut self, key: BoxKey, boxid: &BoxId) -> &str {
         let kind = match key {
+            BoxKey::Head => "head",
             BoxKey::Meta => "meta",
             BoxKey::Log => "log",
             BoxKey::Members => "members",
             BoxKey::Parties => "parties",
         };
-        self.write(kind, 'b', boxid.as_str(), &[])
+        self.write(kind, 'b', boxid.as_str())
     }
 
     pub fn of_user(&mut self, key: UserKey, uid: &Uid) -> &str {
@@ -50,21 +55,12 @@ impl KeyWriter {
             UserKey::Direct => "direct",
             UserKey::Marks => "marks",
         };
-        self.write(kind, 'u', uid.as_str(), &[])
+        self.write(kind, 'u', uid.as_str())
     }
 
-    /// One remembered client_id, as a string that expires: digest (16 bytes), uuid (16), then
-    /// "epoch seq ts_ms".
-    pub fn seen(&mut self, boxid: &BoxId, seen_key: &[u8; 16]) -> &str {
-        self.write("seen", 'b', boxid.as_str(), seen_key)
-    }
-
-    fn write(&mut self, kind: &str, tag: char, name: &str, suffix: &[u8]) -> &str {
+    fn write(&mut self, kind: &str, tag: char, name: &str) -> &str {
         self.0.clear();
         write!(self.0, "newim:{kind}:{{{tag}:{name}}}").expect("a String takes all");
-        for byte in suffix {
-            write!(self.0, "{byte:02x}").expect("a String takes all");
-        }
         &self.0
     }
 }
@@ -83,12 +79,11 @@ mod tests {
         for name in ["lobby", "{", "}", "a}b{c", "{}", "}{"] {
             let boxid = BoxId::parse(name).expect("a name");
             let mut keys = KeyWriter::default();
-            let tag = hash_tag(keys.of_box(BoxKey::Meta, &boxid)).to_owned();
+            let tag = hash_tag(keys.of_box(BoxKey::Head, &boxid)).to_owned();
             assert!(tag.starts_with("b:"), "{name}");
-            for key in [BoxKey::Log, BoxKey::Members, BoxKey::Parties] {
+            for key in [BoxKey::Meta, BoxKey::Log, BoxKey::Members, BoxKey::Parties] {
                 assert_eq!(hash_tag(keys.of_box(key, &boxid)), tag, "{name} {key:?}");
             }
-            assert_eq!(hash_tag(keys.seen(&boxid, &[7; 16])), tag, "{name}");
         }
     }
 }

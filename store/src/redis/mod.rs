@@ -3,7 +3,7 @@
 //! it puts out; nothing here waits, opens, or reads a clock.
 //!
 //! Commands are pipelined: those for one box take effect in the order in which they were pushed.
-//! Each step of a command is one Lua script over the keys of one box or of one user (see
+//! Appends that wait together are one call. Each step of a command is one Lua script over the keys of one box or of one user (see
 //! `keys.rs` and `scripts/`), so it is atomic, also on a Redis Cluster. What concerns both takes
 //! two steps, ordered so that a loss between them leaves a user's list with a box too many, never
 //! one too few; the box's own members are the truth.
@@ -14,6 +14,7 @@
 //! issued again under the same name.
 
 mod answers;
+mod appends;
 mod calls;
 mod client;
 mod config;

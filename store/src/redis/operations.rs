@@ -36,6 +36,8 @@ pub(super) enum Call {
 #[derive(Debug)]
 pub(super) enum Awaited {
     Step(OperationId, Call),
+    /// One reply that holds an answer to the append of each.
+    Appends(Vec<OperationId>),
     /// Tidying up: nobody waits for it, and it may fail.
     Unlisted,
     Auth,

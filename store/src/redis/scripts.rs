@@ -1,9 +1,17 @@
 //! The Lua scripts: each touches the keys of one hash tag only, so each is atomic on one node of a
 //! cluster. They are loaded once per connection and then called by their hash.
 
+/// A script that reads a box's head, behind the function that does.
+macro_rules! reads_head {
+    ($script:literal) => {
+        concat!(include_str!("scripts/read_head.lua"), include_str!($script))
+    };
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     Append,
+    Head,
     Range,
     State,
     ListJoin,
@@ -15,8 +23,9 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub const ALL: [Script; 9] = [
+    pub const ALL: [Script; 10] = [
         Script::Append,
+        Script::Head,
         Script::Range,
         Script::State,
         Script::ListJoin,
@@ -30,8 +39,9 @@ impl Script {
     pub fn source(self) -> &'static str {
         match self {
             Script::Append => include_str!("scripts/append.lua"),
-            Script::Range => include_str!("scripts/range.lua"),
-            Script::State => include_str!("scripts/state.lua"),
+            Script::Head => reads_head!("scripts/head.lua"),
+            Script::Range => reads_head!("scripts/range.lua"),
+            Script::State => reads_head!("scripts/state.lua"),
             Script::ListJoin => include_str!("scripts/list_join.lua"),
             Script::ConfirmJoin => include_str!("scripts/confirm_join.lua"),
             Script::Unlist => include_str!("scripts/unlist.lua"),

@@ -13,7 +13,7 @@ use redis::Value;
 
 use super::answers::{self, Listed, Standing};
 use super::client::RedisClient;
-use super::operations::{Call, OperationId, Progress};
+use super::operations::{Awaited, Call, OperationId, Progress};
 
 type Replies = Vec<(StoreToken, StoreResult)>;
 
@@ -88,6 +88,10 @@ impl RedisClient {
 
     /// Writes a call from what is known of its operation.
     pub(super) fn write(&mut self, id: OperationId, call: Call) {
+        if call == Call::Append {
+            return self.write_append(id);
+        }
+        self.finish_appends();
         let RedisClient {
             operations,
             writer,
@@ -97,7 +101,6 @@ impl RedisClient {
         let operation = operations.at(id);
         match (&operation.command, call) {
             (Command::Append(append), call) => match call {
-                Call::Append => writer.append(append, config),
                 Call::ListJoin => writer.list_join(&append.sender, &append.boxid, config),
                 Call::ListSender => writer.list_direct(&append.sender, &append.boxid, config),
                 Call::ListReceiver => writer.list_direct(receiver(append), &append.boxid, config),
@@ -132,6 +135,20 @@ impl RedisClient {
             }
             (command, call) => unreachable!("{command:?} has no {call:?}"),
         }
+        self.expect(Awaited::Step(id, call));
+    }
+
+    fn write_append(&mut self, id: OperationId) {
+        let Command::Append(append) = &self.operations.at(id).command else {
+            unreachable!("only appends are appended")
+        };
+        if self.writer.append(id, append) {
+            return;
+        }
+        let ids = self.writer.finish_appends().expect("it is full");
+        let room = self.writer.append(id, append);
+        assert!(room, "an empty call has room for any message");
+        self.expect(Awaited::Appends(ids));
     }
 
     /// The answer to a step: the next step, or the result.
@@ -274,9 +291,10 @@ impl RedisClient {
     /// Takes a listing back that led to nothing. Best effort: a box too many on a list does no harm.
     fn tidy_listing(&mut self, id: OperationId) {
         if self.may_tidy() {
+            self.finish_appends();
             let (uid, boxid) = self.operations.at(id).listing();
             self.writer.unlist(uid, boxid, Head::default());
-            self.await_unlisted();
+            self.expect(Awaited::Unlisted);
         }
     }
 
@@ -394,8 +412,9 @@ impl RedisClient {
                 && !standing.member
                 && self.may_tidy()
             {
+                self.finish_appends();
                 self.writer.unlist(&uid, &listed.boxid, position);
-                self.await_unlisted();
+                self.expect(Awaited::Unlisted);
             }
             if standing.member || standing.party {
                 states.push(box_state(listed, standing));

@@ -138,6 +138,27 @@ impl InRedis {
         }
     }
 
+    /// A Redis Cluster of one node.
+    pub fn in_cluster(settings: StoreSettings) -> InRedis {
+        let redis = Redis::start_with(&["--cluster-enabled", "yes"]);
+        let mut stream = TcpStream::connect(redis.address()).expect("connected");
+        let mut ask = |command: &str| {
+            stream.write_all(command.as_bytes()).expect("sent");
+            let mut answer = [0; 1024];
+            let length = stream.read(&mut answer).expect("answered");
+            String::from_utf8_lossy(&answer[..length]).into_owned()
+        };
+        assert_eq!(ask("CLUSTER ADDSLOTSRANGE 0 16383\r\n"), "+OK\r\n");
+        newim_testkit::wait_until("the cluster is up", ANSWER_LIMIT, || {
+            ask("CLUSTER INFO\r\n").contains("cluster_state:ok")
+        });
+        let connection = Connection::open(&redis, config(&redis, settings));
+        InRedis {
+            connection,
+            _redis: redis,
+        }
+    }
+
     /// Answers arrive byte by byte.
     pub fn in_bytes(settings: StoreSettings) -> InRedis {
         let mut subject = InRedis::new(settings);

@@ -5,6 +5,7 @@ mod in_redis;
 mod killed;
 mod on_disk;
 mod random;
+mod redis_earlier;
 mod redis_faults;
 mod subject;
 mod suite;
@@ -34,6 +35,7 @@ macro_rules! conformance_of {
                 the_same_client_id_with_another_payload_is_refused,
                 client_ids_of_two_senders_or_two_boxes_are_apart,
                 a_client_id_is_forgotten_after_the_window,
+                a_client_id_is_remembered_for_the_window_whenever_it_came,
                 a_duplicate_is_told_even_after_the_sender_left,
                 only_members_chat_and_quit,
                 a_join_is_appended_each_time,

@@ -208,3 +208,11 @@ fn in_redis_a_pipeline_of_10k_is_answered_as_by_the_model() {
         Box::new(crate::in_redis::InRedis::new(settings))
     });
 }
+
+/// Its keys have slots: a call with those of two is refused.
+#[test]
+fn in_a_cluster_a_pipeline_of_10k_is_answered_as_by_the_model() {
+    a_pipeline_of_10k_is_answered_as_by_the_model(&|settings| {
+        Box::new(crate::in_redis::InRedis::in_cluster(settings))
+    });
+}

@@ -240,6 +240,97 @@ fn forgotten_scripts_are_loaded_again_and_nothing_is_overtaken() {
 }
 
 #[test]
+fn a_box_whose_keys_were_spoilt_fails_alone() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    assert!(operator(&redis, "LPUSH newim:head:{b:head} x").starts_with(":1"));
+    assert!(operator(&redis, "SET newim:log:{b:log} x").starts_with("+OK"));
+    let boxes = ["a", "head", "a", "log", "log", "b", "a"];
+    let commands = |from: u64| -> Vec<Command> {
+        let message = |(at, in_box): (u64, &&str)| {
+            let number = from + at;
+            append(in_box, "ann", direct("bob"), number).client_id(&format!("m{number}"))
+        };
+        let messages = (0..).zip(&boxes).map(message);
+        messages.map(Command::Append).collect()
+    };
+    for round in 0..2 {
+        let results = connection.run(commands(10 * round));
+        let mut seqs = Vec::new();
+        for (in_box, result) in boxes.iter().zip(results) {
+            match result {
+                Ok(reply) => seqs.push((*in_box, appended(reply).seq)),
+                Err(StoreError::Failed(text)) if text.contains("WRONGTYPE") => {
+                    assert!(["head", "log"].contains(in_box), "{in_box}: {text}");
+                }
+                Err(error) => panic!("{in_box}: {error:?}"),
+            }
+        }
+        let expected = [("a", 1), ("a", 2), ("b", 1), ("a", 3)];
+        let in_round = |(in_box, seq)| (in_box, seq + round * if in_box == "a" { 3 } else { 1 });
+        assert_eq!(seqs, expected.map(in_round));
+    }
+    assert!(operator(&redis, "DEL newim:head:{b:head} newim:log:{b:log}").starts_with(":2"));
+    for (in_box, result) in boxes.iter().zip(connection.run(commands(0))) {
+        let appended = appended(result.expect("mended"));
+        assert_eq!(
+            appended.duplicate,
+            !["head", "log"].contains(in_box),
+            "what failed in {in_box} was not remembered"
+        );
+    }
+}
+
+#[test]
+fn remembered_client_ids_expire_where_nobody_writes() {
+    const WINDOW_MS: u64 = 200;
+    let redis = Redis::start();
+    let settings = StoreSettings {
+        dedupe_window_ms: WINDOW_MS,
+        ..StoreSettings::default()
+    };
+    let mut connection = Connection::open(&redis, config(&redis, settings));
+    let seen = || {
+        let count = operator(&redis, "EXISTS newim:seen0:{b:a} newim:seen1:{b:a}");
+        count.trim_start_matches(':').trim().parse::<u64>()
+    };
+    for number in 0..10 {
+        let at_ms = number * WINDOW_MS;
+        connection
+            .append(append("a", "ann", direct("bob"), at_ms).client_id(&format!("m{number}")))
+            .expect("appended");
+        assert!((1..=2).contains(&seen().expect("a number")), "two at most");
+    }
+    newim_testkit::wait_until("they expire", std::time::Duration::from_secs(10), || {
+        seen() == Ok(0)
+    });
+    assert!(
+        operator(&redis, "PTTL newim:head:{b:a}").starts_with(":-1"),
+        "the box stays"
+    );
+}
+
+#[test]
+fn many_client_ids_of_one_window_are_all_remembered() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    let messages = || (0..1000).map(chat).collect::<Vec<_>>();
+    connection
+        .append(append("a", "ann", AppendKind::Join, 0))
+        .expect("appended");
+    connection.run(messages());
+    assert!(
+        // The length of the word: `hashtable`, where a list is a `listpack` or `ziplist`.
+        operator(&redis, "OBJECT ENCODING newim:seen1:{b:a}").starts_with("$9"),
+        "a list would be searched from end to end"
+    );
+    for (number, result) in (0..).zip(connection.run(messages())) {
+        let appended = appended(result.expect("the first answer"));
+        assert_eq!((appended.seq, appended.duplicate), (number + 2, true));
+    }
+}
+
+#[test]
 fn a_full_memory_is_an_error_and_never_an_acknowledgement() {
     let redis = Redis::start_with(&["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"]);
     let mut connection = connect(&redis);

@@ -1,6 +1,6 @@
 //! The behaviours that every engine has. Each function gets a maker of empty stores.
 
-use newim_proto::log::{AppendKind, Appended, Command, Head, Range, Reply, StoreError};
+use newim_proto::log::{Append, AppendKind, Appended, Command, Head, Range, Reply, StoreError};
 use newim_store::settings::{RANGE_SCAN_MAX, RetentionPolicy, StoreSettings};
 
 use crate::subject::*;
@@ -128,7 +128,7 @@ pub fn a_client_id_is_forgotten_after_the_window(new: Maker) {
         .append(append("a", "ann", Join, 0).client_id("j"))
         .unwrap();
     let within = append("a", "ann", Join, 59_999).client_id("j");
-    let within = newim_proto::log::Append {
+    let within = Append {
         digest: [0; 16],
         ..within
     };
@@ -137,6 +137,37 @@ pub fn a_client_id_is_forgotten_after_the_window(new: Maker) {
         .append(append("a", "ann", Join, 60_000).client_id("j"))
         .unwrap();
     assert_eq!((past.seq, past.duplicate), (2, false));
+}
+
+/// In step with no engine's own housekeeping: at each point of some windows all that came within the
+/// last one is told again, and clocks that go back by a little change nothing.
+pub fn a_client_id_is_remembered_for_the_window_whenever_it_came(new: Maker) {
+    const WINDOW_MS: u64 = 60_000;
+    const STEP_MS: u64 = 7_000;
+    let mut store = new(StoreSettings {
+        dedupe_window_ms: WINDOW_MS,
+        ..StoreSettings::default()
+    });
+    let sent_at = |at_ms: u64, number: u64| Append {
+        digest: [7; 16],
+        ..append("a", "ann", direct("bob"), at_ms).client_id(&format!("m{number}"))
+    };
+    for number in 0..60 {
+        let now_ms = number * STEP_MS;
+        let first = store.append(sent_at(now_ms, number)).unwrap();
+        assert_eq!((first.seq, first.duplicate), (number + 1, false));
+        let within = (WINDOW_MS - 1) / STEP_MS;
+        for earlier in number.saturating_sub(within)..=number {
+            for retried_ms in [now_ms, now_ms.saturating_sub(3_000)] {
+                let again = store.append(sent_at(retried_ms, earlier)).unwrap();
+                assert_eq!(
+                    (again.seq, again.duplicate),
+                    (earlier + 1, true),
+                    "{earlier} at {retried_ms}"
+                );
+            }
+        }
+    }
 }
 
 pub fn a_duplicate_is_told_even_after_the_sender_left(new: Maker) {

@@ -1,109 +1,218 @@
--- One append: dedupe, membership, next seq, log, membership change. All keys have the box's tag.
--- KEYS: meta, log, members, parties, and, with a client_id, seen
--- ARGV: kind (J, Q, C, D), sender, receiver, between ("sender\0receiver" of a D, else empty), digest,
---       uuid, ts_ms, payload, run_id, messages_max, age_ms_max, window_ms, aged_max
--- Answers {0, epoch, seq, duplicate, has_members, is_member[, uuid, ts_ms]}, {1} (not a member) or
--- {2} (client_id reused). is_member is told of J and Q only. Numbers are exact below 2^53.
+-- Appends, each atomic as all of a script is: dedupe, membership, next seq, log, membership change.
+-- KEYS: the heads of the boxes, one for each message. On a server that is not a Cluster they may be
+-- of several boxes; the other keys of a box are named here by the same tag.
+-- ARGV: settings (run: 16 bytes; then as u64: messages_max, age_ms_max, window_ms, rotate_ms,
+-- expire_ms, aged_max), then four for each message:
+--   who: "D" for a direct message, else J, Q or C and the sender
+--   client_key: 16 bytes that stand for (sender, client_id), or empty
+--   first: digest and uuid, 16 bytes each
+--   entry: what is logged: ts_ms (u64), the length (u16) of the two names of a direct message with a
+--   zero between them, the lesser first, these names, the payload
+-- Answers a string for each: "A", epoch and seq (u64 each), "1" if the box has members, "1" if the
+-- sender is one now (told of J and Q only); "D" for a duplicate, the same and the first one's uuid and
+-- ts_ms; "N": not a member; "R": client_id reused; or an error, which concerns this message alone.
+-- Numbers are exact below 2^53.
 --
--- Each call costs about as much as the next, so the box's meta says what would take calls of its own:
--- `members`, whether there are any, and `pair`, whose direct message was the last. Both are written by
--- the script that changes what they speak of, so they are lost with it or not at all.
-local meta, log, members, parties, seen = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local kind, sender, ts = ARGV[1], ARGV[2], tonumber(ARGV[7])
+-- A box's head is one packed string:
+--    1 epoch, seq, floor, oldest   what an append moves, so that it alone is written
+--   33 base                        the seq that the epoch began after
+--   41 young_from, young_began     the seq and the ts_ms at which the younger generation began
+--   57 old_until                   the ts_ms up to which the older one counts
+--   65 young, old, members         the younger is seen0 or seen1; the older is "0": none, "1": the
+--                                  other one, "2": keys of an earlier version; are there members
+--   68 run, 84 pair                whose run of the server numbered last; who wrote directly last
+--
+-- Remembered client_ids are fields of two hashes that take turns: when the younger is rotate_ms old it
+-- is the older, and the older is deleted. One that nobody writes to expires. Each call of the server
+-- costs about as much as the next, so these are few: a direct message takes a GET, an HGET or two, an
+-- XADD, a SETRANGE and an HSET, and messages of one box in a row share the first and the fourth.
+local call, pack, unpack = redis.call, struct.pack, struct.unpack
+local sub, format = string.sub, string.format
 
-local function digits(number)
-  return string.format('%.0f', number)
+local TABLE_EVERY = 96 -- messages of one generation: more in a list are slower to search than in a table
+local run, messages_max, age, window, rotate, expire, aged_max = unpack('>c16I8I8I8I8I8I8', ARGV[1])
+
+local box, tag, log, seen
+local epoch, seq, floor, oldest, base, young_from, young_began, old_until
+local young, old, has_members, box_run, pair
+local moved, trimmed, remade -- of the head: position, retention, anything else
+
+-- A box of an earlier version, whose head was a hash and whose client_ids were keys of their own.
+local function load_meta(ts)
+  local was = call('HMGET', 'newim:meta:' .. tag,
+    'epoch', 'seq', 'floor', 'oldest', 'base', 'members', 'run')
+  epoch, seq, floor = tonumber(was[1]) or 0, tonumber(was[2]) or 0, tonumber(was[3]) or 0
+  oldest, base = tonumber(was[4]) or ts, tonumber(was[5]) or 0
+  has_members = was[6] or tostring(call('EXISTS', 'newim:members:' .. tag))
+  box_run = seq > 0 and sub(was[7] or '', 1, 16) or ''
+  young, old, old_until = '0', seq > 0 and '2' or '0', ts + window
+  young_from, young_began, pair = seq, 0, ''
+  remade = true
 end
 
-local member = 0
-if kind ~= 'D' then
-  member = redis.call('SISMEMBER', members, sender)
+local function load(key, ts)
+  box, tag = nil, sub(key, 12)
+  log = 'newim:log:' .. tag
+  moved, trimmed, remade = false, false, false
+  local head = call('GET', key)
+  if head then
+    epoch, seq, floor, oldest, base, young_from, young_began, old_until,
+      young, old, has_members, box_run = unpack('>I8I8I8I8I8I8I8I8c1c1c1c16', head)
+    pair = sub(head, 84)
+  else
+    load_meta(ts)
+  end
+  box, seen = key, 'newim:seen' .. young .. ':' .. tag
 end
-if seen then
-  local was = redis.call('GET', seen)
+
+local function store()
+  if not moved then
+    return
+  elseif remade then
+    call('SET', box, pack('>I8I8I8I8I8I8I8I8c1c1c1c16', epoch, seq, floor, oldest, base, young_from,
+      young_began, old_until, young, old, has_members, box_run) .. pair)
+    if old == '2' then
+      call('DEL', 'newim:meta:' .. tag) -- lest the earlier version number on by it
+    end
+  elseif trimmed then
+    call('SETRANGE', box, 0, pack('>I8I8I8I8', epoch, seq, floor, oldest))
+  else
+    call('SETRANGE', box, 0, pack('>I8I8', epoch, seq))
+  end
+end
+
+-- digest, uuid, ts_ms, epoch, seq of the first message of that client_id, if it is remembered.
+local function remembered(client_key, ts)
+  local was = call('HGET', seen, client_key)
+  if was or ts >= old_until or old == '0' then
+    return was
+  elseif old == '1' then
+    return call('HGET', 'newim:seen' .. (young == '0' and '1' or '0') .. ':' .. tag, client_key)
+  end
+  local hex = string.gsub(client_key, '.', function(byte) return format('%02x', string.byte(byte)) end)
+  was = call('GET', 'newim:seen:' .. tag .. hex)
   if was then
-    local epoch, seq, was_ts = string.match(string.sub(was, 33), '^(%d+) (%d+) (%d+)$')
-    if ts < tonumber(was_ts) + tonumber(ARGV[12]) then
-      if string.sub(was, 1, 16) ~= ARGV[5] then
-        return {2}
-      end
-      local has_members = redis.call('EXISTS', members)
-      return {0, epoch, seq, 1, has_members, member, string.sub(was, 17, 32), was_ts}
+    local numbers = {string.match(sub(was, 33), '^(%d+) (%d+) (%d+)$')}
+    was = sub(was, 1, 32) .. pack('>I8I8I8', tonumber(numbers[3]), tonumber(numbers[1]), tonumber(numbers[2]))
+  end
+  return was
+end
+
+local function remember(client_key, row, ts)
+  local rotated = young_began == 0 or young_began + rotate <= ts
+  if rotated then
+    if young_began > 0 then
+      old, old_until = ts < young_began + rotate + window and '1' or '0', ts + window
     end
+    young = young == '0' and '1' or '0'
+    seen = 'newim:seen' .. young .. ':' .. tag
+    call('DEL', seen)
+    young_from, young_began, remade = seq, ts, true
+  elseif (seq - young_from) % TABLE_EVERY == 0 then
+    -- A field this long makes a table of it, whatever the server's settings.
+    call('HSET', seen, string.rep('-', 65), '')
+  end
+  call('HSET', seen, client_key, row)
+  if rotated then
+    call('PEXPIRE', seen, expire)
   end
 end
-if (kind == 'C' or kind == 'Q') and member == 0 then
-  return {1}
-end
 
-local state = redis.call('HMGET', meta,
-  'epoch', 'seq', 'run', 'floor', 'oldest', 'members', 'pair')
-local epoch, before = tonumber(state[1]) or 0, tonumber(state[2]) or 0
-local floor_before, oldest = tonumber(state[4]) or 0, tonumber(state[5]) or ts
--- Another life of the server may have lost writes: what it numbers now is told apart by the epoch.
-local new_epoch = before == 0 or state[3] ~= ARGV[9]
-if new_epoch then
-  epoch = math.max(epoch + 1, ts)
-end
-local seq = before + 1
-
-local floor = math.max(floor_before, seq - tonumber(ARGV[10]))
-local age = tonumber(ARGV[11])
-if oldest + age <= ts then
-  local aged_max = tonumber(ARGV[13])
-  local aged = redis.call('XRANGE', log, digits(floor + 1), '+', 'COUNT', aged_max)
-  oldest = #aged < aged_max and ts or 0
-  for _, entry in ipairs(aged) do
-    local entry_ts = tonumber(entry[2][4])
+-- Floor and oldest once the next is appended, by age.
+local function aged(ts, to)
+  local found = call('XRANGE', log, format('%d', to + 1), '+', 'COUNT', aged_max)
+  for _, entry in ipairs(found) do
+    local fields = entry[2]
+    local entry_ts = fields[1] == 'm' and unpack('>I8', fields[2]) or tonumber(fields[4])
     if entry_ts + age > ts then
-      oldest = entry_ts
-      break
+      return to, entry_ts
     end
-    floor = floor + 1
+    to = to + 1
   end
+  return to, #found < aged_max and ts or 0
 end
 
--- The first write: a server that is out of memory, or read-only, refuses the whole script here.
-local seq_digits, epoch_digits = digits(seq), new_epoch and digits(epoch) or state[1]
-local id = seq_digits .. '-0'
-if floor > floor_before then
-  redis.call('XADD', log, 'MINID', '~', digits(floor + 1), id,
-    'e', epoch_digits, 't', ARGV[7], 'w', ARGV[4], 'p', ARGV[8])
-else
-  redis.call('XADD', log, id, 'e', epoch_digits, 't', ARGV[7], 'w', ARGV[4], 'p', ARGV[8])
-end
-
-local has_members, pair = state[6], state[7] or ''
-if kind == 'J' then
-  redis.call('SADD', members, sender)
-  member, has_members = 1, '1'
-elseif kind == 'Q' then
-  redis.call('SREM', members, sender)
-  member, has_members = 0, tostring(redis.call('EXISTS', members))
-elseif kind == 'C' then
-  has_members = '1'
-else
-  local reversed = ARGV[3] .. '\0' .. sender
-  if pair ~= ARGV[4] and pair ~= reversed then
-    redis.call('SADD', parties, sender, ARGV[3])
-    pair = ARGV[4]
+local function change_members(kind, sender)
+  local before = has_members
+  if kind == 'J' then
+    call('SADD', 'newim:members:' .. tag, sender)
+    has_members = '1'
+  elseif kind == 'Q' then
+    call('SREM', 'newim:members:' .. tag, sender)
+    has_members = call('EXISTS', 'newim:members:' .. tag) == 1 and '1' or '0'
   end
-  has_members = has_members or tostring(redis.call('EXISTS', members))
+  remade = remade or has_members ~= before
 end
 
-if new_epoch then
-  redis.call('HSET', meta, 'epoch', epoch_digits, 'run', ARGV[9], 'base', digits(before),
-    'seq', seq_digits, 'floor', digits(floor), 'oldest', digits(oldest),
-    'members', has_members, 'pair', pair)
-elseif floor == floor_before and digits(oldest) == state[5]
-  and has_members == state[6] and pair == state[7] then
-  redis.call('HSET', meta, 'seq', seq_digits)
-else
-  redis.call('HSET', meta, 'seq', seq_digits, 'floor', digits(floor), 'oldest', digits(oldest),
-    'members', has_members, 'pair', pair)
+local function append(key, who, client_key, first, entry)
+  local ts, names_bytes = unpack('>I8I2', entry)
+  if box ~= key then
+    store()
+    load(key, ts)
+  end
+  local kind, sender, member = who, nil, '0'
+  if who ~= 'D' then
+    kind, sender = sub(who, 1, 1), sub(who, 2)
+    member = call('SISMEMBER', 'newim:members:' .. tag, sender) == 1 and '1' or '0'
+  end
+  if client_key ~= '' then
+    local was = remembered(client_key, ts)
+    if was and ts < unpack('>I8', was, 33) + window then
+      if sub(was, 1, 16) ~= sub(first, 1, 16) then
+        return 'R'
+      end
+      return 'D' .. sub(was, 41) .. has_members .. member .. sub(was, 17, 40)
+    end
+  end
+  if member == '0' and (kind == 'C' or kind == 'Q') then
+    return 'N'
+  end
+
+  -- Another life of the server may have lost writes: what it numbers now is told apart by the epoch.
+  local new_epoch = box_run == run and epoch or math.max(epoch + 1, ts)
+  local new_floor, new_oldest = floor, oldest
+  if seq + 1 - messages_max > floor then
+    new_floor = seq + 1 - messages_max
+  end
+  if oldest + age <= ts then
+    new_floor, new_oldest = aged(ts, new_floor)
+  end
+  -- The first write: a server that is out of memory, or read-only, refuses it before any is done.
+  local id = format('%d-%d', seq + 1, new_epoch)
+  if new_floor > floor then
+    call('XADD', log, 'MINID', '~', format('%d', new_floor + 1), id, 'm', entry)
+  else
+    call('XADD', log, id, 'm', entry)
+  end
+
+  if box_run ~= run then
+    epoch, base, box_run, remade = new_epoch, seq, run, true
+  end
+  trimmed = trimmed or new_floor > floor or new_oldest ~= oldest
+  seq, floor, oldest, moved = seq + 1, new_floor, new_oldest, true
+  if kind == 'D' then
+    local names = sub(entry, 11, 10 + names_bytes)
+    if names ~= pair then
+      call('SADD', 'newim:parties:' .. tag, string.match(names, '^(.-)%z(.*)$'))
+      pair, remade = names, true
+    end
+  elseif kind ~= 'C' then
+    change_members(kind, sender)
+    member = kind == 'J' and '1' or '0'
+  end
+  local position = pack('>I8I8', epoch, seq)
+  if client_key ~= '' then
+    remember(client_key, first .. sub(entry, 1, 8) .. position, ts)
+  end
+  return 'A' .. position .. has_members .. member
 end
-if seen then
-  local answer = ARGV[5] .. ARGV[6] .. epoch_digits .. ' ' .. seq_digits .. ' ' .. ARGV[7]
-  redis.call('SET', seen, answer, 'PX', ARGV[12])
+
+local answers, at = {}, 2
+for index, key in ipairs(KEYS) do
+  -- One box whose keys are not what they should be doesn't fail the others' messages.
+  local done, answer = pcall(append, key, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  answers[index] = done and answer or {err = type(answer) == 'table' and answer.err or answer}
+  at = at + 4
 end
-return {0, epoch, seq, 0, tonumber(has_members), member}
+store()
+return answers
