@@ -17,104 +17,148 @@
 --    1 epoch, seq, floor, oldest   what an append moves, so that it alone is written
 --   33 base                        the seq that the epoch began after
 --   41 young_from, young_began     the seq and the ts_ms at which the younger generation began
---   57 old_until                   the ts_ms up to which the older one counts
---   65 young, old, members         the younger is seen0 or seen1; the older is "0": none, "1": the
+--   57 young, old, members         the younger is seen0 or seen1; the older is "0": none, "1": the
 --                                  other one, "2": keys of an earlier version; are there members
---   68 run, 84 pair                whose run of the server numbered last; who wrote directly last
+--   60 run, 76 pair                whose run of the server numbered last; who wrote directly last
 --
 -- Remembered client_ids are fields of two hashes that take turns: when the younger is rotate_ms old it
--- is the older, and the older is deleted. One that nobody writes to expires. Each call of the server
--- costs about as much as the next, so these are few: a direct message takes a GET, an HGET or two, an
--- XADD, a SETRANGE and an HSET, and messages of one box in a row share the first and the fourth.
+-- is the older, and the older is deleted. One that nobody writes to expires.
+--
+-- Each call of the server costs about as much as the next, so these are few: a direct message takes a
+-- GET, an HGET or two, an XADD, a SETRANGE and an HSET, and messages of one box in a row share all but
+-- the XADD.
 local call, pack, unpack = redis.call, struct.pack, struct.unpack
-local sub, format = string.sub, string.format
+local sub, format, values = string.sub, string.format, _G.unpack
+local KEYS, ARGV = KEYS, ARGV
 
-local TABLE_EVERY = 96 -- messages of one generation: more in a list are slower to search than in a table
+local TABLE_EVERY = 32 -- messages of one generation: more in a list are slower to search than in a table
 local run, messages_max, age, window, rotate, expire, aged_max = unpack('>c16I8I8I8I8I8I8', ARGV[1])
 
-local box, tag, log, seen
-local epoch, seq, floor, oldest, base, young_from, young_began, old_until
+local NOTHING = {}
+
+local tag, log, seen
+local epoch, seq, floor, oldest, base, young_from, young_began
 local young, old, has_members, box_run, pair
 local moved, trimmed, remade -- of the head: position, retention, anything else
+local known -- by client_key: digest, uuid, ts_ms, epoch, seq of the first message
+local rows -- of `known`, to be written together: client_key and value in turn; nil: no message follows
 
 -- A box of an earlier version, whose head was a hash and whose client_ids were keys of their own.
-local function load_meta(ts)
+local function load_meta(entry)
+  local ts = unpack('>I8', entry)
   local was = call('HMGET', 'newim:meta:' .. tag,
     'epoch', 'seq', 'floor', 'oldest', 'base', 'members', 'run')
   epoch, seq, floor = tonumber(was[1]) or 0, tonumber(was[2]) or 0, tonumber(was[3]) or 0
   oldest, base = tonumber(was[4]) or ts, tonumber(was[5]) or 0
   has_members = was[6] or tostring(call('EXISTS', 'newim:members:' .. tag))
   box_run = seq > 0 and sub(was[7] or '', 1, 16) or ''
-  young, old, old_until = '0', seq > 0 and '2' or '0', ts + window
-  young_from, young_began, pair = seq, 0, ''
+  young, old, pair = '0', seq > 0 and '2' or '0', ''
+  young_from, young_began = seq, 0
   remade = true
 end
 
-local function load(key, ts)
-  box, tag = nil, sub(key, 12)
+local function load(key, entry)
+  tag = sub(key, 12)
   log = 'newim:log:' .. tag
   moved, trimmed, remade = false, false, false
   local head = call('GET', key)
   if head then
-    epoch, seq, floor, oldest, base, young_from, young_began, old_until,
-      young, old, has_members, box_run = unpack('>I8I8I8I8I8I8I8I8c1c1c1c16', head)
-    pair = sub(head, 84)
+    epoch, seq, floor, oldest, base, young_from, young_began,
+      young, old, has_members, box_run = unpack('>I8I8I8I8I8I8I8c1c1c1c16', head)
+    pair = sub(head, 76)
   else
-    load_meta(ts)
+    load_meta(entry)
   end
-  box, seen = key, 'newim:seen' .. young .. ':' .. tag
+  seen = 'newim:seen' .. young .. ':' .. tag
 end
 
-local function store()
+local function store(key)
   if not moved then
     return
   elseif remade then
-    call('SET', box, pack('>I8I8I8I8I8I8I8I8c1c1c1c16', epoch, seq, floor, oldest, base, young_from,
-      young_began, old_until, young, old, has_members, box_run) .. pair)
+    call('SET', key, pack('>I8I8I8I8I8I8I8c1c1c1c16', epoch, seq, floor, oldest, base, young_from,
+      young_began, young, old, has_members, box_run) .. pair)
     if old == '2' then
       call('DEL', 'newim:meta:' .. tag) -- lest the earlier version number on by it
     end
   elseif trimmed then
-    call('SETRANGE', box, 0, pack('>I8I8I8I8', epoch, seq, floor, oldest))
+    call('SETRANGE', key, 0, pack('>I8I8I8I8', epoch, seq, floor, oldest))
   else
-    call('SETRANGE', box, 0, pack('>I8I8', epoch, seq))
+    call('SETRANGE', key, 0, pack('>I8I8', epoch, seq))
   end
 end
 
--- digest, uuid, ts_ms, epoch, seq of the first message of that client_id, if it is remembered.
-local function remembered(client_key, ts)
+local function store_rows()
+  if rows and #rows > 0 then
+    call('HSET', seen, values(rows))
+    rows = {}
+  end
+end
+
+local function of_earlier_version(client_key)
+  local hex = string.gsub(client_key, '.', function(byte) return format('%02x', string.byte(byte)) end)
+  local was = call('GET', 'newim:seen:' .. tag .. hex)
+  if was then
+    local was_epoch, was_seq, ts = string.match(sub(was, 33), '^(%d+) (%d+) (%d+)$')
+    return sub(was, 1, 32) .. pack('>I8I8I8', tonumber(ts), tonumber(was_epoch), tonumber(was_seq))
+  end
+end
+
+local function older()
+  return 'newim:seen' .. (young == '0' and '1' or '0') .. ':' .. tag
+end
+
+local function recall(client_key)
   local was = call('HGET', seen, client_key)
-  if was or ts >= old_until or old == '0' then
+  if was or old == '0' then
     return was
   elseif old == '1' then
-    return call('HGET', 'newim:seen' .. (young == '0' and '1' or '0') .. ':' .. tag, client_key)
+    return call('HGET', older(), client_key)
   end
-  local hex = string.gsub(client_key, '.', function(byte) return format('%02x', string.byte(byte)) end)
-  was = call('GET', 'newim:seen:' .. tag .. hex)
-  if was then
-    local numbers = {string.match(sub(was, 33), '^(%d+) (%d+) (%d+)$')}
-    was = sub(was, 1, 32) .. pack('>I8I8I8', tonumber(numbers[3]), tonumber(numbers[1]), tonumber(numbers[2]))
+  return of_earlier_version(client_key)
+end
+
+-- The same for several, of which some are empty.
+local function recall_all(first, last)
+  local client_keys = {}
+  for message = first, last do
+    client_keys[#client_keys + 1] = ARGV[4 * message - 1]
   end
-  return was
+  local younger_rows = call('HMGET', seen, values(client_keys))
+  local older_rows = old == '1' and call('HMGET', older(), values(client_keys))
+  for at, client_key in ipairs(client_keys) do
+    if client_key ~= '' then
+      known[client_key] = younger_rows[at] or (older_rows and older_rows[at])
+        or (old == '2' and of_earlier_version(client_key)) or nil
+    end
+  end
 end
 
 local function remember(client_key, row, ts)
-  local rotated = young_began == 0 or young_began + rotate <= ts
-  if rotated then
+  if young_began == 0 or young_began + rotate <= ts then
+    store_rows()
     if young_began > 0 then
-      old, old_until = ts < young_began + rotate + window and '1' or '0', ts + window
+      old = ts < young_began + rotate + window and '1' or '0'
     end
     young = young == '0' and '1' or '0'
     seen = 'newim:seen' .. young .. ':' .. tag
     call('DEL', seen)
-    young_from, young_began, remade = seq, ts, true
-  elseif (seq - young_from) % TABLE_EVERY == 0 then
-    -- A field this long makes a table of it, whatever the server's settings.
-    call('HSET', seen, string.rep('-', 65), '')
-  end
-  call('HSET', seen, client_key, row)
-  if rotated then
+    call('HSET', seen, client_key, row)
     call('PEXPIRE', seen, expire)
+    young_from, young_began, remade = seq, ts, true
+  else
+    if (seq - young_from) % TABLE_EVERY == 0 then
+      -- A field this long makes a table of it, whatever the server's settings.
+      call('HSET', seen, string.rep('-', 65), '')
+    end
+    if rows then
+      rows[#rows + 1], rows[#rows + 2] = client_key, row
+    else
+      call('HSET', seen, client_key, row)
+    end
+  end
+  if rows then
+    known[client_key] = row
   end
 end
 
@@ -144,25 +188,19 @@ local function change_members(kind, sender)
   remade = remade or has_members ~= before
 end
 
-local function append(key, who, client_key, first, entry)
+local function append(who, client_key, first, entry)
   local ts, names_bytes = unpack('>I8I2', entry)
-  if box ~= key then
-    store()
-    load(key, ts)
-  end
   local kind, sender, member = who, nil, '0'
   if who ~= 'D' then
     kind, sender = sub(who, 1, 1), sub(who, 2)
     member = call('SISMEMBER', 'newim:members:' .. tag, sender) == 1 and '1' or '0'
   end
-  if client_key ~= '' then
-    local was = remembered(client_key, ts)
-    if was and ts < unpack('>I8', was, 33) + window then
-      if sub(was, 1, 16) ~= sub(first, 1, 16) then
-        return 'R'
-      end
-      return 'D' .. sub(was, 41) .. has_members .. member .. sub(was, 17, 40)
+  local was = known[client_key]
+  if was and ts < unpack('>I8', was, 33) + window then
+    if sub(was, 1, 16) ~= sub(first, 1, 16) then
+      return 'R'
     end
+    return 'D' .. sub(was, 41) .. has_members .. member .. sub(was, 17, 40)
   end
   if member == '0' and (kind == 'C' or kind == 'Q') then
     return 'N'
@@ -207,12 +245,45 @@ local function append(key, who, client_key, first, entry)
   return 'A' .. position .. has_members .. member
 end
 
-local answers, at = {}, 2
-for index, key in ipairs(KEYS) do
-  -- One box whose keys are not what they should be doesn't fail the others' messages.
-  local done, answer = pcall(append, key, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
-  answers[index] = done and answer or {err = type(answer) == 'table' and answer.err or answer}
-  at = at + 4
+local answers = {}
+
+local function failed(reason)
+  return {err = type(reason) == 'table' and reason.err or reason}
 end
-store()
+
+local function append_all(first, last)
+  load(KEYS[first], ARGV[4 * first + 1])
+  if first == last then
+    local client_key = ARGV[4 * first - 1]
+    local was = client_key ~= '' and recall(client_key)
+    known, rows = was and {[client_key] = was} or NOTHING, nil
+  else
+    known, rows = {}, {}
+    recall_all(first, last)
+  end
+  for message = first, last do
+    local at = 4 * message - 2
+    -- Those before it are logged, so the head is stored whatever befalls this one.
+    local done, answer = pcall(append, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+    answers[message] = done and answer or failed(answer)
+  end
+  store(KEYS[first])
+  store_rows()
+end
+
+local first = 1
+while first <= #KEYS do
+  local last = first
+  while KEYS[last + 1] == KEYS[first] do
+    last = last + 1
+  end
+  -- A box whose keys are not what they should be doesn't fail the others' messages.
+  local done, reason = pcall(append_all, first, last)
+  if not done then
+    for message = first, last do
+      answers[message] = failed(reason)
+    end
+  end
+  first = last + 1
+end
 return answers
