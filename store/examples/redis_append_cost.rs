@@ -1,10 +1,12 @@
 //! What a message costs a Redis in CPU time of its own process, with `appendfsync always`:
 //!
-//!     cargo run --release -p newim-store --example redis_append_cost [MESSAGES] [UNDER_WAY] [BOXES]
+//!     cargo run --release -p newim-store --example redis_append_cost [MESSAGES] [UNDER_WAY] [BOXES] [WINDOW_MS]
 //!
 //! Starts a redis-server in a temporary folder. One connection keeps UNDER_WAY direct messages of each
 //! box under way, with dedupe, as a gateway does: an answered one is followed by the next of its box.
-//! Run it with an older `store/src/redis` beside a newer one: the machine's other work moves both.
+//! A millisecond of the messages' time passes with ten of them, so that a short dedupe window shows the
+//! cost of a day-old box. Run it with an older `store/src/redis` beside a newer one: the machine's other
+//! work moves both.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,6 +15,7 @@ use std::time::Instant;
 use newim_proto::ids::{BoxId, ClientId, Uid, Uuid};
 use newim_proto::log::{Append, AppendKind, Command, StoreToken};
 use newim_store::redis::{RedisClient, RedisConfig};
+use newim_store::settings::StoreSettings;
 use newim_testkit::Redis;
 
 /// A ChatMessage of 64 bytes of text with its ids.
@@ -29,9 +32,10 @@ fn main() {
             .map_or(or, |number| number.parse().expect("a number"))
     };
     let (messages, under_way, boxes) = (number(200_000), number(16), number(500));
+    let dedupe_window_ms = number(StoreSettings::default().dedupe_window_ms);
     // A rewrite of the append-only file is a cost of its own.
     let redis = Redis::start_with(&["--auto-aof-rewrite-percentage", "0"]);
-    let mut load = Load::connect(&redis, boxes);
+    let mut load = Load::connect(&redis, boxes, dedupe_window_ms);
     load.run(0, messages / WARM_UP_SHARE, under_way);
     ask(&redis, "CONFIG RESETSTAT");
     let (bytes, file, cpu) = (memory(&redis), file(&redis), cpu_seconds(&redis));
@@ -61,8 +65,9 @@ struct Load {
 }
 
 impl Load {
-    fn connect(redis: &Redis, boxes: u64) -> Load {
-        let config = RedisConfig::parse(&redis.url()).expect("a URL");
+    fn connect(redis: &Redis, boxes: u64, dedupe_window_ms: u64) -> Load {
+        let mut config = RedisConfig::parse(&redis.url()).expect("a URL");
+        config.settings.dedupe_window_ms = dedupe_window_ms;
         let mut client = RedisClient::new(config);
         client.connected(0);
         let stream = TcpStream::connect(redis.address()).expect("connected");

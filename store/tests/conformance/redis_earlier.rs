@@ -207,6 +207,8 @@ fn an_earlier_gateway_is_refused_once_a_box_was_written_to() {
     connection
         .append(append(BOX, "ann", direct("bob"), 2))
         .expect("appended");
+    let meta = format!("newim:meta:{{b:{BOX}}}");
+    assert!(ask(&redis, &[b"EXISTS", meta.as_bytes()]).starts_with(":0"));
     let answer = earlier.append("bob", "D", "ann", 3, false);
     assert!(answer.starts_with('-'), "never a seq twice: {answer}");
     let next = connection

@@ -282,6 +282,32 @@ fn a_box_whose_keys_were_spoilt_fails_alone() {
 }
 
 #[test]
+fn a_message_that_fails_among_others_of_its_box_fails_alone() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    assert!(operator(&redis, "SET newim:members:{b:a} x").starts_with("+OK"));
+    for round in 0..2 {
+        let kinds = [direct("bob"), AppendKind::Chat, direct("bob")];
+        let messages = (1..).zip(kinds).map(|(number, kind)| {
+            let number = 10 * round + number;
+            append("a", "ann", kind, number).client_id(&format!("m{number}"))
+        });
+        let results = connection.run(messages.map(Command::Append).collect());
+        let [first, spoilt, last] = &results[..] else {
+            panic!("three were sent")
+        };
+        assert!(
+            matches!(spoilt, Err(StoreError::Failed(text)) if text.contains("WRONGTYPE")),
+            "{spoilt:?}"
+        );
+        for (result, seq) in [(first, 2 * round + 1), (last, 2 * round + 2)] {
+            let appended = appended(result.clone().expect("appended"));
+            assert_eq!((appended.seq, appended.duplicate), (seq, false));
+        }
+    }
+}
+
+#[test]
 fn remembered_client_ids_expire_where_nobody_writes() {
     const WINDOW_MS: u64 = 200;
     let redis = Redis::start();
@@ -314,7 +340,7 @@ fn remembered_client_ids_expire_where_nobody_writes() {
 fn many_client_ids_of_one_window_are_all_remembered() {
     let redis = Redis::start();
     let mut connection = connect(&redis);
-    let messages = || (0..1000).map(chat).collect::<Vec<_>>();
+    let messages = || (0..100).map(chat).collect::<Vec<_>>();
     connection
         .append(append("a", "ann", AppendKind::Join, 0))
         .expect("appended");

@@ -140,7 +140,7 @@ pub fn a_client_id_is_forgotten_after_the_window(new: Maker) {
 }
 
 /// In step with no engine's own housekeeping: at each point of some windows all that came within the
-/// last one is told again, and clocks that go back by a little change nothing.
+/// last one is told again, together and one by one, and clocks that go back by a little change nothing.
 pub fn a_client_id_is_remembered_for_the_window_whenever_it_came(new: Maker) {
     const WINDOW_MS: u64 = 60_000;
     const STEP_MS: u64 = 7_000;
@@ -157,15 +157,19 @@ pub fn a_client_id_is_remembered_for_the_window_whenever_it_came(new: Maker) {
         let first = store.append(sent_at(now_ms, number)).unwrap();
         assert_eq!((first.seq, first.duplicate), (number + 1, false));
         let within = (WINDOW_MS - 1) / STEP_MS;
-        for earlier in number.saturating_sub(within)..=number {
-            for retried_ms in [now_ms, now_ms.saturating_sub(3_000)] {
-                let again = store.append(sent_at(retried_ms, earlier)).unwrap();
-                assert_eq!(
-                    (again.seq, again.duplicate),
-                    (earlier + 1, true),
-                    "{earlier} at {retried_ms}"
-                );
-            }
+        let retries: Vec<(u64, u64)> = (number.saturating_sub(within)..=number)
+            .flat_map(|earlier| [(earlier, now_ms), (earlier, now_ms.saturating_sub(3_000))])
+            .collect();
+        let retry = |&(earlier, at_ms): &(u64, u64)| Command::Append(sent_at(at_ms, earlier));
+        let mut results = store.run(retries.iter().map(retry).collect());
+        results.extend(retries.iter().map(|one| store.one(retry(one))));
+        for ((earlier, at_ms), result) in retries.iter().chain(&retries).zip(results) {
+            let again = appended(result.unwrap());
+            assert_eq!(
+                (again.seq, again.duplicate),
+                (earlier + 1, true),
+                "{earlier} at {at_ms}"
+            );
         }
     }
 }

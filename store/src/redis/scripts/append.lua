@@ -79,7 +79,7 @@ local function store(key)
     call('SET', key, pack('>I8I8I8I8I8I8I8c1c1c1c16', epoch, seq, floor, oldest, base, young_from,
       young_began, young, old, has_members, box_run) .. pair)
     if old == '2' then
-      call('DEL', 'newim:meta:' .. tag) -- lest the earlier version number on by it
+      call('DEL', 'newim:meta:' .. tag)
     end
   elseif trimmed then
     call('SETRANGE', key, 0, pack('>I8I8I8I8', epoch, seq, floor, oldest))
@@ -142,7 +142,7 @@ local function remember(client_key, row, ts)
     end
     young = young == '0' and '1' or '0'
     seen = 'newim:seen' .. young .. ':' .. tag
-    call('DEL', seen)
+    call('UNLINK', seen)
     call('HSET', seen, client_key, row)
     call('PEXPIRE', seen, expire)
     young_from, young_began, remade = seq, ts, true
