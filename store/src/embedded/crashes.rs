@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
 use newim_proto::ids::{BoxId, ClientId, Uid, Uuid};
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use super::EmbeddedConfig;
 use super::engine::Engine;
 use super::faults::Faults;
-use super::wal::FILE_NAMES;
+use super::wal::{FILE_NAMES, HEADER_BYTES};
 use crate::model::Model;
 use crate::settings::{RetentionPolicy, StoreSettings};
 
@@ -226,8 +227,11 @@ impl Pair {
         self.engine.run([Command::Heads(Vec::new())].iter()); // open, if a fault has closed it
         let (round, start) = self.engine.wal_end().expect("it is open");
         let path = self.folder.path().join(FILE_NAMES[(round % 2) as usize]);
-        let file = File::options().write(true).open(path).expect("it is there");
-        file.set_len(start)
+        let file = File::options().read(true).write(true).open(path);
+        let file = file.expect("it is there");
+        let before = file.metadata().expect("a file").len();
+        let zeros = vec![0; before.saturating_sub(start) as usize];
+        file.write_all_at(&zeros, start)
             .expect("what stands behind the end is of earlier rounds");
         self.faults.unsynced.store(true, Ordering::SeqCst);
         for result in self.engine.run(group.iter()) {
@@ -235,7 +239,12 @@ impl Pair {
             assert!(!is_new, "answered without a sync: {result:?}");
         }
         self.faults.unsynced.store(false, Ordering::SeqCst);
-        let end = file.metadata().expect("a file").len();
+        let mut header = [0; HEADER_BYTES];
+        let is_written =
+            file.read_exact_at(&mut header, start).is_ok() && header != [0; HEADER_BYTES];
+        let records_bytes = header.last_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let frame_bytes = HEADER_BYTES as u64 + u64::from(records_bytes.expect("four bytes"));
+        let end = start + if is_written { frame_bytes } else { 0 };
         (file, start..end)
     }
 

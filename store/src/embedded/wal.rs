@@ -3,8 +3,8 @@
 //!
 //! It is written in rounds, each of which is settled by one checkpoint. Two files take turns: while the
 //! round in one is being settled, the next goes into the other, at its start and over what stands there,
-//! so that in the long run a sync brings data to the disk and no new length of a file. A frame carries a
-//! MAC under a key of its round, so nothing of an earlier round, nothing half written and nothing that a
+//! so that a sync brings data to the disk and hardly ever a new length of a file. A frame carries a MAC
+//! under a key of its round, so nothing of an earlier round, nothing half written and nothing that a
 //! client put into a message can pass for one of this round.
 //!
 //! A frame: marker of the round (8), MAC (16) of all that follows, number of the frame (8, counted on
@@ -27,9 +27,11 @@ const MARKER_BYTES: usize = 8;
 /// Where the MAC begins, where what it signs begins, and where the records do.
 const MAC_AT: usize = MARKER_BYTES;
 const SIGNED_AT: usize = MAC_AT + 16;
-const HEADER_BYTES: usize = SIGNED_AT + 8 + 4;
+pub(super) const HEADER_BYTES: usize = SIGNED_AT + 8 + 4;
 /// What an unusually large group grew goes back: a file to the length of a round, the buffer to this.
 const BUFFER_BYTES_KEPT_MAX: usize = 256 * 1024;
+/// A file grows by so many zeros at a time, so that most syncs bring data to the disk and no new length.
+const GROWTH_BYTES: u64 = 1024 * 1024;
 
 /// Of one log, for its whole life. Nobody outside may know it.
 pub(super) type Key = [u8; 32];
@@ -44,6 +46,7 @@ pub(super) struct Position {
 
 pub(super) struct Wal {
     files: [File; 2],
+    lengths: [u64; 2],
     key: Key,
     round: Round,
     /// The end of the present round, so far.
@@ -62,8 +65,10 @@ impl Wal {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let [even, odd] = FILE_NAMES.map(|name| options.open(folder.join(name)));
+        let files = [even?, odd?];
         Ok(Wal {
-            files: [even?, odd?],
+            lengths: [files[0].metadata()?.len(), files[1].metadata()?.len()],
+            files,
             key,
             round: Round::of(&key, 0),
             at: Position::default(),
@@ -118,9 +123,10 @@ impl Wal {
         self.round = Round::of(&self.key, self.at.round);
         self.end = 0;
         self.frame.truncate(HEADER_BYTES);
-        let file = &self.files[file_of(self.at.round)];
-        if file.metadata()?.len() > 2 * bytes_max {
-            file.set_len(bytes_max)?;
+        let at = file_of(self.at.round);
+        if self.lengths[at] > 2 * bytes_max {
+            self.files[at].set_len(bytes_max)?;
+            self.lengths[at] = bytes_max;
         }
         Ok(())
     }
@@ -168,12 +174,18 @@ impl Wal {
         Ok(())
     }
 
-    fn write(&self) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
         #[cfg(test)]
         if let Some(faults) = &self.faults {
             faults.write()?;
         }
-        let file = &self.files[file_of(self.at.round)];
+        let at = file_of(self.at.round);
+        let (file, length) = (&self.files[at], &mut self.lengths[at]);
+        let end = self.end + self.frame.len() as u64;
+        if end > *length {
+            file.write_all_at(&vec![0; GROWTH_BYTES as usize], *length)?;
+            *length = end.max(*length + GROWTH_BYTES);
+        }
         file.write_all_at(&self.frame, self.end)?;
         #[cfg(test)]
         if let Some(faults) = &self.faults {
@@ -291,7 +303,7 @@ mod tests {
         put(&mut wal, "ann");
         let whole = wal.bytes();
         put(&mut wal, "bob");
-        for length in whole..wal.bytes() {
+        for length in (whole..wal.bytes()).rev() {
             wal.files[1].set_len(length).expect("cut");
             assert_eq!(frame_count(&wal, ended(0, 0)), 1, "{length} bytes");
         }
@@ -304,7 +316,8 @@ mod tests {
         for _ in 0..3 {
             put(&mut wal, "ann");
         }
-        let bytes = std::fs::read(folder.path().join(FILE_NAMES[1])).expect("there");
+        let mut bytes = std::fs::read(folder.path().join(FILE_NAMES[1])).expect("there");
+        bytes.truncate(wal.bytes() as usize);
         for at in 0..bytes.len() {
             let write = |byte| wal.files[1].write_all_at(&[byte], at as u64);
             write(!bytes[at]).expect("written");
@@ -347,5 +360,9 @@ mod tests {
             wal.go_on(wal.position(), BYTES_MAX).expect("begun");
         }
         assert_eq!(wal.files[1].metadata().expect("a file").len(), BYTES_MAX);
+        put(&mut wal, "ann");
+        put(&mut wal, "bob");
+        let (frames, _) = wal.unsettled(ended(2, 1)).expect("undamaged");
+        assert_eq!(frames.len(), 2, "the file has grown again");
     }
 }
