@@ -442,6 +442,26 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_another_format_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(TABLES_FILE_NAME);
+        let database = Database::create(&path).expect("created");
+        let transaction = database.begin_write().expect("begun");
+        let mut counters = transaction.open_table(tables::COUNTERS).expect("opened");
+        counters.insert(tables::COUNTER_FORMAT, 1).expect("put");
+        drop(counters);
+        transaction.commit().expect("committed");
+        drop(database);
+        let refused = Engine::open(folder.path().into(), EmbeddedConfig::default());
+        let text = refused.err().expect("of an older format").to_string();
+        assert!(text.contains("has format 1, this version"), "{text}");
+        let database = Database::open(&path).expect("still one");
+        let tables = redb::ReadableDatabase::begin_read(&database).expect("begun");
+        let tables = tables.list_tables().expect("listed");
+        assert_eq!(tables.count(), 1, "nothing was added");
+    }
+
+    #[test]
     fn a_full_disk_fails_the_whole_group_and_service_returns_with_room() {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut engine, faults) = faulty_engine(folder.path());
