@@ -96,6 +96,13 @@ counters! {
     /// Nudges beyond `nudges_max`.
     drops_nudge,
     gaps_seen,
+    /// Times that a session missed something, by cause.
+    missed_gap,
+    missed_word,
+    missed_store_ahead,
+    missed_subscribed,
+    missed_outbox_full,
+    missed_user_settled,
     nudges,
     replays,
     pauses,

@@ -11,7 +11,7 @@ use newim_proto::tables::TopicIndex;
 use newim_proto::ws::Opcode;
 use newim_proto::ws::frame::write_header;
 
-use crate::lag::{Missed, Span, Way};
+use crate::lag::{Cause, Missed, Span, Way};
 use crate::session::Flag;
 use crate::shard::GatewayShard;
 
@@ -48,7 +48,7 @@ impl GatewayShard {
         match delivery.carries {
             Carries::Message if self.hears_membership(delivery) => {}
             Carries::Message => self.fan_out(index, delivery, gap.then_some(before)),
-            Carries::Gap if gap => self.missed_by_all(delivery.topic, before),
+            Carries::Gap if gap => self.missed_by_all(delivery.topic, before, Cause::Gap),
             Carries::Gap => {}
             Carries::Nudge => self.nudged(delivery, before),
         }
@@ -124,6 +124,7 @@ impl GatewayShard {
             self.dirty.push(conn);
         }
         if let Some(nudge) = nudge {
+            self.count_missed(Cause::Gap);
             self.counters.nudges += 1;
             self.push(conn, nudge.clone());
         }
@@ -156,6 +157,7 @@ impl GatewayShard {
             self.push(conn, frame);
             if gap_after.is_some() {
                 let nudge = self.nudge_frame(delivery);
+                self.count_missed(Cause::Gap);
                 self.counters.nudges += 1;
                 self.push(conn, nudge);
             }
@@ -164,6 +166,10 @@ impl GatewayShard {
         self.counters.drops_outbox_full += u64::from(full);
         if let Some(boxid) = boxid_of(&delivery.payload) {
             let box_topic = delivery.box_topic;
+            let cause = match full {
+                true => Cause::OutboxFull,
+                false => Cause::Gap,
+            };
             self.missed(
                 conn,
                 Missed {
@@ -171,6 +177,7 @@ impl GatewayShard {
                     box_topic,
                     way,
                     span,
+                    cause,
                 },
             );
         }
@@ -187,14 +194,14 @@ impl GatewayShard {
     /// Word of a message, in its place.
     fn nudged(&mut self, delivery: &Delivery, before: Head) {
         if delivery.topic == delivery.box_topic {
-            self.missed_by_all(delivery.topic, before);
+            self.missed_by_all(delivery.topic, before, Cause::Word);
         } else {
             self.user_settled(delivery.topic, true);
         }
     }
 
     /// The stream of a box went from `before` to its head past us.
-    pub(crate) fn missed_by_all(&mut self, topic: Topic, before: Head) {
+    pub(crate) fn missed_by_all(&mut self, topic: Topic, before: Head, cause: Cause) {
         let Some(index) = self.subscriptions.find(topic) else {
             return;
         };
@@ -206,6 +213,7 @@ impl GatewayShard {
             box_topic: topic,
             way: Way::Stream,
             span: Span::between(before, stream.head),
+            cause,
         };
         let members = self.subscriptions.take_members(index);
         for conn_index in members.as_slice() {
@@ -225,7 +233,7 @@ impl GatewayShard {
             let before = stream.head;
             if (head.epoch, head.seq) > (before.epoch, before.seq) {
                 stream.head = *head;
-                self.missed_by_all(*topic, before);
+                self.missed_by_all(*topic, before, Cause::StoreAhead);
             }
         }
     }
@@ -244,6 +252,7 @@ impl GatewayShard {
             let conn = session.conn(conn_index);
             let listed_early = session.replace(Flag::ListedEarly, false);
             if session.is(Flag::V2) && (uncertain || listed_early) {
+                self.count_missed(Cause::UserSettled);
                 self.counters.nudges += 1;
                 self.push(conn, frame.clone());
             }

@@ -47,6 +47,24 @@ pub(crate) struct Missed {
     pub box_topic: Topic,
     pub way: Way,
     pub span: Span,
+    pub cause: Cause,
+}
+
+/// Why a session missed something, or may have: for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A delivery came, and the one before it hadn't.
+    Gap,
+    /// The publish had shrunk to word of itself.
+    Word,
+    /// The store has more than came by.
+    StoreAhead,
+    /// The box went on while the session's subscription began.
+    Subscribed,
+    /// Its outbox had no room.
+    OutboxFull,
+    /// Its user's own topic settled after it had listed its boxes, or moved: it lists them again.
+    UserSettled,
 }
 
 impl Way {

@@ -8,7 +8,7 @@ use newim_proto::limits;
 use newim_proto::log::{Command, Head, Range, Reply, StoreError, StoreResult};
 use newim_proto::ws::CloseCode;
 
-use crate::lag::Missed;
+use crate::lag::{Cause, Missed};
 use crate::pending::Pending;
 use crate::session::Flag;
 use crate::shard::GatewayShard;
@@ -25,10 +25,26 @@ impl GatewayShard {
             return;
         }
         let idle = session.outbox_bytes() <= low_water;
+        let cause = missed.cause;
         let is_new = session.start_lag().add(missed, boxes_max);
+        if is_new {
+            self.count_missed(cause);
+        }
         if is_new && idle {
             self.repair(conn);
         }
+    }
+
+    pub(crate) fn count_missed(&mut self, cause: Cause) {
+        let counter = match cause {
+            Cause::Gap => &mut self.counters.missed_gap,
+            Cause::Word => &mut self.counters.missed_word,
+            Cause::StoreAhead => &mut self.counters.missed_store_ahead,
+            Cause::Subscribed => &mut self.counters.missed_subscribed,
+            Cause::OutboxFull => &mut self.counters.missed_outbox_full,
+            Cause::UserSettled => &mut self.counters.missed_user_settled,
+        };
+        *counter += 1;
     }
 
     /// The outbox has room: SYNC for each box that lags, or its replay.

@@ -10,7 +10,7 @@ use newim_proto::log::{Command, Head};
 use newim_proto::routes::RouteTable;
 
 use crate::events::{LinkInput, Mail, Output};
-use crate::lag::{Missed, Span, Way};
+use crate::lag::{Cause, Missed, Span, Way};
 use crate::links::Bounds;
 use crate::pending::Pending;
 use crate::shard::GatewayShard;
@@ -48,6 +48,7 @@ impl GatewayShard {
                     box_topic: topic,
                     way: Way::Stream,
                     span: Span::between(base, head),
+                    cause: Cause::Subscribed,
                 },
             );
         }

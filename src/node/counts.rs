@@ -291,6 +291,19 @@ pub fn gateway(sink: &mut MetricSink, shard: usize, snapshot: &GatewaySnapshot) 
             ("nudge", c.drops_nudge),
         ],
     );
+    by(
+        "newim_missed",
+        "Times that a client missed something, by cause; it is told to pull (v2) or read for (v1).",
+        "cause",
+        &[
+            ("gap", c.missed_gap),
+            ("word", c.missed_word),
+            ("store_ahead", c.missed_store_ahead),
+            ("subscribed", c.missed_subscribed),
+            ("outbox_full", c.missed_outbox_full),
+            ("user_settled", c.missed_user_settled),
+        ],
+    );
     sink.durations(
         "newim_append_latency",
         "From a message's command to the store's answer.",
