@@ -14,6 +14,7 @@ use newim_proto::ws::frame::write_header;
 use crate::lag::{Cause, Missed, Span, Way};
 use crate::session::Flag;
 use crate::shard::GatewayShard;
+use crate::subscriptions::Stream;
 
 pub(crate) const MEMBERS_LIVE: &str = "a topic's members live";
 
@@ -224,17 +225,37 @@ impl GatewayShard {
         self.subscriptions.put_members(index, members);
     }
 
-    /// The store's heads of topics whose interest settled.
+    /// The store's heads of topics whose interest settled. A box where people write has messages that are
+    /// stored and not here yet: they were published after, and come. To take them for missed would make
+    /// everybody pull what is about to be pushed. Only a new epoch is told at once: all begin anew with it.
     pub(crate) fn heads(&mut self, topics: &[Topic], heads: &[Head]) {
+        let due_us = self.now.after_ms(self.settings.delivery_ms_max);
         for (topic, head) in topics.iter().zip(heads) {
             let Some(stream) = self.subscriptions.stream_of(*topic) else {
                 continue;
             };
-            let before = stream.head;
-            if (head.epoch, head.seq) > (before.epoch, before.seq) {
-                stream.head = *head;
-                self.missed_by_all(*topic, before, Cause::StoreAhead);
+            if stream.head.epoch < head.epoch {
+                self.missed_up_to(*topic, *head);
+            } else if is_behind(stream, *head) {
+                self.expected.note(*topic, *head, due_us);
             }
+        }
+    }
+
+    /// What should have come by now, and hasn't, went past us. A gap before says so sooner.
+    pub(crate) fn expected_is_due(&mut self) {
+        while let Some((topic, head)) = self.expected.take_due(self.now.mono_us) {
+            self.missed_up_to(topic, head);
+        }
+    }
+
+    fn missed_up_to(&mut self, topic: Topic, head: Head) {
+        let Some(stream) = self.subscriptions.stream_of(topic) else {
+            return;
+        };
+        if is_behind(stream, head) {
+            let before = std::mem::replace(&mut stream.head, head);
+            self.missed_by_all(topic, before, Cause::StoreAhead);
         }
     }
 
@@ -269,6 +290,10 @@ fn order_of(delivery: &Delivery, head: Head) -> Order {
     } else {
         Order::Next
     }
+}
+
+fn is_behind(stream: &Stream, head: Head) -> bool {
+    (stream.head.epoch, stream.head.seq) < (head.epoch, head.seq)
 }
 
 fn boxid_of(payload: &[u8]) -> Option<BoxId> {

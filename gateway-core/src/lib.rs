@@ -15,6 +15,7 @@ mod drain;
 #[cfg(feature = "driver")]
 pub mod driver;
 mod events;
+mod expected;
 mod follow;
 mod handshake;
 mod interest;

@@ -42,6 +42,9 @@ pub struct Settings {
     /// Nudges that publishes shrank to, per link; beyond it they are dropped and counted.
     pub nudges_max: usize,
 
+    /// What the store has reaches its listeners so long after, if nothing stands in its way. What hasn't
+    /// come by then is missed.
+    pub delivery_ms_max: u64,
     /// Every node of the cluster routes by a new table after so long.
     pub routes_spread_ms_max: u64,
 
@@ -72,6 +75,7 @@ impl Settings {
             lagging_boxes_max: 64,
             publish_window_max: 8192,
             nudges_max: 65_536,
+            delivery_ms_max: 250,
             routes_spread_ms_max: 2_000,
             drain_spread_ms: 10_000,
             retry_after_ms: 1_000,

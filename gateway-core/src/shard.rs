@@ -15,6 +15,7 @@ use newim_proto::ws::{self, Opcode};
 
 use crate::counters::GatewayCounters;
 use crate::events::{Input, Mail, Output};
+use crate::expected::Expected;
 use crate::follow::Follow;
 use crate::links::{LinkView, Links};
 use crate::outbox::Spares;
@@ -58,6 +59,8 @@ pub struct GatewayShard {
     pub(crate) unchecked: Vec<Topic>,
     /// Topics that moved, and when to look what was missed meanwhile (monotonic microseconds).
     pub(crate) rechecks: VecDeque<(u64, Vec<Topic>)>,
+    /// What the store has and may be on its way here.
+    pub(crate) expected: Expected,
     /// Memberships that could not be looked up: tried again when the store is back.
     pub(crate) unfollowed: Vec<Follow>,
     /// v1 sessions whose replay failed: tried again when the store is back.
@@ -90,6 +93,7 @@ impl GatewayShard {
             unsubscribed: Vec::new(),
             unchecked: Vec::new(),
             rechecks: VecDeque::new(),
+            expected: Expected::default(),
             unfollowed: Vec::new(),
             behind: Vec::new(),
             too_far_behind: Vec::new(),
@@ -127,6 +131,7 @@ impl GatewayShard {
             self.tidy();
         }
         self.recheck_moved();
+        self.expected_is_due();
         self.close_too_far_behind();
     }
 
@@ -158,6 +163,7 @@ impl GatewayShard {
         let session_us = self.timers.next_due_s().map(|s| s * 1_000_000);
         let recheck_us = self.rechecks.front().map(|(due_us, _)| *due_us);
         let due_us = session_us.into_iter().chain(recheck_us);
+        let due_us = due_us.chain(self.expected.next_due_us());
         due_us.chain(self.tidy_us).min()
     }
 

@@ -1,6 +1,6 @@
 //! Links that go and come back, slots that move, publishes that must not be lost on the way.
 
-use newim_proto::ids::{ShardIndex, Topic};
+use newim_proto::ids::{ConnId, ShardIndex, Topic};
 use newim_proto::link::{Carries, LinkMessage};
 use newim_proto::log::{Command, Head, Reply};
 use newim_proto::schema::chat_message::ChatOp;
@@ -67,6 +67,7 @@ fn what_was_missed_while_the_link_was_away_is_repaired_when_it_settles() {
     let (token, command) = h.store_takes();
     assert!(matches!(command, Command::Heads(boxes) if boxes.len() == 1));
     h.stored(token, Ok(Reply::Heads(vec![Head { epoch: 1, seq: 6 }])));
+    h.wait_s(1);
     let told: Vec<(String, u64)> = h
         .chats(alice)
         .into_iter()
@@ -77,6 +78,72 @@ fn what_was_missed_while_the_link_was_away_is_repaired_when_it_settles() {
         [(String::new(), 0), ("lobby".to_owned(), 6)],
         "list your boxes; and pull this one"
     );
+}
+
+/// A shard whose link was away and is back; the store has answered how far the lobby went.
+fn settled_anew(store_has: Head) -> (Harness, ConnId) {
+    let mut h = Harness::routed();
+    let alice = h.connect("alice", true);
+    h.join(alice, "lobby", 1);
+    down(&mut h);
+    up(&mut h);
+    let barrier = h.barrier().expect("a barrier");
+    h.link_says(LinkMessage::Settled { barrier });
+    h.got(alice);
+    let (token, command) = h.store_takes();
+    assert!(matches!(command, Command::Heads(_)));
+    h.stored(token, Ok(Reply::Heads(vec![store_has])));
+    (h, alice)
+}
+
+#[test]
+fn what_the_store_has_and_is_on_its_way_is_pushed_and_not_pulled() {
+    let (mut h, alice) = settled_anew(Head { epoch: 1, seq: 3 });
+    for seq in [2, 3, 4] {
+        h.delivered("lobby", seq);
+    }
+    h.wait_s(2);
+    assert_eq!(h.seqs(alice), [2, 3, 4]);
+    let counters = h.shard.counters();
+    assert_eq!((counters.drops_late, counters.missed_store_ahead), (0, 0));
+}
+
+#[test]
+fn what_does_not_come_in_time_is_missed_once_and_late_when_it_comes() {
+    let (mut h, alice) = settled_anew(Head { epoch: 1, seq: 3 });
+    h.delivered("lobby", 2);
+    assert_eq!(h.seqs(alice), [2]);
+    h.wait_s(1);
+    h.delivered("lobby", 3);
+    h.wait_s(1);
+    let told: Vec<u64> = h.chats(alice).iter().map(|m| m.head_seq()).collect();
+    assert_eq!(told, [3]);
+    assert_eq!(h.shard.counters().missed_store_ahead, 1);
+}
+
+#[test]
+fn a_gap_in_what_is_on_its_way_is_told_at_once() {
+    let (mut h, alice) = settled_anew(Head { epoch: 1, seq: 3 });
+    h.delivered("lobby", 3);
+    let got: Vec<(u64, u64)> = h
+        .chats(alice)
+        .iter()
+        .map(|m| (m.seq(), m.head_seq()))
+        .collect();
+    assert_eq!(got, [(3, 0), (0, 3)], "the message, and word of the gap");
+    h.wait_s(1);
+    assert!(h.got(alice).is_empty());
+}
+
+#[test]
+fn a_new_epoch_is_told_at_once() {
+    let (mut h, alice) = settled_anew(Head { epoch: 2, seq: 1 });
+    let told: Vec<(u64, u64)> = h
+        .chats(alice)
+        .iter()
+        .map(|m| (m.epoch(), m.head_seq()))
+        .collect();
+    assert_eq!(told, [(2, 1)]);
 }
 
 #[test]
@@ -225,6 +292,7 @@ fn without_any_chat_node_messages_are_stored_and_their_readers_repaired_later() 
     h.link_says(LinkMessage::Settled { barrier });
     let (token, _) = h.store_takes();
     h.stored(token, Ok(Reply::Heads(vec![Head { epoch: 1, seq: 2 }])));
+    h.wait_s(1);
     assert!(
         h.chats(alice)
             .iter()
@@ -286,6 +354,7 @@ fn moved_topics_are_looked_at_again_when_every_node_must_have_heard() {
     let (token, command) = h.store_takes();
     assert!(matches!(command, Command::Heads(_)));
     h.stored(token, Ok(Reply::Heads(vec![Head { epoch: 1, seq: 2 }])));
+    h.wait_s(1);
     let told = h.chats(alice);
     assert!(
         told.iter().any(|m| m.boxid == "lobby" && m.head_seq() == 2),
