@@ -113,7 +113,7 @@ impl Who {
 pub struct Counts {
     /// Messages that came as they should: echoes or deliveries.
     pub messages: AtomicU64,
-    /// Of these, those that a pull had to bring.
+    /// Of these, those that came while a pull was on its way: what it brought, and pushes meanwhile.
     pub pulled: AtomicU64,
     /// Clients that are there, or have been.
     pub settled: AtomicU64,

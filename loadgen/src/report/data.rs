@@ -74,7 +74,7 @@ pub struct Messages {
     pub acknowledged: u64,
     /// Messages at clients.
     pub delivered: u64,
-    /// Of these, those that a pull had to bring.
+    /// Of these, those that came while a pull was on its way: what it brought, and pushes meanwhile.
     pub pulled: u64,
     pub bytes_out: u64,
     pub bytes_in: u64,
