@@ -75,6 +75,13 @@ pub fn give_back_memory() {
     unsafe { mimalloc::mi_collect(false) }
 }
 
+/// The same at once and whatever it costs, also what other threads have freed just now: what was freed
+/// within the last second or so is otherwise kept for the next allocation, and a quiet thread has none.
+pub fn give_back_all_memory() {
+    // SAFETY: as above.
+    unsafe { mimalloc::mi_collect(true) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

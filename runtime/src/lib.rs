@@ -64,7 +64,7 @@ mod stats;
 #[cfg(feature = "engine")]
 mod token;
 
-pub use allocator::{Allocator, give_back_memory};
+pub use allocator::{Allocator, give_back_all_memory, give_back_memory};
 #[cfg(feature = "engine")]
 pub use config::Config;
 #[cfg(feature = "engine")]

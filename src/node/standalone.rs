@@ -68,7 +68,7 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     let fixed = FixedMemory::of(&runtime_config(config, Vec::new()), &runtime.kernel);
     let teller = Teller::new(&runtime);
     let thread = store
-        .on_quiet(newim_runtime::give_back_memory)
+        .on_quiet(newim_runtime::give_back_all_memory)
         .start(replier(teller.clone()))
         .map_err(RunError::StoreThread)?;
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;

@@ -68,7 +68,7 @@ impl Default for EmbeddedConfig {
             wal_bytes_max: 8 * 1024 * 1024,
             boxes_changed_max: 16_384,
             queue_batches_max: 4096,
-            page_cache_bytes: 8 * 1024 * 1024,
+            page_cache_bytes: 4 * 1024 * 1024,
             boxes_cached_max: 65_536,
         }
     }
