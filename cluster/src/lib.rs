@@ -67,7 +67,7 @@ impl Cluster {
     pub fn embedded(nodes: Vec<NodeInfo>) -> Cluster {
         let nodes = nodes.into_iter().map(Arc::new);
         let (chats, gateways) = nodes.partition(|node| node.role == Role::Chat);
-        let table = RouteTable::build(EMBEDDED_EPOCH, chats, gateways);
+        let table = RouteTable::dealt(EMBEDDED_EPOCH, chats, gateways);
         let (tables, routes) = watch::channel(Arc::new(table));
         let (states, state) = watch::channel(ClusterState::Connected);
         let (wish, _) = watch::channel(Wish::Serve);

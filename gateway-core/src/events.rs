@@ -13,6 +13,15 @@ pub enum Input<'a> {
     Accepted {
         conn: ConnId,
     },
+    /// Another shard of this gateway moved it here; what it has said so far follows.
+    Arrived {
+        conn: ConnId,
+    },
+    /// The answer to a Move: its shard has no room for it, so it is served here. `request` comes back.
+    Stays {
+        conn: ConnId,
+        request: Vec<u8>,
+    },
     /// In arrival order; unmasked in place.
     Received {
         conn: ConnId,
@@ -62,6 +71,13 @@ pub enum Output {
     Send {
         conn: ConnId,
         buf: SendBuf,
+    },
+    /// To the shard that routes its user's topic, with what it has said so far. Answered by Closed (it is
+    /// there) or Stays; nothing of it is received meanwhile.
+    Move {
+        conn: ConnId,
+        to: ShardIndex,
+        request: Vec<u8>,
     },
     /// Everything is sent that shall be: close, in good order.
     Close {

@@ -1,6 +1,7 @@
-//! From the first bytes of a connection to a session: the WebSocket upgrade, and whose it is.
+//! From the first bytes of a connection to a session: the WebSocket upgrade, whose it is, and which shard
+//! it lives on.
 
-use newim_proto::ids::{ConnId, Uid};
+use newim_proto::ids::{ConnId, ShardIndex, Topic, Uid};
 use newim_proto::log::Command;
 use newim_proto::ws::handshake::PROTOCOL_V2;
 use newim_proto::ws::refusal::Status;
@@ -8,6 +9,7 @@ use newim_proto::ws::{
     Refusal, Upgrade, UpgradeRequest, parse_upgrade, write_accept, write_refusal,
 };
 
+use crate::events::Output;
 use crate::pending::Pending;
 use crate::session::{Flag, Listen, Phase};
 use crate::shard::{GatewayShard, seconds};
@@ -16,6 +18,12 @@ use crate::shard::{GatewayShard, seconds};
 enum Admitted {
     User { uid: Uid, v2: bool },
     Echo,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MayMove {
+    Yes,
+    No,
 }
 
 impl GatewayShard {
@@ -28,14 +36,25 @@ impl GatewayShard {
             return;
         };
         let Some(mut request) = request.take() else {
-            return self.upgrade_from(conn, bytes); // the usual case: one read holds it all
+            return self.upgrade_from(conn, bytes, MayMove::Yes); // the usual case: one read holds it all
         };
         request.extend_from_slice(bytes);
-        self.upgrade_from(conn, &mut request);
+        self.upgrade_from(conn, &mut request, MayMove::Yes);
+    }
+
+    /// Its user's shard has no room.
+    pub(crate) fn stays(&mut self, conn: ConnId, mut request: Vec<u8>) {
+        let Some(mut session) = self.sessions.get(conn) else {
+            return;
+        };
+        if matches!(session.phase, Phase::Moving) {
+            session.phase = Phase::Upgrading(None);
+            self.upgrade_from(conn, &mut request, MayMove::No);
+        }
     }
 
     /// `bytes`: all that came so far.
-    fn upgrade_from(&mut self, conn: ConnId, bytes: &mut [u8]) {
+    fn upgrade_from(&mut self, conn: ConnId, bytes: &mut [u8], may_move: MayMove) {
         let (admitted, consumed) = match parse_upgrade(bytes) {
             Upgrade::Partial => {
                 let Some(mut session) = self.sessions.get(conn) else {
@@ -47,6 +66,11 @@ impl GatewayShard {
             Upgrade::Refused(refusal) => return self.refuse_upgrade(conn, &refusal),
             Upgrade::Ready { request, consumed } => match self.admit_upgrade(&request) {
                 Ok(admitted) => {
+                    if may_move == MayMove::Yes
+                        && let Some(to) = self.home_elsewhere(&admitted)
+                    {
+                        return self.move_to(conn, to, bytes);
+                    }
                     self.write_accept(conn, &request);
                     (admitted, consumed)
                 }
@@ -86,6 +110,29 @@ impl GatewayShard {
                 format!("the user in `Cookie: sid=` {error}"),
             )),
         }
+    }
+
+    /// The shard that routes the topic of its user, where that is another one of this process: there, what
+    /// is sent to the user and to the user's other devices passes between no cores.
+    fn home_elsewhere(&self, admitted: &Admitted) -> Option<ShardIndex> {
+        let Admitted::User { uid, .. } = admitted else {
+            return None;
+        };
+        if !self.settings.local_chat || self.settings.shards == 1 {
+            return None;
+        }
+        let chat = self.routes.owner(Topic::of_user(uid.as_str()))?;
+        let is_elsewhere = chat.shard != self.settings.shard;
+        (chat.node == self.settings.node && is_elsewhere).then_some(chat.shard)
+    }
+
+    fn move_to(&mut self, conn: ConnId, to: ShardIndex, bytes: &[u8]) {
+        let Some(mut session) = self.sessions.get(conn) else {
+            return;
+        };
+        session.phase = Phase::Moving;
+        let request = bytes.to_vec();
+        self.outputs.push_back(Output::Move { conn, to, request });
     }
 
     fn write_accept(&mut self, conn: ConnId, request: &UpgradeRequest<'_>) {

@@ -19,6 +19,7 @@ impl GatewayShard {
         session.replace(Flag::Pinged, false);
         match session.phase {
             Phase::Vacant | Phase::Upgrading(_) => unreachable!("returned above"),
+            Phase::Moving => debug_assert!(false, "what a moving connection says goes with it"),
             Phase::Closing {
                 listen: Listen::Over,
                 ..

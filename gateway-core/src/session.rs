@@ -39,6 +39,8 @@ pub(crate) enum Phase {
     /// Request bytes so far, where they didn't come at once.
     #[allow(clippy::box_collection)] // rare, and a session stays a cache line
     Upgrading(Option<Box<Vec<u8>>>),
+    /// On its way to another shard of this gateway.
+    Moving,
     Open(Uid),
     /// `/echo`: no user, no boxes.
     Echo,

@@ -110,6 +110,8 @@ impl GatewayShard {
             Input::Mail { from, mail } => self.mail(from, mail),
             Input::Link { chat, input } => self.link(chat, input),
             Input::Accepted { conn } => self.accepted(conn),
+            Input::Arrived { conn } => self.arrived(conn),
+            Input::Stays { conn, request } => self.stays(conn, request),
             Input::Closed { conn } => self.closed(conn),
             Input::StoreUp => self.store_up(),
             Input::Routes(routes) => self.routes_changed(routes),
@@ -242,6 +244,11 @@ impl GatewayShard {
 
     fn accepted(&mut self, conn: ConnId) {
         self.counters.accepted += 1;
+        self.arrived(conn);
+    }
+
+    /// New on this shard.
+    fn arrived(&mut self, conn: ConnId) {
         let heard_s = seconds(self.now) as u32;
         self.sessions.insert(conn, heard_s);
         let first_ms = self.settings.upgrade_ms_max.min(self.settings.idle_ping_ms);
@@ -445,7 +452,7 @@ impl GatewayShard {
         let again_s = match &session.phase {
             Phase::Closing { deadline_s, .. } => u64::from(*deadline_s),
             Phase::Upgrading(_) => heard_s + upgrade_s,
-            Phase::Vacant => return,
+            Phase::Vacant | Phase::Moving => return, // the engine has its own patience with a move
             Phase::Open(_) | Phase::Echo if session.is(Flag::Pinged) => now_s,
             Phase::Open(_) | Phase::Echo => heard_s + idle_s,
         };
@@ -453,7 +460,7 @@ impl GatewayShard {
             return self.timers.set(conn.index, again_s);
         }
         match session.phase {
-            Phase::Vacant => {}
+            Phase::Vacant | Phase::Moving => {}
             Phase::Closing { .. } => self.abort(conn),
             Phase::Upgrading(_) => self.upgrade_timed_out(conn),
             Phase::Open(_) | Phase::Echo if session.is(Flag::Pinged) => {

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::findings::Findings;
 use crate::machine;
 use crate::plan::Plan;
-use crate::report::data::{Phase, Report, Sample};
+use crate::report::data::{ENROL, Phase, Report, Sample};
 use crate::sampler::Sampler;
 use crate::server::Watch;
 use crate::shard::{Answer, Ask, Birth, Heads, Shard};
@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
         if !self.plan.enrols_first() {
             return Ok(());
         }
-        self.sampler.phase = "enrol".into();
+        self.sampler.phase = ENROL.into();
         let wanted = u64::from(self.plan.connections);
         self.await_progress("users joined their boxes", wanted, |gauges| gauges.enrolled)
     }

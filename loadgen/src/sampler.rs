@@ -71,6 +71,7 @@ impl<'a> Sampler<'a> {
             at_ms: self.at_ms(),
             phase: self.phase.clone(),
             connections: gauges.connected,
+            enrolled: gauges.enrolled,
             offered_per_s: self.offered_per_s,
             sent_per_s: per_s(counts.sent, before.sent),
             delivered_per_s: per_s(counts.delivered, before.delivered),

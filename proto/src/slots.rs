@@ -51,6 +51,22 @@ impl RouteTable {
         }
     }
 
+    /// The table of nodes that nobody will ever join or leave: slots are dealt to their shards in turn, so
+    /// that each has as many as the next. By weight, one of fifty shards has half as many again as another.
+    pub fn dealt(
+        epoch: u64,
+        chats: Vec<Arc<NodeInfo>>,
+        gateways: Vec<Arc<NodeInfo>>,
+    ) -> RouteTable {
+        let table = RouteTable::build(epoch, chats, gateways);
+        let candidates = candidates(&table.chats);
+        let in_turn = candidates.iter().map(|candidate| candidate.shard).cycle();
+        RouteTable {
+            slots: in_turn.take(usize::from(SLOT_COUNT)).collect(),
+            ..table
+        }
+    }
+
     /// The chat shard that routes the topic; None while no chat node lives.
     pub fn owner(&self, topic: Topic) -> Option<ChatShard> {
         self.slots.get(usize::from(slot_of(topic))).copied()
@@ -183,6 +199,15 @@ mod tests {
             counts.values().all(|count| (73..=183).contains(count)),
             "{counts:?}"
         );
+    }
+
+    #[test]
+    fn dealt_slots_differ_by_one_at_most() {
+        let table = RouteTable::dealt(1, vec![chat(1, 53, false)], vec![]);
+        let counts = counts(&table);
+        assert_eq!(counts.len(), 53);
+        assert!(counts.values().all(|count| (77..=78).contains(count)));
+        assert!(RouteTable::dealt(1, vec![], vec![]).slots.is_empty());
     }
 
     #[test]

@@ -115,11 +115,16 @@ impl<M> Engine<M> {
         }
     }
 
+    /// Beside so many connections, on any shard.
+    pub fn has_room_beside(&self, conns: u32) -> bool {
+        let accept_max = self.limits.accept_max;
+        conns.saturating_add(accept_max / 32) < accept_max
+    }
+
     /// After each close. Waits for some room, so that a full table doesn't cancel and arm with each
     /// connection that comes and goes.
     pub fn resume_when_room(&mut self) {
-        let accept_max = self.limits.accept_max as usize;
-        if self.conns.len() + accept_max / 32 >= accept_max {
+        if !self.has_room_beside(self.conns.len() as u32) {
             return;
         }
         for listener in 0..self.acceptors.len() {

@@ -12,18 +12,28 @@ use crate::ring::Completion;
 use crate::shard::Shard;
 use crate::token::{Op, Token};
 
+/// Few connections may lie on one shard: that is no burden yet.
+const AHEAD_MAX: u32 = 64;
+
 /// A connection on its way to another shard.
 pub(crate) struct HandOut {
     to: ShardIndex,
     tag: u64,
-    /// Bytes of a receive that was in the kernel when the driver gave the connection away.
+    /// What the driver leaves to the other, then bytes of a receive that was in the kernel when the driver
+    /// gave the connection away.
     unread: Vec<u8>,
     /// Of the note left for it.
     number: u32,
 }
 
 impl<M> Engine<M> {
-    pub fn hand_over(&mut self, id: ConnId, to: ShardIndex, tag: u64) {
+    pub fn may_hand_over(&self, to: ShardIndex) -> bool {
+        let theirs = self.mesh.mesh().conns(to);
+        let own = self.conns.len() as u32;
+        self.has_room_beside(theirs) && theirs <= own + own / 8 + AHEAD_MAX
+    }
+
+    pub fn hand_over(&mut self, id: ConnId, to: ShardIndex, tag: u64, seen: Vec<u8>) {
         assert!(to.0 < self.mesh.mesh().shards(), "a shard of this process");
         let Some(conn) = self.conns.live_in(id, Phase::Open) else {
             return;
@@ -31,12 +41,13 @@ impl<M> Engine<M> {
         conn.phase = Phase::HandingOver;
         conn.clear(bits::PROGRESS);
         let polls = conn.has(bits::POLL);
+        self.mesh.mesh().expect_conn(to);
         self.hand_outs.insert(
             id.index,
             HandOut {
                 to,
                 tag,
-                unread: Vec::new(),
+                unread: seen,
                 number: 0,
             },
         );

@@ -88,10 +88,18 @@ impl<'a, M> Io<'a, M> {
     }
 
     /// Gives the connection to another shard of this process, whose driver gets HandedOver{from, tag},
-    /// then all bytes that this one hasn't seen. This one gets Closed{HandedOver}, or an error where the
-    /// other couldn't take it. A send in flight is let out first. Panics for a shard that doesn't exist.
-    pub fn hand_over(&mut self, conn: ConnId, to: ShardIndex, tag: u64) {
-        self.engine.hand_over(conn, to, tag);
+    /// then the bytes of `seen` (which this one has seen, and leaves to the other), then all that this one
+    /// hasn't. This one gets Closed{HandedOver}, or an error where the other couldn't take it. A send in
+    /// flight is let out first. Panics for a shard that doesn't exist.
+    pub fn hand_over(&mut self, conn: ConnId, to: ShardIndex, tag: u64, seen: Vec<u8>) {
+        self.engine.hand_over(conn, to, tag, seen);
+    }
+
+    /// Would `hand_over` to that shard keep the shards' loads alike? Not where it is nearly full, nor where
+    /// it has an eighth (and 64) more connections than this one. By what it told after its last batch.
+    /// Panics for a shard that doesn't exist.
+    pub fn may_hand_over(&self, to: ShardIndex) -> bool {
+        self.engine.may_hand_over(to)
     }
 
     /// To a shard of this process, this one included; in order per sender. Gives the letter back when the

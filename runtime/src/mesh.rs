@@ -4,7 +4,7 @@
 //! shards, which have 2,500 pairs, don't hold a hundred megabytes after all have met once.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use newim_proto::ids::ShardIndex;
@@ -15,7 +15,7 @@ use crate::bell::Bell;
 pub(crate) struct HandOverNote {
     pub from: ShardIndex,
     pub tag: u64,
-    /// Bytes that were read before the driver gave the connection away, and not shown to it.
+    /// What the giving driver left to the other, then what was read and not shown to it.
     pub unread: Vec<u8>,
 }
 
@@ -28,6 +28,8 @@ struct Letterbox<M> {
     /// By hand-over number. Locked once per hand-over, which is rare (a link finding its shard).
     notes: Mutex<HashMap<u64, HandOverNote>>,
     bell: Arc<Bell>,
+    /// Connections of the shard, as it last told.
+    conns: AtomicU32,
 }
 
 pub(crate) struct Mesh<M> {
@@ -45,6 +47,7 @@ impl<M> Mesh<M> {
                 new_queues: Mutex::new(Vec::new()),
                 notes: Mutex::new(HashMap::new()),
                 bell: Arc::clone(bell),
+                conns: AtomicU32::new(0),
             })
             .collect();
         Mesh {
@@ -59,6 +62,25 @@ impl<M> Mesh<M> {
 
     pub fn bell(&self, shard: ShardIndex) -> &Arc<Bell> {
         &self.boxes[usize::from(shard.0)].bell
+    }
+
+    /// Connections of a shard: a hint for whoever would give it one more.
+    pub fn conns(&self, shard: ShardIndex) -> u32 {
+        self.boxes[usize::from(shard.0)]
+            .conns
+            .load(Ordering::Relaxed)
+    }
+
+    /// By the shard itself, when that changed.
+    pub fn tell_conns(&self, shard: ShardIndex, conns: u32) {
+        let told = &self.boxes[usize::from(shard.0)].conns;
+        told.store(conns, Ordering::Relaxed);
+    }
+
+    /// By who gives it one more, until it tells by itself: or a burst would overfill it.
+    pub fn expect_conn(&self, shard: ShardIndex) {
+        let told = &self.boxes[usize::from(shard.0)].conns;
+        told.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn leave_note(&self, at: ShardIndex, number: u64, note: HandOverNote) {

@@ -117,7 +117,7 @@ impl Chaos {
             90..96 => {
                 held.stage = Stage::Left;
                 refused.handed_out.fetch_add(1, Ordering::Relaxed);
-                io.hand_over(conn, to, u64::from(conn.index));
+                io.hand_over(conn, to, u64::from(conn.index), Vec::new());
             }
             _ => drop(io.mail(to, 1)),
         }

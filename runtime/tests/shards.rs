@@ -27,13 +27,16 @@ fn a_handed_over_connection_keeps_every_byte() {
         io.pause(conn);
     });
     stream.write_all(b"second").expect("sent");
-    stage.on(0, move |io| io.hand_over(conn, ShardIndex(2), 77));
+    // The other gets again what this one has seen, before what is new.
+    stage.on(0, move |io| {
+        io.hand_over(conn, ShardIndex(2), 77, b"first, ".to_vec())
+    });
     let moved = match stage.next(2) {
         Seen::HandedOver(moved, ShardIndex(0), 77) => moved,
         other => panic!("{other:?}"),
     };
     assert_eq!(stage.await_closed(0, conn), Cause::HandedOver);
-    assert_eq!(stage.receive(2, moved, 6), b"second");
+    assert_eq!(stage.receive(2, moved, 13), b"first, second");
     stage.on(2, move |io| {
         drop(io.send(moved, SendBuf::Owned(b"third".to_vec())))
     });
@@ -43,6 +46,33 @@ fn a_handed_over_connection_keeps_every_byte() {
     drop(stream);
     assert_eq!(stage.next(2), Seen::Sent(moved, 5));
     assert_eq!(stage.next(2), Seen::Closed(moved, Cause::Peer));
+    stage.stop();
+}
+
+#[test]
+fn hand_overs_keep_the_loads_alike() {
+    let mut small = config(2);
+    (small.conns_per_shard_max, small.conns_reserved) = (128, 0);
+    let stage = Stage::new(small);
+    let may = |from: u16, to: u16| {
+        let (tell, told) = mpsc::channel();
+        stage.on(from, move |io| {
+            tell.send(io.may_hand_over(ShardIndex(to)))
+                .expect("asked for")
+        });
+        told.recv_timeout(PATIENCE).expect("the shard answers")
+    };
+    assert!(may(0, 1) && may(1, 0), "nobody is anywhere");
+    let mut streams = Vec::new();
+    let mut held = 0;
+    while held <= 64 {
+        assert!(may(1, 0), "{held} are no burden yet");
+        streams.push(TcpStream::connect(stage.addr()).expect("it listens"));
+        stage.next_accepted();
+        held += 1;
+        eventually("the other shard hears of it", || may(1, 0) == (held <= 64));
+    }
+    assert!(may(0, 1), "there it is empty");
     stage.stop();
 }
 
@@ -75,7 +105,9 @@ fn connections_handed_around_under_load_lose_nothing() {
         if moves < 50 && got.len() < BYTES / 2 {
             // To itself every fifth time.
             let to = if moves % 5 == 4 { holder } else { 1 - holder };
-            stage.on(holder, move |io| io.hand_over(conn, ShardIndex(to), moves));
+            stage.on(holder, move |io| {
+                io.hand_over(conn, ShardIndex(to), moves, Vec::new())
+            });
             loop {
                 match stage.next(holder) {
                     Seen::Received(_, piece) => got.extend(piece),

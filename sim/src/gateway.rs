@@ -245,6 +245,7 @@ impl World {
                     self.send(wire, Side::Acceptor, buf);
                 }
             }
+            Output::Move { .. } => unreachable!("no chat shard lives beside a gateway's here"),
             Output::Close { conn } | Output::Abort { conn } => {
                 if let Some(wire) = wire_of(self, conn) {
                     self.close(wire, Side::Acceptor);

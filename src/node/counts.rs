@@ -427,6 +427,16 @@ fn engine(sink: &mut MetricSink, shard: &str, e: &EngineStats) {
         "Times that the shard went to sleep.",
         e.parks,
     );
+    counter(
+        "newim_engine_hand_overs_out",
+        "Connections given to other shards: clients to their user's, links to the one they asked for.",
+        e.hand_overs_out,
+    );
+    counter(
+        "newim_engine_hand_overs_in",
+        "Connections taken from other shards.",
+        e.hand_overs_in,
+    );
     counter("newim_engine_mail_out", "Mail to other shards.", e.mail_out);
     counter(
         "newim_engine_wakes_out",

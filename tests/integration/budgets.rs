@@ -195,6 +195,40 @@ fn fan_out(scenario: &str, window: usize, rounds: usize) {
     );
 }
 
+/// Direct messages of one user to others on all shards.
+#[test]
+fn a_direct_message_passes_between_cores_once_at_most() {
+    const RECEIVERS: usize = 12;
+    const EACH: usize = 25;
+    let node = Node::standalone(&["--shards", "4"]);
+    let mut ann = Client::v2(node.ws(), "ann");
+    let mut others: Vec<Client> = (0..RECEIVERS)
+        .map(|number| Client::v2(node.ws(), &format!("uid-{number}")))
+        .collect();
+    let mut tell_all = |body: &str| {
+        for other in &mut others {
+            ann.tell(&other.uid, body);
+            other.expect_body(body);
+        }
+    };
+    tell_all("warm"); // their boxes are listed from now on
+    let base = node.metrics();
+    let before = Engine::of(&base);
+    (0..EACH).for_each(|number| tell_all(&number.to_string()));
+    let messages = RECEIVERS * EACH;
+    let all_in = base.messages_in() + messages as f64;
+    let all_out = base.messages_out() + 2.0 * messages as f64;
+    let cost = settled(&node, all_in, all_out).per_message(&before, messages);
+    assert!(cost.mail > 0.0, "some are on other shards");
+    assert_within(
+        "p2p/1x1",
+        &[
+            ("mail per message", cost.mail),
+            ("wakes per message", cost.wakes),
+        ],
+    );
+}
+
 #[test]
 fn a_group_message_that_is_waited_for() {
     fan_out("fan-out/1", 1, 100);

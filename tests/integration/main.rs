@@ -23,6 +23,7 @@ mod commands;
 mod console;
 mod drain;
 mod echo;
+mod homes;
 mod memory;
 mod restart;
 mod sync;

@@ -327,7 +327,7 @@ impl ChatDriver {
                 };
                 // The letter first: a socket without one would have nobody to speak for it.
                 match io.mail(to, M::from(ChatMail(Box::new(letter)))) {
-                    Ok(()) => io.hand_over(conn, to, tag),
+                    Ok(()) => io.hand_over(conn, to, tag, Vec::new()),
                     Err(_) => {
                         self.counters.hand_overs_failed += 1;
                         io.abort(conn); // the gateway tries again

@@ -73,6 +73,9 @@ pub struct GatewayDriver {
     urgent: bool,
 }
 
+/// What a client that moves is handed over as. Nothing else is.
+const MOVED: u64 = 0;
+
 /// A snapshot is published at most so often; metrics are read in seconds.
 const SNAPSHOT_US: u64 = 100_000;
 /// Memory is measured at most so often, as the lists of large boxes are walked for it.
@@ -113,6 +116,12 @@ impl GatewayDriver {
     fn accepted(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         self.set_role(conn, Role::Client);
         self.input(io, Input::Accepted { conn });
+    }
+
+    /// From another shard of this gateway: only clients move.
+    fn arrived(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
+        self.set_role(conn, Role::Client);
+        self.input(io, Input::Arrived { conn });
     }
 
     fn connected(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
@@ -318,6 +327,10 @@ impl GatewayDriver {
                 }
                 SendOutcome::Closed(_) => {} // its Closed event is on the way
             },
+            Output::Move { conn, to, request } if io.may_hand_over(to) => {
+                io.hand_over(conn, to, MOVED, request);
+            }
+            Output::Move { conn, request, .. } => self.input(io, Input::Stays { conn, request }),
             Output::Close { conn } => io.close(conn),
             Output::Abort { conn } => io.abort(conn),
             Output::Pause { conn } => io.pause(conn),

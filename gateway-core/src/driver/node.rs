@@ -64,7 +64,7 @@ impl GatewayDriver {
             Event::Accepted { conn, .. } => self.accepted(io, conn),
             Event::Connected { conn } => self.connected(io, conn),
             Event::Closed { conn, .. } => self.closed(io, conn),
-            Event::HandedOver { conn, .. } => io.abort(conn), // gateways hand nothing over
+            Event::HandedOver { conn, .. } => self.arrived(io, conn),
             Event::Control(control) => self.control(io, control),
         }
     }

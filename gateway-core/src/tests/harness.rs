@@ -58,6 +58,7 @@ pub struct Harness {
     pub opened: Vec<ChatShard>,
     pub closed_links: Vec<ChatShard>,
     pub closed: Vec<ConnId>,
+    pub moved: Vec<(ConnId, ShardIndex, Vec<u8>)>,
     pub paused: Vec<ConnId>,
     next_index: u32,
 }
@@ -84,6 +85,7 @@ impl Harness {
             opened: Vec::new(),
             closed_links: Vec::new(),
             closed: Vec::new(),
+            moved: Vec::new(),
             paused: Vec::new(),
             next_index: 0,
         }
@@ -114,6 +116,20 @@ impl Harness {
             nodes,
             Vec::new(),
         ))));
+    }
+
+    /// The chat shards of this very process, as standalone has them.
+    pub fn dealt(&mut self, epoch: u64) {
+        let settings = &self.shard.settings;
+        let node = NodeInfo {
+            shards: settings.shards,
+            ..chat_node(ChatShard {
+                node: settings.node,
+                shard: ShardIndex(0),
+            })
+        };
+        let table = RouteTable::dealt(epoch, vec![Arc::new(node)], Vec::new());
+        self.input(Input::Routes(Arc::new(table)));
     }
 
     pub fn input(&mut self, input: Input<'_>) {
@@ -154,6 +170,7 @@ impl Harness {
                         self.shard.handle_input(self.now, Input::Sent { conn, buf });
                     }
                 }
+                Output::Move { conn, to, request } => self.moved.push((conn, to, request)),
                 Output::Close { conn } | Output::Abort { conn } => {
                     self.closed.push(conn);
                     self.clients.remove(&conn);
@@ -171,13 +188,25 @@ impl Harness {
     }
 
     pub fn accept(&mut self) -> ConnId {
+        let conn = self.next_conn();
+        self.input(Input::Accepted { conn });
+        conn
+    }
+
+    /// From another shard of this gateway.
+    pub fn arrive(&mut self) -> ConnId {
+        let conn = self.next_conn();
+        self.input(Input::Arrived { conn });
+        conn
+    }
+
+    fn next_conn(&mut self) -> ConnId {
         let conn = ConnId {
             index: self.next_index,
             generation: 5,
         };
         self.next_index += 1;
         self.clients.insert(conn, Client::default());
-        self.input(Input::Accepted { conn });
         conn
     }
 

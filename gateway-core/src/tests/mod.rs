@@ -4,5 +4,6 @@
 mod delivering;
 mod ending;
 mod harness;
+mod moving;
 mod requesting;
 mod routing;

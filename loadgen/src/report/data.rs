@@ -145,6 +145,9 @@ pub struct Honesty {
     pub spoiled: Vec<String>,
 }
 
+/// The phase before the ramp in which users are made members of large boxes.
+pub const ENROL: &str = "enrol";
+
 /// One second of the run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -153,6 +156,8 @@ pub struct Sample {
     pub at_ms: u64,
     pub phase: String,
     pub connections: u64,
+    /// Users who were made members of their boxes before the ramp.
+    pub enrolled: u64,
     #[serde(with = "fields::number")]
     pub offered_per_s: f64,
     #[serde(with = "fields::number")]

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 
 use super::Sample;
+use super::data::ENROL;
 use super::figures::{self, clock, count, duration, plain, rate};
 
 /// Seconds of the rate's little curve.
@@ -212,11 +213,16 @@ fn progress(moment: &Moment<'_>) -> String {
 }
 
 fn connections(moment: &Moment<'_>) -> String {
-    format!(
-        "{} of {}",
-        count(moment.sample.connections),
-        count(moment.asked)
-    )
+    let (sample, asked) = (moment.sample, count(moment.asked));
+    match sample.phase == ENROL {
+        // A few at a time, which come and go.
+        true => format!(
+            "{}; {} of {asked} users are members",
+            count(sample.connections),
+            count(sample.enrolled)
+        ),
+        false => format!("{} of {asked}", count(sample.connections)),
+    }
 }
 
 fn rates(sample: &Sample) -> String {
@@ -254,8 +260,12 @@ fn generator(sample: &Sample) -> String {
 /// The same for logs: one line, no codes.
 fn line(moment: &Moment<'_>) -> String {
     let Sample { phase, errors, .. } = moment.sample;
+    let members = match phase == ENROL {
+        true => format!(" members={}/{}", moment.sample.enrolled, moment.asked),
+        false => String::new(),
+    };
     format!(
-        "{} {} conns={} {} {} errors={errors} cpu={}",
+        "{} {} conns={}{members} {} {} errors={errors} cpu={}",
         clock(moment.elapsed_ms),
         plain(phase),
         moment.sample.connections,
@@ -296,6 +306,28 @@ mod tests {
         );
         assert_eq!(text.lines().count(), 2);
         assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn the_enrolment_tells_how_far_it_is() {
+        let sample = Sample {
+            phase: ENROL.to_owned(),
+            connections: 100,
+            enrolled: 123_456,
+            ..Sample::default()
+        };
+        let moment = Moment {
+            scenario: "mixed",
+            asked: 1_000_000,
+            sample: &sample,
+            elapsed_ms: 30_000,
+            total_ms: None,
+        };
+        assert!(line(&moment).contains("0:30 enrol conns=100 members=123456/1000000 "));
+        assert_eq!(
+            connections(&moment),
+            "100; 123,456 of 1,000,000 users are members"
+        );
     }
 
     #[test]

@@ -235,6 +235,7 @@ fn both(first: Sample, second: Sample) -> Sample {
             first.phase.clone()
         },
         connections: first.connections.saturating_add(second.connections),
+        enrolled: first.enrolled.saturating_add(second.enrolled),
         offered_per_s: first.offered_per_s + second.offered_per_s,
         sent_per_s: first.sent_per_s + second.sent_per_s,
         delivered_per_s: first.delivered_per_s + second.delivered_per_s,

@@ -119,6 +119,7 @@ fn sample(second: u64) -> Sample {
         at_ms: second * 1000,
         phase: if second <= 10 { "ramp" } else { "hold" }.to_owned(),
         connections: (second * 100).min(1000),
+        enrolled: 0,
         offered_per_s: if second <= 10 { 0.0 } else { 170.0 },
         sent_per_s: if second <= 10 {
             0.0
@@ -159,7 +160,7 @@ prop_compose! {
         times in vec(0..60_000_000_u64, 4), server in proptest::option::of(0..u64::MAX / 1_000_000),
     ) -> Sample {
         Sample {
-            at_ms, phase, connections: count, offered_per_s: rates[0], sent_per_s: rates[1],
+            at_ms, phase, connections: count, enrolled: count / 3, offered_per_s: rates[0], sent_per_s: rates[1],
             delivered_per_s: rates[2], p50_us: times[0], p99_us: times[1], p999_us: times[2],
             max_us: times[3], errors: count / 7, cpu: rates[3], rss_bytes: count * 100,
             server_rss_bytes: server,

@@ -1,0 +1,124 @@
+//! Where a client lives: on the shard that routes its user's topic, if that has room.
+
+use newim_proto::ids::{ChatShard, ShardIndex, Topic};
+use newim_proto::log::Command;
+
+use super::harness::*;
+use crate::{Input, Settings};
+
+/// The first of four shards, with the chat shards of the same process beside them.
+fn settings() -> Settings {
+    Settings {
+        local_chat: true,
+        ..Settings::new(NODE, ShardIndex(0), 4)
+    }
+}
+
+fn routed(settings: Settings) -> Harness {
+    let mut harness = Harness::new(settings);
+    harness.dealt(1);
+    harness
+}
+
+/// A user whose topic is routed by that shard.
+fn user_at(harness: &Harness, shard: u16) -> String {
+    let home = |uid: &String| harness.shard.routes.owner(Topic::of_user(uid));
+    let at = ChatShard {
+        node: NODE,
+        shard: ShardIndex(shard),
+    };
+    (0..)
+        .map(|number| format!("user{number}"))
+        .find(|uid| home(uid) == Some(at))
+        .expect("each shard routes a quarter of all")
+}
+
+fn request(uid: &str) -> String {
+    upgrade("/websocket", &format!("Cookie: sid={uid}\r\n"), true)
+}
+
+#[test]
+fn a_client_moves_to_its_users_shard_with_all_that_it_said() {
+    let mut harness = routed(settings());
+    let uid = user_at(&harness, 2);
+    let conn = harness.accept();
+    let request = request(&uid) + "and more";
+    let (first, second) = request.split_at(20);
+    harness.bytes(conn, first.as_bytes());
+    assert!(harness.moved.is_empty(), "nobody knows yet whose it is");
+    harness.bytes(conn, second.as_bytes());
+    let moved = vec![(conn, ShardIndex(2), request.into_bytes())];
+    assert_eq!(harness.moved, moved);
+    assert!(harness.got(conn).is_empty(), "the other shard answers");
+    assert!(harness.commands.is_empty());
+    harness.wait_s(3600);
+    assert!(harness.got(conn).is_empty() && harness.closed.is_empty());
+    harness.input(Input::Closed { conn });
+    assert_eq!(harness.shard.counters().sessions_now, 0);
+}
+
+#[test]
+fn it_is_served_where_it_is_if_its_shard_has_no_room() {
+    let mut harness = routed(settings());
+    let uid = user_at(&harness, 1);
+    let conn = harness.accept();
+    harness.bytes(conn, request(&uid).as_bytes());
+    let (conn, _, request) = harness.moved.pop().expect("it is asked for");
+    harness.input(Input::Stays { conn, request });
+    assert!(harness.moved.is_empty(), "it is asked once");
+    assert!(matches!(&harness.got(conn)[..], [Got::Http(answer)] if answer.contains(" 101 ")));
+    assert!(matches!(harness.store_takes(), (_, Command::Boxes(asked)) if asked.as_str() == uid));
+}
+
+#[test]
+fn who_arrives_is_served_and_counted_once() {
+    let mut harness = routed(settings());
+    let uid = user_at(&harness, 0);
+    let conn = harness.arrive();
+    harness.bytes(conn, request(&uid).as_bytes());
+    assert!(matches!(&harness.got(conn)[..], [Got::Http(answer)] if answer.contains(" 101 ")));
+    let counters = harness.shard.counters();
+    assert_eq!((counters.accepted, counters.sessions_now), (0, 1));
+}
+
+#[test]
+fn at_home_nobody_moves_and_neither_does_who_has_no_user() {
+    let mut harness = routed(Settings {
+        echo_message_bytes_max: Some(1024),
+        ..settings()
+    });
+    let uid = user_at(&harness, 0);
+    harness.connect(&uid, true);
+    let echo = harness.accept();
+    harness.bytes(echo, upgrade("/echo", "", false).as_bytes());
+    let nobody = harness.accept();
+    harness.bytes(nobody, upgrade("/websocket", "", false).as_bytes());
+    assert!(matches!(&harness.got(echo)[..], [Got::Http(answer)] if answer.contains(" 101 ")));
+    assert!(harness.moved.is_empty());
+}
+
+#[test]
+fn where_the_chat_nodes_are_others_nobody_moves() {
+    let mut harness = Harness::routed_with(Settings {
+        shards: 4,
+        ..super::harness::settings()
+    });
+    for number in 0..16 {
+        let conn = harness.accept();
+        harness.bytes(conn, request(&format!("user{number}")).as_bytes());
+    }
+    assert!(harness.moved.is_empty());
+}
+
+#[test]
+fn a_drain_leaves_the_moving_to_where_they_go() {
+    let mut harness = routed(settings());
+    let uid = user_at(&harness, 3);
+    let conn = harness.accept();
+    harness.bytes(conn, request(&uid).as_bytes());
+    harness.input(Input::Drain);
+    assert!(harness.closed.is_empty());
+    assert!(!harness.shard.is_drained());
+    harness.input(Input::Closed { conn });
+    assert!(harness.shard.is_drained());
+}
