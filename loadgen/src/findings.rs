@@ -90,6 +90,7 @@ impl Findings {
         let counts = tally.counts;
         let honesty = self.honesty(plan, &tally);
         let server = self.server(plan, &counts);
+        let latencies = latencies(&tally);
         let seconds = self.measured.seconds.max(1e-6);
         Report {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -125,12 +126,7 @@ impl Findings {
                 refused: counts.requests_refused,
                 refusals: tally.refusals.0,
             },
-            latencies: latencies([
-                ("delivery", tally.delivery),
-                ("ack", tally.ack),
-                ("echo", tally.echo),
-                ("handshake", tally.handshake),
-            ]),
+            latencies,
             verified: Verified {
                 checked: counts.checked,
                 lost: counts.lost_messages,
@@ -163,7 +159,7 @@ impl Findings {
         honesty.busiest_shard_cpu = after.busiest_shard_ns(before) as f64 / ns;
         honesty.cpu = after.total_ns.saturating_sub(before.total_ns) as f64 / ns;
         if plan.is_open_loop() {
-            let timed = [&tally.delivery, &tally.ack, &tally.echo];
+            let timed = [&tally.direct, &tally.group, &tally.ack, &tally.echo];
             let timed = timed.into_iter().filter(|timed| !timed.is_empty());
             honesty.spoiled = spoiled(&Evidence {
                 send_lag_us: &tally.send_lag_us,
@@ -217,7 +213,22 @@ impl Findings {
     }
 }
 
-fn latencies<const N: usize>(all: [(&str, Timed); N]) -> Vec<Latency> {
+/// Where there are both, from person to person and in boxes are told apart, too: a message to everybody
+/// takes another time than one to one.
+fn latencies(tally: &Tally) -> Vec<Latency> {
+    let is_mixed = !tally.direct.is_empty() && !tally.group.is_empty();
+    let apart = |timed: &Timed| match is_mixed {
+        true => timed.clone(),
+        false => Timed::default(),
+    };
+    let all = [
+        ("delivery", tally.delivery()),
+        ("direct", apart(&tally.direct)),
+        ("group", apart(&tally.group)),
+        ("ack", tally.ack.clone()),
+        ("echo", tally.echo.clone()),
+        ("handshake", tally.handshake.clone()),
+    ];
     let all = all.into_iter().filter(|(_, timed)| !timed.is_empty());
     all.map(|(name, timed)| Latency {
         name: name.to_owned(),

@@ -125,7 +125,9 @@ impl Examples {
 #[derive(Clone, Debug)]
 pub struct Tally {
     pub counts: Counts,
-    pub delivery: Timed,
+    /// Deliveries from person to person, and those to a box.
+    pub direct: Timed,
+    pub group: Timed,
     pub ack: Timed,
     pub echo: Timed,
     pub handshake: Timed,
@@ -139,7 +141,8 @@ impl Default for Tally {
     fn default() -> Tally {
         Tally {
             counts: Counts::default(),
-            delivery: Timed::default(),
+            direct: Timed::default(),
+            group: Timed::default(),
             ack: Timed::default(),
             echo: Timed::default(),
             handshake: Timed::default(),
@@ -151,9 +154,17 @@ impl Default for Tally {
 }
 
 impl Tally {
+    /// Of both kinds.
+    pub fn delivery(&self) -> Timed {
+        let mut both = self.direct.clone();
+        both.add(&self.group);
+        both
+    }
+
     pub fn add(&mut self, other: Tally) {
         self.counts.add(&other.counts);
-        self.delivery.add(&other.delivery);
+        self.direct.add(&other.direct);
+        self.group.add(&other.group);
         self.ack.add(&other.ack);
         self.echo.add(&other.echo);
         self.handshake.add(&other.handshake);
@@ -192,19 +203,18 @@ mod tests {
     fn shards_add_up() {
         let mut first = Tally::default();
         first.counts.sent = 1;
-        first.delivery.record(50, 10, 20);
+        first.direct.record(50, 10, 20);
         let mut second = first.clone();
+        second.group.record(90, 0, 0);
         second.wrong.add(|| "odd".into());
         first.add(second);
         assert_eq!(first.counts.sent, 2);
-        assert_eq!(first.delivery.corrected_us.len(), 2);
-        assert_eq!(
-            (
-                first.delivery.corrected_us.max(),
-                first.delivery.raw_us.max()
-            ),
-            (40, 30)
-        );
+        let direct = &first.direct;
+        assert_eq!(direct.corrected_us.len(), 2);
+        assert_eq!((direct.corrected_us.max(), direct.raw_us.max()), (40, 30));
+        let delivery = first.delivery();
+        assert_eq!(delivery.corrected_us.len(), 3);
+        assert_eq!(delivery.corrected_us.max(), 90);
         assert_eq!(first.wrong.0, ["odd"]);
     }
 

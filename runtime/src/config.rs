@@ -17,6 +17,8 @@ pub struct Config {
     pub listeners: Vec<SocketAddr>,
     /// Pin shards round-robin to the cores that the process may use.
     pub pin: bool,
+    /// Cores that the shards run on. More shards than that take turns, and need less memory each.
+    pub cores: u16,
     /// Cut to RLIMIT_NOFILE (raised to its hard limit first), which caps a ring's table of direct
     /// descriptors; `KernelReport::conns_per_shard` says what became of it.
     pub conns_per_shard_max: u32,
@@ -31,8 +33,8 @@ pub struct Config {
     /// Run the ring's task work only when the shard asks for it (Linux 6.1). Off: as on older kernels.
     pub defer_taskrun: bool,
     /// Receive buffers of a shard: a power of two up to 32,768. When all are in use, reading waits for the
-    /// next batch. With many shards it is less, so that all buffers together stay small: see
-    /// `buffer_count_of`.
+    /// next batch. With many shards, and where they share cores, it is less, so that all buffers together
+    /// stay small: see `buffer_count_of`.
     pub buffer_count: u16,
     /// What one read takes. 2 KB made pipelined echo 1.7 times as dear (16 messages of 128 bytes no longer
     /// fit into one read), 512 B twice.
@@ -56,6 +58,8 @@ impl Default for Config {
             shards: 1,
             listeners: Vec::new(),
             pin: true,
+            cores: std::thread::available_parallelism()
+                .map_or(1, |cores| cores.get().min(SHARDS_MAX.into()) as u16),
             conns_per_shard_max: 100_000,
             conns_reserved: 64,
             sq_entries: 1024,
@@ -79,8 +83,8 @@ const MAIL_PER_SHARD_MAX: u32 = 4096;
 const COMPLETIONS_MAX: u32 = 262_144;
 /// Of all shards together: 16 MiB of the usual size.
 const BUFFERS_MAX: u16 = 4096;
-/// Many shards are for many quiet connections.
-const BUFFERS_PER_SHARD_MIN: u16 = 64;
+/// Of one, however many there are on how few cores: they are for many quiet connections.
+const BUFFERS_PER_SHARD_MIN: u16 = 32;
 /// A batch's worth between two shards, however many there are.
 const MAIL_PER_PAIR_MIN: u32 = 64;
 
@@ -137,7 +141,10 @@ impl Config {
 
     /// Receive buffers of one shard.
     pub fn buffer_count_of(&self) -> u16 {
-        let share = (BUFFERS_MAX / self.shards.max(1)).max(BUFFERS_PER_SHARD_MIN);
+        let shards = self.shards.max(1);
+        let of_a_core = u32::from(self.buffer_count) * u32::from(self.cores);
+        let of_a_core = (of_a_core / u32::from(shards)).max(BUFFERS_PER_SHARD_MIN.into());
+        let share = of_a_core.min(u32::from((BUFFERS_MAX / shards).max(BUFFERS_PER_SHARD_MIN)));
         let power_of_two = 1 << share.ilog2();
         self.buffer_count.min(power_of_two)
     }
@@ -192,9 +199,11 @@ mod tests {
         assert_eq!(config.receive_buffers_bytes(), 464);
     }
 
+    /// On as many cores.
     fn of_shards(shards: u16) -> Config {
         Config {
             shards,
+            cores: shards,
             ..Config::default()
         }
     }
@@ -210,7 +219,16 @@ mod tests {
     fn many_shards_share_the_receive_buffers() {
         let each = |shards| of_shards(shards).buffer_count_of();
         assert_eq!((each(1), each(16), each(17)), (256, 256, 128));
-        assert_eq!((each(53), each(1024)), (64, 64));
+        assert_eq!((each(53), each(1024)), (64, 32));
+        let on_two = |shards| {
+            let config = Config {
+                cores: 2,
+                ..of_shards(shards)
+            };
+            config.buffer_count_of()
+        };
+        assert_eq!((on_two(1), on_two(2), on_two(4)), (256, 256, 128));
+        assert_eq!(on_two(53), 32, "shards that take turns");
         let few = Config {
             buffer_count: 4,
             ..Config::default()

@@ -87,7 +87,8 @@ pub struct Messages {
 /// loop there is no intention and both are the same.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Latency {
-    /// "delivery", "ack", "echo", "handshake" (TCP and upgrade together).
+    /// "delivery", "ack", "echo", "handshake" (TCP and upgrade together). Where a run has deliveries of both
+    /// kinds, "direct" (from person to person) and "group" are parts of "delivery".
     pub name: String,
     #[serde(rename = "corrected", with = "fields::histogram")]
     pub corrected_us: Histogram<u64>,

@@ -225,7 +225,7 @@ impl Shard {
             header.run.into(),
         ]);
         let Some((reader, hole)) = self.compare(local, number, seq, fingerprint as u32) else {
-            return self.count_delivery(local, &header);
+            return self.count_delivery(local, number, &header);
         };
         if header.run != self.plan.run_id {
             return;
@@ -237,7 +237,7 @@ impl Shard {
         };
         let verdict = self.streams.heard(key, header.number, hole);
         if self.judge(local, verdict, &header) {
-            self.count_delivery(local, &header);
+            self.count_delivery(local, number, &header);
         }
     }
 
@@ -278,14 +278,17 @@ impl Shard {
         }
     }
 
-    fn count_delivery(&mut self, local: Local, header: &Header) {
+    fn count_delivery(&mut self, local: Local, number: BoxNumber, header: &Header) {
         if header.run != self.plan.run_id {
             return;
         }
         self.tally.counts.delivered += 1;
         if self.is_measured(header.intended_us) {
             self.tally.counts.measured_delivered += 1;
-            let timed = &mut self.tally.delivery;
+            let timed = match number.is_pair() {
+                true => &mut self.tally.direct,
+                false => &mut self.tally.group,
+            };
             timed.record(self.now_us, header.intended_us, header.sent_us);
         }
         self.time(header);

@@ -21,6 +21,9 @@ const UNIT: &str = "µs CPU per delivery";
 const FLAT_MAX: f64 = 1.25;
 /// Person to person, everybody in turn: messages a second of all together.
 const AT_RATE: [&str; 3] = ["p2p", "--rate", "2000"];
+/// The same of a thousand users alone, whoever else is connected: what grows here, grows with connections
+/// that say nothing; what grows above and not here, with how much memory the messages touch.
+const AT_RATE_FEW: [&str; 5] = ["p2p", "--rate", "2000", "--senders", "500"];
 /// Person to person, a few with one message each under way. At a rate, a faster disk makes for smaller
 /// commits, and those cost more a message; here commits are as large whatever the disk does.
 const IN_FLIGHT: [&str; 5] = ["p2p", "--closed-loop", "1", "--senders", "500"];
@@ -126,6 +129,10 @@ fn by_connections(options: &Options) -> Vec<Series> {
     };
     let all = [
         series("p2p at a rate, connections", all(&AT_RATE)),
+        series(
+            "p2p at a rate between 1,000, connections",
+            all(&AT_RATE_FEW),
+        ),
         series("p2p at a rate, few on the shards of", few(&AT_RATE)),
         series("p2p, 500 in flight, connections", all(&IN_FLIGHT)),
         series("p2p, 500 in flight, few on the shards of", few(&IN_FLIGHT)),

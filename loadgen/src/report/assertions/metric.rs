@@ -56,7 +56,7 @@ pub enum Dimension {
     Bytes,
 }
 
-const KINDS: [&str; 4] = ["delivery", "ack", "echo", "handshake"];
+const KINDS: [&str; 6] = ["delivery", "direct", "group", "ack", "echo", "handshake"];
 const MAX: (&str, Statistic) = ("max", Statistic::Max);
 const MEAN: (&str, Statistic) = ("mean", Statistic::Mean);
 const BYTES_PER_CONN: &str = "bytes_per_conn";
