@@ -25,6 +25,8 @@ const OFTEN: [&str; 7] = [
     "16",
 ];
 const LIMIT: Duration = Duration::from_secs(600);
+/// Of a run that is spoiled by the generator each time.
+const TRIES_MAX: u32 = 5;
 
 struct Turn {
     name: &'static str,
@@ -80,20 +82,31 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
 
 impl Turn {
     fn measure(&mut self, options: &Options) -> Result<(), Failure> {
-        let seldom = generator::run(options, &self.words(&SELDOM, options)?, LIMIT)?;
-        let delivery = seldom.latencies.iter().find(|l| l.name == "delivery");
-        let median_us = delivery.map(|latency| latency.corrected_us.value_at_quantile(0.5));
-        match median_us {
-            Some(median_us) if seldom.honesty.spoiled.is_empty() => {
-                self.median_us.push(median_us as f64);
-            }
-            _ => return Err(Failure::Missing(seldom.honesty.spoiled.join("; "))),
-        }
+        let median_us = self.unspoiled_median_us(options)?;
+        self.median_us.push(median_us);
         let often = generator::run(options, &self.words(&OFTEN, options)?, LIMIT)?;
         let server = often.server.as_ref();
         self.cpu_us
             .push(server.map_or(0.0, |server| server.cpu_us_per_delivery));
         Ok(())
+    }
+
+    /// A run that the generator was late for itself says nothing of the server, so there is another.
+    fn unspoiled_median_us(&self, options: &Options) -> Result<f64, Failure> {
+        let mut spoiled = String::new();
+        for _ in 0..TRIES_MAX {
+            let seldom = generator::run(options, &self.words(&SELDOM, options)?, LIMIT)?;
+            let delivery = seldom.latencies.iter().find(|l| l.name == "delivery");
+            match delivery {
+                Some(latency) if seldom.honesty.spoiled.is_empty() => {
+                    return Ok(latency.corrected_us.value_at_quantile(0.5) as f64);
+                }
+                _ => spoiled = seldom.honesty.spoiled.join("; "),
+            }
+        }
+        Err(Failure::Setup(format!(
+            "the generator was late itself in {TRIES_MAX} runs: {spoiled}"
+        )))
     }
 
     fn words(&self, load: &[&str], options: &Options) -> Result<Vec<String>, Failure> {

@@ -2,7 +2,8 @@
 //! that is done for one grows with the number of all. A standalone node, driven by newim-loadgen.
 //!
 //! Descriptors cap what one shard can hold, so many connections take more shards, here all on one core. To
-//! tell the one from the other, as many shards are measured with few connections, too.
+//! tell the one from the other, as many shards are measured with few connections, too, and the one is put
+//! beside the other.
 
 mod page;
 
@@ -27,6 +28,9 @@ const AT_RATE_FEW: [&str; 5] = ["p2p", "--rate", "2000", "--senders", "500"];
 /// Person to person, a few with one message each under way. At a rate, a faster disk makes for smaller
 /// commits, and those cost more a message; here commits are as large whatever the disk does.
 const IN_FLIGHT: [&str; 5] = ["p2p", "--closed-loop", "1", "--senders", "500"];
+const RATE: &str = "p2p at a rate";
+const FLIGHT: &str = "p2p, 500 in flight";
+const ALONE: &str = "1,000 alone";
 /// A ring's table is as long as RLIMIT_NOFILE, which is 20,000 where nobody raised it.
 const CONNECTIONS_PER_SHARD_MAX: u32 = 19_000;
 /// Members of all boxes together, so that as many deliveries are under way whatever a box's size.
@@ -35,6 +39,10 @@ const MEMBERS_MIN: u32 = 10_000;
 /// One line of a plot.
 struct Series {
     name: String,
+    /// Lines of the same traffic may be put beside one another.
+    traffic: &'static str,
+    /// Few connections, on as many shards as so many would take.
+    is_alone: bool,
     cases: Vec<Case>,
 }
 
@@ -89,6 +97,9 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     for series in by_connections.iter().chain(&by_members) {
         tell(series, report);
     }
+    for series in &by_connections {
+        tell_beside_few(series, &by_connections, report);
+    }
     if let Some(path) = &options.page {
         let page = page::render(&by_connections, &by_members, options);
         std::fs::write(path, page)
@@ -123,21 +134,21 @@ fn by_connections(options: &Options) -> Vec<Series> {
             .map(|size| Case::new(size, least, shards_for(size), words))
             .collect()
     };
-    let series = |name: &str, cases| Series {
-        name: name.to_owned(),
+    let all = [
+        (RATE, "all talk", all(&AT_RATE)),
+        (RATE, "1,000 talk", all(&AT_RATE_FEW)),
+        (RATE, ALONE, few(&AT_RATE)),
+        (FLIGHT, "all", all(&IN_FLIGHT)),
+        (FLIGHT, ALONE, few(&IN_FLIGHT)),
+    ];
+    let series = |(traffic, who, cases)| Series {
+        name: format!("{traffic}, {who}"),
+        traffic,
+        is_alone: who == ALONE,
         cases,
     };
-    let all = [
-        series("p2p at a rate, connections", all(&AT_RATE)),
-        series(
-            "p2p at a rate between 1,000, connections",
-            all(&AT_RATE_FEW),
-        ),
-        series("p2p at a rate, few on the shards of", few(&AT_RATE)),
-        series("p2p, 500 in flight, connections", all(&IN_FLIGHT)),
-        series("p2p, 500 in flight, few on the shards of", few(&IN_FLIGHT)),
-    ];
     all.into_iter()
+        .map(series)
         .filter(|series| !series.cases.is_empty())
         .collect()
 }
@@ -163,6 +174,8 @@ fn by_members(options: &Options) -> Vec<Series> {
         };
         Series {
             name: format!("boxes, {in_flight} in flight, members"),
+            traffic: "boxes",
+            is_alone: false,
             cases: sizes().map(case).collect(),
         }
     };
@@ -239,5 +252,26 @@ fn tell(series: &Series, report: &mut Report) {
         report.add(flatness);
     } else {
         figures.into_iter().for_each(|figure| report.add(figure));
+    }
+}
+
+/// What connections alone make dearer: each case beside the same traffic of the fewest connections on as many
+/// shards.
+fn tell_beside_few(series: &Series, all: &[Series], report: &mut Report) {
+    let same = all.iter().filter(|one| one.traffic == series.traffic);
+    let cases: Vec<&Case> = same.flat_map(|one| &one.cases).collect();
+    for case in &series.cases {
+        let on_as_many = cases.iter().filter(|few| few.shards == case.shards);
+        let few = on_as_many.min_by_key(|few| few.connections);
+        let Some(few) = few.filter(|few| few.connections < case.connections) else {
+            continue;
+        };
+        let ratios = case.cpu_us.iter().zip(&few.cpu_us);
+        let ratios: Vec<f64> = ratios.map(|(all, few)| all / few).collect();
+        let (name, size, least, shards) = (&series.name, case.size, few.connections, case.shards);
+        let what = format!("{name}: {size} / {least}, both on {shards} shards");
+        let mut flatness = Figure::new(SCENARIO, what, "×", &ratios);
+        flatness.expected_max = Some(FLAT_MAX);
+        report.add(flatness);
     }
 }

@@ -38,11 +38,20 @@ fn plot(title: &str, all: &[Series]) -> String {
     );
     let up = Scale::from_zero(cases().map(median).fold(0.0, f64::max), BOTTOM, TOP, 5);
     let place = |case: &Case| (across.place(f64::from(case.size)), up.place(median(case)));
-    let lines = all.iter().enumerate().map(|(nth, series)| Line {
+    // Few alone look like the first of their traffic, dashed.
+    let look = |series: &Series| {
+        let same = |one: &Series| match series.is_alone {
+            true => one.traffic == series.traffic,
+            false => one.name == series.name,
+        };
+        let of_their_own = all.iter().filter(|one| !one.is_alone);
+        Look::nth(of_their_own.clone().position(same).unwrap_or(0))
+    };
+    let lines = all.iter().map(|series| Line {
         name: series.name.clone(),
-        look: Look::nth(nth),
+        look: look(series),
         points: series.cases.iter().map(place).collect(),
-        is_dashed: false,
+        is_dashed: series.is_alone,
     });
     let values = cases().map(|case| format!("{}: {:.3}", case.size, median(case)));
     let chart = Chart {
