@@ -118,7 +118,7 @@ pub enum Fault {
 /// who are online, so a box that is joined by all at once costs the square of its size.
 const MEMBERS_JOIN_ONLINE_MAX: u32 = 64;
 /// Clients of all shards together that join at the same time before the ramp.
-pub const ENROLLING_MAX: u32 = 32;
+pub const ENROLLING_MAX: u32 = 64;
 
 impl Plan {
     /// The clients of a shard, as numbers of all clients. Even bounds, so that pairs stay together.

@@ -177,7 +177,7 @@ fn a_plan_runs_through_its_phases() {
     let node = Node::start();
     let line = format!("mixed {} -t {} -c 60 --settle 15s", path.display(), node.ws);
     let ended = Generator::run(&line);
-    ended.assert_verified(&["delivery     p50"]);
+    ended.assert_verified(&["delivery     p50", "direct       p50", "group        p50"]);
     assert!(ended.count("reconnects") >= 10, "{}", ended.text);
     assert!(ended.count("sent") >= 140, "{}", ended.text);
 }
