@@ -14,6 +14,8 @@ const TITLE_WIDTH: usize = 14;
 const CELL_WIDTH: usize = 9;
 /// Refusals, wrong messages and reasons that are shown of each; JSON has all that were kept.
 const EXAMPLES_MAX: usize = 5;
+/// Lines of a sentence; what is longer is cut.
+const SENTENCE_LINES_MAX: usize = 3;
 
 pub fn render(report: &Report) -> String {
     let mut page = Page::default();
@@ -272,11 +274,14 @@ impl Page {
         self.line(&line);
     }
 
-    /// Sentences, a line each; others wrote parts of them.
+    /// Sentences, each from a line of its own on; others wrote parts of them.
     fn words(&mut self, title: &str, words: &[String]) {
-        for (index, word) in words.iter().take(EXAMPLES_MAX).enumerate() {
-            let title = if index == 0 { title } else { "" };
-            self.line(&format!("{title:<TITLE_WIDTH$}{}", plain(word)));
+        let mut title = title;
+        for word in words.iter().take(EXAMPLES_MAX) {
+            for line in wrapped(&plain(word), WIDTH_MAX - TITLE_WIDTH) {
+                self.line(&format!("{title:<TITLE_WIDTH$}{line}"));
+                title = "";
+            }
         }
         if let Some(more @ 1..) = words.len().checked_sub(EXAMPLES_MAX) {
             self.line(&format!("{:TITLE_WIDTH$}and {more} more", ""));
@@ -295,6 +300,22 @@ impl Page {
         }
         self.line(&line);
     }
+}
+
+/// In lines of at most that width, where there are spaces. What doesn't fit is left to the last one.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let count = lines.len();
+        let line = &mut lines[count - 1];
+        let fits = figures::width(line) + 1 + figures::width(word) <= width;
+        match line.is_empty() {
+            true => line.push_str(word),
+            false if fits || count == SENTENCE_LINES_MAX => *line = format!("{line} {word}"),
+            false => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -347,6 +368,26 @@ server        per connection user 256 B · kernel 3.86 KB · total 4.12 KB
             !text.contains("p99.99") && !text.contains("delivery  "),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_long_reason_goes_on_in_the_next_line_and_an_endless_one_is_cut() {
+        let reason = "sends left late: p99 of their lag is 3719 us, and 1000 us are allowed. Give the \
+                      generator cores of its own";
+        let lines = wrapped(reason, 66);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines.join(" "), reason);
+        assert!(lines.iter().all(|line| figures::width(line) <= 66));
+        let endless = "word ".repeat(500);
+        assert_eq!(wrapped(&endless, 66).len(), SENTENCE_LINES_MAX);
+        let mut spoiled = report();
+        spoiled.honesty.spoiled = vec![reason.to_owned(), endless];
+        let text = render(&spoiled);
+        assert!(
+            text.contains("\n              allowed. Give the generator cores of its own\n"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| figures::width(line) <= WIDTH_MAX));
     }
 
     #[test]

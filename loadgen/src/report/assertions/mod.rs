@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn all_metrics_of_a_whole_run_can_be_measured() {
         let mut whole = report();
-        for name in ["echo", "handshake"] {
+        for name in ["direct", "group", "echo", "handshake"] {
             let latency = super::super::Latency {
                 name: name.to_owned(),
                 ..whole.latencies[0].clone()
