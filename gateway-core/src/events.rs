@@ -1,4 +1,5 @@
-//! All that goes into a gateway shard and all that comes out, as data.
+//! All that goes into a gateway shard and all that comes out, as data. What is seldom stands last: before
+//! the others it made a delivery's two matches 17 instructions longer (scripts/perf-gate, fan-out).
 
 use std::sync::Arc;
 
@@ -12,15 +13,6 @@ use newim_proto::sendbuf::SendBuf;
 pub enum Input<'a> {
     Accepted {
         conn: ConnId,
-    },
-    /// Another shard of this gateway moved it here; what it has said so far follows.
-    Arrived {
-        conn: ConnId,
-    },
-    /// The answer to a Move: its shard has no room for it, so it is served here. `request` comes back.
-    Stays {
-        conn: ConnId,
-        request: Vec<u8>,
     },
     /// In arrival order; unmasked in place.
     Received {
@@ -53,6 +45,15 @@ pub enum Input<'a> {
     Routes(Arc<RouteTable>),
     /// Take no more requests, tell clients to move, finish what is in flight.
     Drain,
+    /// Another shard of this gateway moved it here; what it has said so far follows.
+    Arrived {
+        conn: ConnId,
+    },
+    /// The answer to a Move: its shard has no room for it, so it is served here. `request` comes back.
+    Stays {
+        conn: ConnId,
+        request: Vec<u8>,
+    },
 }
 
 /// On a link that this shard owns.
@@ -71,13 +72,6 @@ pub enum Output {
     Send {
         conn: ConnId,
         buf: SendBuf,
-    },
-    /// To the shard that routes its user's topic, with what it has said so far. Answered by Closed (it is
-    /// there) or Stays; nothing of it is received meanwhile.
-    Move {
-        conn: ConnId,
-        to: ShardIndex,
-        request: Vec<u8>,
     },
     /// Everything is sent that shall be: close, in good order.
     Close {
@@ -113,6 +107,13 @@ pub enum Output {
     LinkSend {
         chat: ChatShard,
         message: LinkMessage,
+    },
+    /// To the shard that routes its user's topic, with what it has said so far. Answered by Closed (it is
+    /// there) or Stays; nothing of it is received meanwhile.
+    Move {
+        conn: ConnId,
+        to: ShardIndex,
+        request: Vec<u8>,
     },
 }
 
