@@ -12,6 +12,9 @@ pub struct Bystanders {
 }
 
 impl Bystanders {
+    /// Their connections.
+    pub const COUNT: f64 = 2.0;
+
     /// `name` tells their box and their uids from other tests' on the same node.
     pub fn new(ws: SocketAddr, name: &str) -> Bystanders {
         let boxid = format!("{name}-bystanders");
