@@ -1,6 +1,7 @@
 //! A client lives on the shard that routes its user's topic, and a crowd of one user on all.
 
 use crate::client::{Client, direct_box};
+use crate::metrics::Metrics;
 use crate::node::Node;
 
 #[test]
@@ -8,11 +9,15 @@ fn all_devices_of_a_user_are_on_one_shard_and_hear_each_other() {
     let node = Node::standalone(&["--shards", "4"]);
     let mut phones: Vec<Client> = (0..12).map(|_| Client::v2(node.ws(), "ann")).collect();
     let mut bob = Client::v1(node.ws(), "bob");
-    node.await_metrics("all are counted", |metrics| metrics.connections() == 13.0);
+    let moved = |metrics: &Metrics, way: &str| {
+        metrics.sum(&format!("newim_engine_hand_overs_{way}_total"), &[])
+    };
+    node.await_metrics("all are at home", |metrics| {
+        metrics.connections() == 13.0
+            && metrics.busy_shards("newim_connections") <= 2
+            && moved(metrics, "out") == moved(metrics, "in")
+    });
     let metrics = node.metrics();
-    assert!(metrics.busy_shards("newim_connections") <= 2);
-    let moved = |way: &str| metrics.sum(&format!("newim_engine_hand_overs_{way}_total"), &[]);
-    assert_eq!(moved("out"), moved("in"));
     assert_eq!(metrics.sum("newim_accepted_total", &[]), 13.0);
 
     phones[0].tell("bob", "from one of many");
