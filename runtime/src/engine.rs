@@ -127,13 +127,11 @@ impl<M> Engine<M> {
     pub fn end_batch(&mut self) {
         self.read_starved();
         self.announce_mail();
-        let conns_now = self.conns.len() as u64;
-        if self.stats.conns_now != conns_now {
-            self.stats.conns_now = conns_now;
-            self.mesh
-                .mesh()
-                .tell_conns(self.mesh.me(), conns_now as u32);
-        }
+        let conns_now = self.conns.len();
+        self.stats.conns_now = conns_now as u64;
+        self.mesh
+            .mesh()
+            .tell_conns(self.mesh.me(), conns_now as u32);
         self.stats.sqes = self.ring.counts.sqes;
         self.stats.enters = self.ring.counts.enters;
         self.stats.cq_overflows = self.ring.counts.cq_overflows;

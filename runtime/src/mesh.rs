@@ -25,7 +25,8 @@ struct Letterbox<M> {
     pending: Vec<AtomicU64>,
     /// Queues that the owner doesn't know yet. Locked once per ordered pair.
     new_queues: Mutex<Vec<(ShardIndex, rtrb::Consumer<M>)>>,
-    /// By hand-over number. Locked once per hand-over, which is rare (a link finding its shard).
+    /// By hand-over number. Locked twice per hand-over: once in a connection's life, when a client or a link
+    /// finds its shard.
     notes: Mutex<HashMap<u64, HandOverNote>>,
     bell: Arc<Bell>,
     /// Connections of the shard, as it last told.
@@ -71,10 +72,13 @@ impl<M> Mesh<M> {
             .load(Ordering::Relaxed)
     }
 
-    /// By the shard itself, when that changed.
+    /// By the shard itself, after each batch: whoever was expected and never came is forgotten. Written only
+    /// where it differs, for the line is read by all who send letters.
     pub fn tell_conns(&self, shard: ShardIndex, conns: u32) {
         let told = &self.boxes[usize::from(shard.0)].conns;
-        told.store(conns, Ordering::Relaxed);
+        if told.load(Ordering::Relaxed) != conns {
+            told.store(conns, Ordering::Relaxed);
+        }
     }
 
     /// By who gives it one more, until it tells by itself: or a burst would overfill it.
