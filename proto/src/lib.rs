@@ -4,6 +4,7 @@
 //! clock, no randomness, no unsafe); every other crate stands on it and it stands on none of ours.
 #![forbid(unsafe_code)]
 
+pub mod backoff;
 pub mod chat;
 pub mod ids;
 pub mod limits;
