@@ -49,10 +49,10 @@ pub enum Input<'a> {
     Arrived {
         conn: ConnId,
     },
-    /// The answer to a Move: its shard has no room for it, so it is served here. `request` comes back.
+    /// The answer to a Move: the other shard has no room for it, so it is served here. `bytes` comes back.
     Stays {
         conn: ConnId,
-        request: Vec<u8>,
+        bytes: Vec<u8>,
     },
 }
 
@@ -108,12 +108,13 @@ pub enum Output {
         chat: ChatShard,
         message: LinkMessage,
     },
-    /// To the shard that routes its user's topic, with what it has said so far. Answered by Closed (it is
-    /// there) or Stays; nothing of it is received meanwhile.
+    /// Hand the connection over to the shard that routes its user's topic. That shard gets Arrived, then
+    /// Received with `bytes`: whom this shard admitted, and what the client said behind its request. This one
+    /// gets Closed (it is there) or Stays; nothing of it is received meanwhile.
     Move {
         conn: ConnId,
         to: ShardIndex,
-        request: Vec<u8>,
+        bytes: Vec<u8>,
     },
 }
 

@@ -9,32 +9,45 @@ mod answer;
 #[doc(hidden)]
 pub mod bench;
 mod busy;
+mod closing;
+mod commands;
+mod context;
 mod counters;
 mod deliver;
 mod drain;
 #[cfg(feature = "driver")]
 pub mod driver;
+mod errors;
 mod events;
 mod expected;
-mod follow;
 mod handshake;
+mod identity;
+mod idle;
 mod interest;
 mod lag;
+mod limits;
 mod links;
+mod membership;
 mod memory;
 mod outbox;
-mod pending;
-mod receive;
+mod publish;
+mod reading;
 mod repair;
 mod request;
+mod retry;
 mod routing;
+mod sending;
 mod session;
+mod sessions;
 mod settings;
+mod settling;
 mod shard;
+mod stamping;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turn;
 
 pub use counters::{APPEND_BUCKETS_US, AppendLatency, GatewayCounters};
 pub use events::{Input, LinkInput, Mail, Output};

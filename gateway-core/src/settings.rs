@@ -35,6 +35,9 @@ pub struct Settings {
     pub session_commands_max: u16,
     /// Store commands of the shard in flight; beyond it, requests are answered with OVERLOADED.
     pub commands_max: usize,
+    /// Failed look-ups of the shard's own that wait to be sent again; the session of one beyond it is closed
+    /// with 1013.
+    pub lookups_waiting_max: usize,
     /// Boxes of one session that wait for repair; beyond it they are repaired as one (list again).
     pub lagging_boxes_max: usize,
     /// Publishes that a link's chat shard has not accepted yet; beyond it the oldest shrink to nudges.
@@ -72,6 +75,7 @@ impl Settings {
             send_bytes_max: 64 * 1024,
             session_commands_max: 64,
             commands_max: 65_536,
+            lookups_waiting_max: 65_536,
             lagging_boxes_max: 64,
             publish_window_max: 8192,
             nudges_max: 65_536,

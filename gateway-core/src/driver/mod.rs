@@ -327,10 +327,10 @@ impl GatewayDriver {
                 }
                 SendOutcome::Closed(_) => {} // its Closed event is on the way
             },
-            Output::Move { conn, to, request } if io.may_hand_over(to) => {
-                io.hand_over(conn, to, MOVED, request);
+            Output::Move { conn, to, bytes } if io.may_hand_over(to) => {
+                io.hand_over(conn, to, MOVED, bytes);
             }
-            Output::Move { conn, request, .. } => self.input(io, Input::Stays { conn, request }),
+            Output::Move { conn, bytes, .. } => self.input(io, Input::Stays { conn, bytes }),
             Output::Close { conn } => io.close(conn),
             Output::Abort { conn } => io.abort(conn),
             Output::Pause { conn } => io.pause(conn),

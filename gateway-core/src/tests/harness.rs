@@ -120,7 +120,7 @@ impl Harness {
 
     /// The chat shards of this very process, as standalone has them.
     pub fn dealt(&mut self, epoch: u64) {
-        let settings = &self.shard.settings;
+        let settings = self.shard.settings();
         let node = NodeInfo {
             shards: settings.shards,
             ..chat_node(ChatShard {
@@ -170,7 +170,7 @@ impl Harness {
                         self.shard.handle_input(self.now, Input::Sent { conn, buf });
                     }
                 }
-                Output::Move { conn, to, request } => self.moved.push((conn, to, request)),
+                Output::Move { conn, to, bytes } => self.moved.push((conn, to, bytes)),
                 Output::Close { conn } | Output::Abort { conn } => {
                     self.closed.push(conn);
                     self.clients.remove(&conn);
