@@ -85,6 +85,7 @@ impl GatewayShard {
     }
 
     fn admit_upgrade(&self, request: &UpgradeRequest<'_>) -> Result<Admitted, Refusal> {
+        let sid = request.sid()?;
         if self.draining {
             return Err(Refusal::new(
                 Status::ServiceUnavailable,
@@ -94,16 +95,16 @@ impl GatewayShard {
         if request.path == "/echo" && self.settings.echo_message_bytes_max.is_some() {
             return Ok(Admitted::Echo);
         }
-        let Some(sid) = &request.sid else {
+        let Some(sid) = sid else {
             return Err(Refusal::new(
                 Status::Unauthorized,
                 "no user: send the header `Cookie: sid=<uid>`",
             ));
         };
-        match Uid::parse(sid) {
+        match Uid::parse(&sid) {
             Ok(uid) => Ok(Admitted::User {
                 uid,
-                v2: request.v2,
+                v2: request.offers_v2(),
             }),
             Err(error) => Err(Refusal::new(
                 Status::BadRequest,
@@ -136,7 +137,7 @@ impl GatewayShard {
     }
 
     fn write_accept(&mut self, conn: ConnId, request: &UpgradeRequest<'_>) {
-        let protocol = request.v2.then_some(PROTOCOL_V2);
+        let protocol = request.offers_v2().then_some(PROTOCOL_V2);
         self.write(conn, |out| write_accept(out, request.key, protocol));
     }
 

@@ -18,6 +18,11 @@ impl Refusal {
             text: text.into(),
         }
     }
+
+    /// A refusal with status 400.
+    pub fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(Status::BadRequest, text)
+    }
 }
 
 /// The statuses we refuse with.
