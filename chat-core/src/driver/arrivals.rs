@@ -7,9 +7,7 @@ use newim_proto::ids::{ConnId, ShardIndex};
 use newim_proto::time::Now;
 
 use super::Letter;
-
-/// A half whose other half hasn't come by then has lost it: the peer reset the socket on the way.
-const WAIT_MS_MAX: u64 = 10_000;
+use crate::limits::HAND_OVER_MS_MAX;
 
 /// The giving shard, and its tag.
 type Key = (ShardIndex, u64);
@@ -126,7 +124,7 @@ impl Arrivals {
 
     fn wait(&mut self, now: Now, key: Key, half: Half) {
         self.halves.insert(key, half);
-        self.due.push_back((now.after_ms(WAIT_MS_MAX), key));
+        self.due.push_back((now.after_ms(HAND_OVER_MS_MAX), key));
     }
 }
 
