@@ -22,3 +22,8 @@ pub(crate) const SNAPSHOT_US_MIN: u64 = 100_000;
 /// Microseconds between two measurements of the tables, which walk over all boxes that have an order.
 #[cfg(feature = "driver")]
 pub(crate) const MEASURE_US_MIN: u64 = 1_000_000;
+
+/// Milliseconds between two log lines about closed links of one kind. Further ones are counted, and the
+/// next line names their number.
+#[cfg(feature = "driver")]
+pub(crate) const REPORT_MS_MIN: u64 = 60_000;

@@ -39,10 +39,6 @@ pub(super) enum Expired {
 }
 
 impl Arrivals {
-    pub fn has(&self, conn: ConnId) -> bool {
-        self.by_conn.contains_key(&conn)
-    }
-
     pub fn socket(
         &mut self,
         now: Now,
@@ -171,7 +167,7 @@ mod tests {
             arrivals.socket(after_s(0), CONN, FROM, 2).is_none(),
             "another one's"
         );
-        assert!(arrivals.has(CONN));
+        assert!(arrivals.by_conn.contains_key(&CONN));
         arrivals.received(CONN, b"ear", 5).unwrap();
         arrivals.received(CONN, b"ly", 5).unwrap();
         let arrived = arrivals
@@ -211,7 +207,7 @@ mod tests {
             arrivals.take_expired(after_s(11)),
             Some(Expired::Socket(CONN))
         ));
-        assert!(!arrivals.has(CONN));
+        assert!(!arrivals.by_conn.contains_key(&CONN));
     }
 
     #[test]
@@ -219,7 +215,7 @@ mod tests {
         let mut arrivals = Arrivals::default();
         arrivals.socket(after_s(0), CONN, FROM, 1);
         assert_eq!(arrivals.received(CONN, b"123456", 5), Err(CONN));
-        assert!(!arrivals.has(CONN));
+        assert!(!arrivals.by_conn.contains_key(&CONN));
         arrivals.socket(after_s(0), CONN, FROM, 2);
         arrivals.closed(CONN);
         assert!(arrivals.letter(after_s(0), FROM, letter(2)).is_none());
