@@ -74,7 +74,7 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
 }
 
 /// Base64 of the SHA-1 of the key and the GUID of RFC 6455, 1.3.
-pub fn accept_of(key: &str) -> [u8; 28] {
+pub(crate) fn accept_of(key: &str) -> [u8; 28] {
     let mut hasher = Sha1::new();
     hasher.update(key.as_bytes());
     hasher.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
