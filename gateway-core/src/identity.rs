@@ -17,21 +17,23 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
-    /// By the cookie `sid`, which names the user. Refused: without one (401), or with one that is no uid (400).
+    /// By the cookie `sid`, which names the user. Refused: without one (401), or with one that is no uid or
+    /// can't be decoded (400).
     pub fn of(request: &UpgradeRequest<'_>, settings: &Settings) -> Result<Identity, Refusal> {
+        let sid = request.sid()?;
         if request.path == "/echo" && settings.echo_message_bytes_max.is_some() {
             return Ok(Identity::Echo);
         }
-        let Some(sid) = &request.sid else {
+        let Some(sid) = sid else {
             return Err(Refusal::new(
                 Status::Unauthorized,
                 "no user: send the header `Cookie: sid=<uid>`",
             ));
         };
-        match Uid::parse(sid) {
+        match Uid::parse(&sid) {
             Ok(uid) => Ok(Identity::User {
                 uid,
-                v2: request.v2,
+                v2: request.offers_v2(),
             }),
             Err(error) => Err(Refusal::new(
                 Status::BadRequest,
