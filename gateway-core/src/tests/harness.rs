@@ -139,8 +139,16 @@ impl Harness {
     }
 
     pub fn wait_s(&mut self, seconds: u64) {
-        for _ in 0..seconds {
-            self.now.mono_us += 1_000_000;
+        self.wait(seconds, 1_000_000);
+    }
+
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.wait(ms, 1_000);
+    }
+
+    fn wait(&mut self, steps: u64, step_us: u64) {
+        for _ in 0..steps {
+            self.now.mono_us += step_us;
             if self
                 .shard
                 .poll_timeout()

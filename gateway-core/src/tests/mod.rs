@@ -6,4 +6,5 @@ mod ending;
 mod harness;
 mod moving;
 mod requesting;
+mod retrying;
 mod routing;
