@@ -160,8 +160,8 @@ impl Answering<'_> {
             (Purpose::Pull { boxid } | Purpose::Mark { boxid }, Err(error)) => {
                 sync_failed(turn, session, boxid.as_str(), &error);
             }
-            (Purpose::Append(_) | Purpose::Settle { .. }, _) => {
-                unreachable!("an append is answered above, and no session asks for heads")
+            (Purpose::Append(_) | Purpose::Settle { .. } | Purpose::Facts, _) => {
+                unreachable!("an append is answered above, and the others are no session's")
             }
             (_, Ok(_)) => unreachable!("{ANSWERS_MATCH}"),
         }

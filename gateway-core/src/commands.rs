@@ -7,7 +7,7 @@ use newim_proto::payload::Payload;
 use newim_proto::schema::chat_message::MessageType;
 
 use crate::context::Context;
-use crate::events::Output;
+use crate::events::{Output, Ticket};
 use crate::limits::QUIET_ENTRIES_MAX;
 use crate::session::SessionMut;
 
@@ -25,6 +25,8 @@ pub(crate) enum Owner {
     Session(ConnId),
     /// The shard's own repair.
     Shard,
+    /// A caller outside of the shard, who waits for the answer under this ticket.
+    Caller(Ticket),
 }
 
 /// Why a command was sent, and what is needed to go on when its answer is there.
@@ -46,6 +48,8 @@ pub(crate) enum Purpose {
     Follow(Box<Follow>),
     /// Heads of topics whose interest settled: was anything missed before?
     Settle { topics: Vec<Topic> },
+    /// A caller's question about a box.
+    Facts,
 }
 
 /// A connection whose subscription to a box is to become what the store says of its user's membership.

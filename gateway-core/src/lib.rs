@@ -31,6 +31,7 @@ mod membership;
 mod memory;
 mod outbox;
 mod publish;
+mod questions;
 mod reading;
 mod repair;
 mod request;
@@ -50,7 +51,7 @@ mod timers;
 mod turn;
 
 pub use counters::{APPEND_BUCKETS_US, AppendLatency, GatewayCounters};
-pub use events::{Input, LinkInput, Mail, Output};
+pub use events::{Answer, Input, LinkInput, Mail, Output, Question, Ticket};
 pub use links::LinkView;
 pub use memory::GatewayMemory;
 pub use settings::Settings;

@@ -26,6 +26,7 @@ use crate::limits::TIDY_US;
 use crate::links::{LinkView, Settled};
 use crate::membership::{self, Listening};
 use crate::memory::GatewayMemory;
+use crate::questions::Questions;
 use crate::reading::{self, End};
 use crate::repair;
 use crate::retry::{Lookup, Retries};
@@ -61,6 +62,7 @@ struct Rooms {
     routing: Routing,
     settling: Settling,
     retries: Retries,
+    questions: Questions,
 }
 
 impl GatewayShard {
@@ -78,6 +80,7 @@ impl GatewayShard {
                 routing: Routing::new(),
                 settling: Settling::default(),
                 retries: Retries::new(),
+                questions: Questions::default(),
             },
             tidy_us: None,
         }
@@ -101,6 +104,10 @@ impl GatewayShard {
             Input::StoreUp => self.store_up(),
             Input::Routes(routes) => self.routes(routes),
             Input::Drain => self.drain(),
+            Input::Ask { ticket, question } => {
+                let (mut turn, rest) = self.rooms.split();
+                rest.questions.ask(&mut turn, ticket, question);
+            }
         }
         self.evict();
     }
@@ -299,6 +306,10 @@ impl GatewayShard {
         match pending.owner {
             Owner::Session(conn) => self.session_answered(conn, pending.purpose, result),
             Owner::Shard => self.shard_answered(pending.purpose, result),
+            Owner::Caller(ticket) => {
+                let Rooms { cx, questions, .. } = &mut self.rooms;
+                questions.answered(cx, ticket, result);
+            }
         }
     }
 
@@ -562,6 +573,7 @@ struct Rest<'a> {
     routing: &'a mut Routing,
     settling: &'a mut Settling,
     retries: &'a mut Retries,
+    questions: &'a mut Questions,
 }
 
 impl Rooms {
@@ -579,6 +591,7 @@ impl Rooms {
             routing: &mut self.routing,
             settling: &mut self.settling,
             retries: &mut self.retries,
+            questions: &mut self.questions,
         };
         (turn, rest)
     }

@@ -15,7 +15,7 @@ use newim_proto::ws::frame::{Opcode, Side, masked_frame_into};
 use newim_proto::ws::{MessageLimits, Messages, WsEvent};
 use prost::Message;
 
-use crate::{GatewayShard, Input, LinkInput, Mail, Output, Settings};
+use crate::{Answer, GatewayShard, Input, LinkInput, Mail, Output, Settings, Ticket};
 
 pub const NODE: BootId = BootId(1 << 32);
 pub const CHAT: ChatShard = ChatShard {
@@ -60,6 +60,7 @@ pub struct Harness {
     pub closed: Vec<ConnId>,
     pub moved: Vec<(ConnId, ShardIndex, Vec<u8>)>,
     pub paused: Vec<ConnId>,
+    pub answers: Vec<(Ticket, Answer)>,
     next_index: u32,
 }
 
@@ -87,6 +88,7 @@ impl Harness {
             closed: Vec::new(),
             moved: Vec::new(),
             paused: Vec::new(),
+            answers: Vec::new(),
             next_index: 0,
         }
     }
@@ -184,6 +186,7 @@ impl Harness {
                     self.clients.remove(&conn);
                     self.shard.handle_input(self.now, Input::Closed { conn });
                 }
+                Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
                 Output::Pause { conn } => self.paused.push(conn),
                 Output::Resume { conn } => self.paused.retain(|c| *c != conn),
                 Output::Store { token, command } => self.commands.push_back((token, command)),
