@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod dependencies;
+mod licences;
 mod sources;
 
 /// Fails with all violations at once: whoever broke two rules wants to know both.
