@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod dependencies;
+mod licences;
 mod rooms;
 mod sources;
 
