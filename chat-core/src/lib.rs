@@ -17,6 +17,7 @@ mod events;
 mod fault;
 mod holds;
 mod links;
+mod metrics;
 mod ordering;
 mod ownership;
 mod settings;

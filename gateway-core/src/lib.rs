@@ -22,6 +22,7 @@ mod interest;
 mod lag;
 mod links;
 mod memory;
+mod metrics;
 mod outbox;
 mod pending;
 mod receive;

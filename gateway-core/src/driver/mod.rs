@@ -3,6 +3,7 @@
 
 mod links;
 mod mailbox;
+mod metrics;
 mod node;
 mod redis;
 mod snapshot;
