@@ -9,6 +9,7 @@ use newim_proto::routes::{NodeInfo, Role};
 use super::error::RunError;
 use super::resolve::resolve;
 use crate::config::{Config, Zookeeper};
+use crate::console;
 
 /// One life of this process: 64 random bits.
 pub fn boot_id() -> BootId {
@@ -82,7 +83,11 @@ pub fn describe(
 /// The line that scripts wait for.
 pub fn say_ready(info: &NodeInfo, ws: Option<SocketAddr>, exchange: SocketAddr) {
     let ws = ws.map_or_else(|| "-".to_owned(), |addr| addr.to_string());
-    println!("ready ws={ws} exchange={exchange} admin={}", info.admin);
+    let line = format!("ready ws={ws} exchange={exchange} admin={}\n", info.admin);
+    // A node serves on when nobody reads its stdout.
+    if let Err(error) = console::print(&line) {
+        tracing::warn!(%error, "serving, but the ready line can't be written to stdout");
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use newim_testkit::TempFolder;
 
 use crate::client::Client;
-use crate::node::{Node, run_to_end};
+use crate::http;
+use crate::node::{Node, SOON, run_to_end, run_unread};
 
 fn config_file(folder: &TempFolder, text: &str) -> String {
     let path = folder.path().join("newim.toml");
@@ -229,4 +230,32 @@ fn a_second_node_on_the_same_data_fails_and_says_where() {
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains(&data), "{}", ended.stderr);
     Client::v2(node.ws(), "alice").join("lobby");
+}
+
+#[test]
+fn what_is_printed_to_nobody_ends_quietly() {
+    let folder = TempFolder::new("config");
+    let path = config_file(&folder, "shards = 3\n");
+    for arguments in [
+        &["check-config", path.as_str()][..],
+        &["completions", "bash"],
+        &["--version"],
+        &["--help"],
+    ] {
+        let ended = run_unread(arguments);
+        // As a shell tells of a program that SIGPIPE ended.
+        assert_eq!(ended.status.code(), Some(141), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_node_whose_output_nobody_reads_serves_and_drains() {
+    let admin = format!("127.0.0.1:{}", newim_testkit::free_port());
+    let arguments = ["standalone", "--admin", &admin, "--log", "debug"];
+    let mut node = Node::launch_unread(&arguments);
+    newim_testkit::wait_until("it is ready", SOON, || {
+        http::try_get(node.admin(), "/readyz").is_some_and(|answer| answer.status == 200)
+    });
+    assert_eq!(node.terminate(SOON).code(), Some(0));
 }
