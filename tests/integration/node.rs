@@ -76,6 +76,16 @@ impl Node {
         Node::launch_run(folder, run, arguments)
     }
 
+    /// The same as under nohup.
+    pub fn launch_ignoring_hang_ups(arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            surroundings: Surroundings::Nohup,
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
     fn launch_in(folder: TempFolder, arguments: &[&str]) -> Node {
         let run = Run::new(folder.path());
         Node::launch_run(folder, run, arguments)
@@ -317,6 +327,8 @@ enum Surroundings {
     NobodyReadsStdout,
     /// So is stderr.
     NobodyReads,
+    /// SIGHUP is ignored.
+    Nohup,
 }
 
 impl Surroundings {
@@ -332,6 +344,7 @@ impl Surroundings {
                 "errors=$1; shift; mkfifo \"$errors.pipe\"; : <\"$errors.pipe\" & \
                  exec 3>\"$errors.pipe\"; wait $!; exec \"$@\" 2>&3 >&3 3>&-"
             }
+            Surroundings::Nohup => "errors=$1; shift; trap '' HUP; exec \"$@\" 2>>\"$errors\"",
         }
     }
 }
