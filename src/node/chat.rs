@@ -8,11 +8,11 @@ use newim_cluster::Cluster;
 use newim_proto::ids::ShardIndex;
 use newim_proto::routes::{Role, RouteTable};
 
-use super::counts::ChatCell;
 use super::error::RunError;
 use super::gateway::runtime_config;
 use super::lifecycle::{Shards, Teller, bind_admin, say_kernel, until_drain};
 use super::memory::FixedMemory;
+use super::metrics::ChatCell;
 use super::view::{Membership, View, ViewParts};
 use super::{identity, member};
 use crate::admin;

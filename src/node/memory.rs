@@ -4,7 +4,7 @@
 use newim_gateway_core::driver::SharedSnapshot;
 use newim_runtime::{Config, KernelReport};
 
-use super::counts::ChatCell;
+use super::metrics::ChatCell;
 use crate::admin::{NodeMemory, Tables};
 
 /// What doesn't depend on the connections: known at start.

@@ -1,16 +1,16 @@
 //! A node, composed of its parts from a checked configuration: shards, store, cluster, admin HTTP. The
 //! main thread becomes the control thread (tokio); the shards' threads are the runtime's. Read:
 //! `standalone`, `gateway` or `chat` (what is started), `lifecycle` (until it drains), `view` and
-//! `counts` (what admin HTTP shows).
+//! `metrics` (what admin HTTP shows).
 
 mod chat;
-mod counts;
 mod error;
 mod gateway;
 mod identity;
 mod lifecycle;
 mod member;
 mod memory;
+mod metrics;
 mod resolve;
 mod standalone;
 mod view;

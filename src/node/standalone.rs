@@ -22,11 +22,11 @@ use newim_runtime::{Driver, Event, Io};
 use newim_store::embedded::{EmbeddedConfig, EmbeddedStore};
 use newim_store::{RetentionPolicy, StoreSettings};
 
-use super::counts::ChatCell;
 use super::error::RunError;
 use super::gateway::{gateway_settings, runtime_config, serve};
 use super::lifecycle::{Shards, Teller, bind_admin, hold_exchange, say_kernel, until_drain};
 use super::memory::FixedMemory;
+use super::metrics::ChatCell;
 use super::view::{View, ViewParts};
 use super::{identity, member, view};
 use crate::admin;

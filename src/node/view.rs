@@ -10,8 +10,8 @@ use newim_proto::ids::BootId;
 use newim_proto::routes::RouteTable;
 use tokio::sync::watch;
 
-use super::counts::{self, ChatCell};
 use super::memory::{self, FixedMemory};
+use super::metrics::{self, ChatCell, ClusterView};
 use crate::admin::{MetricSink, NodeMemory, NodeView, NotReady};
 
 /// Where the membership comes from.
@@ -155,12 +155,14 @@ impl NodeView for View {
     }
 
     fn collect(&self, sink: &mut MetricSink) {
-        counts::cluster(sink, &self.parts.cluster, &self.routes());
+        let cluster = ClusterView::of(&self.parts.cluster, &self.routes());
+        metrics::cluster(sink, &cluster);
         for (shard, cell) in self.parts.gateways.iter().enumerate() {
-            counts::gateway(sink, shard, &cell.read());
+            metrics::gateway(sink, shard, &cell.read());
         }
+        let is_alone = self.parts.gateways.is_empty();
         for (shard, cell) in self.parts.chats.iter().enumerate() {
-            counts::chat(sink, shard, &cell.read());
+            metrics::chat(sink, shard, &cell.read(), is_alone);
         }
     }
 }
