@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod config;
 mod console;
+mod limits;
 mod logging;
 mod node;
 mod signals;

@@ -2,8 +2,6 @@
 //! control thread. One sample for each shard, and the same names in every kind of node. A new counter needs nothing
 //! here: its row stands in its crate's `metrics.rs`.
 
-use std::sync::{Arc, Mutex};
-
 use newim_chat_core::ChatCounters;
 use newim_chat_core::driver::{ChatSnapshot, WireCounters};
 use newim_cluster::ClusterState;
@@ -15,33 +13,6 @@ use newim_runtime::EngineStats;
 
 use super::view::Membership;
 use crate::admin::MetricSink;
-
-/// What a chat shard shows, wherever it lives.
-#[derive(Clone, Default)]
-pub struct ChatCell(Arc<Mutex<ChatSnapshot>>);
-
-impl From<Arc<Mutex<ChatSnapshot>>> for ChatCell {
-    fn from(cell: Arc<Mutex<ChatSnapshot>>) -> ChatCell {
-        ChatCell(cell)
-    }
-}
-
-impl ChatCell {
-    pub fn read(&self) -> ChatSnapshot {
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
-    }
-
-    /// For a chat shard beside a gateway: called after each batch, with its counters and the
-    /// bytes of its tables.
-    pub fn publish(&self, counted: impl FnOnce() -> (ChatCounters, u64)) {
-        if let Ok(mut snapshot) = self.0.try_lock() {
-            (snapshot.shard, snapshot.table_bytes) = counted();
-        }
-    }
-}
 
 /// The cluster as this node sees it.
 pub struct ClusterView {

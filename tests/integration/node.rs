@@ -279,7 +279,11 @@ fn with_free_ports(arguments: &[String], folder: &Path) -> Vec<String> {
     let data = folder.join("data").display().to_string();
     let wanted = [
         ("--listen", "127.0.0.1:0", role != "chat"),
-        ("--exchange", "127.0.0.1:0", true),
+        (
+            "--exchange",
+            "127.0.0.1:0",
+            role == "gateway" || role == "chat",
+        ),
         ("--admin", "127.0.0.1:0", true),
         (
             "--data-dir",
