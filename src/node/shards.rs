@@ -14,7 +14,7 @@ use crate::limits::{DRAIN_CHECK, STOP_MS_MAX};
 
 /// The shards that run.
 pub struct Shards {
-    exits: mpsc::UnboundedReceiver<ShardExit>,
+    exits: mpsc::Receiver<ShardExit>,
     running: usize,
 }
 
@@ -23,7 +23,7 @@ impl Shards {
     /// never has to check.
     pub fn watch<C: Send + 'static>(runtime: Runtime<C>) -> io::Result<Shards> {
         let running = runtime.shards();
-        let (told, exits) = mpsc::unbounded_channel();
+        let (told, exits) = mpsc::channel(usize::from(running)); // each shard ends once
         std::thread::Builder::new()
             .name("exits".into())
             .spawn(move || {
@@ -31,7 +31,7 @@ impl Shards {
                 while left > 0 {
                     if let Some(exit) = runtime.next_exit(Duration::from_secs(3600)) {
                         left -= 1;
-                        let _ = told.send(exit); // nobody listens any more: the process is ending
+                        let _ = told.try_send(exit); // nobody listens any more: the process is ending
                     }
                 }
                 runtime.join();

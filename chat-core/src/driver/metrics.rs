@@ -25,6 +25,12 @@ impl WireCounters {
             |c| c.undecodable,
         ),
         Metric::counter(
+            "newim_chat_strangers_total",
+            "Connections to the exchange port that were closed before they said Hello: health checks, scanners, \
+             clients at the wrong port.",
+            |c| c.strangers,
+        ),
+        Metric::counter(
             "newim_chat_links_overfull_total",
             "Links closed because their gateway did not take what was queued for it; it connects again and is \
              repaired.",
