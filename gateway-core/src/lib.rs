@@ -37,6 +37,7 @@ mod limits;
 mod links;
 mod membership;
 mod memory;
+mod metrics;
 mod outbox;
 mod publish;
 mod questions;
