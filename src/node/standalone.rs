@@ -41,7 +41,8 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     let boot_id = identity::boot_id();
     let (admin_listener, admin_addr) = bind_admin(config.admin)?;
     let exchange = hold_exchange(config.exchange).await?;
-    let store = EmbeddedStore::open(data_dir, embedded_config(config)).map_err(RunError::Store)?;
+    let store = EmbeddedStore::prepare(data_dir, embedded_config(config));
+    let store = store.map_err(RunError::Store)?;
 
     let cells: Vec<ShardCells> = (0..config.shards).map(|_| ShardCells::default()).collect();
     let runtime = {
@@ -67,13 +68,15 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     let ws = runtime.addrs[0];
     let fixed = FixedMemory::of(&runtime_config(config, Vec::new()), &runtime.kernel);
     let teller = Teller::new(&runtime);
+    let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
+    let name = identity::exchange_name(config, exchange, None).await?;
+    // After all else that can refuse the start, which then leaves no files behind.
+    let store = store.open().map_err(RunError::Store)?;
     let thread = store
         .on_quiet(newim_runtime::give_back_all_memory)
         .start(replier(teller.clone()))
         .map_err(RunError::StoreThread)?;
-    let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
-    let name = identity::exchange_name(config, exchange, None).await?;
     let gateway = identity::describe(
         config,
         boot_id,

@@ -6,6 +6,10 @@
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod fault;
+#[cfg(any(feature = "embedded", feature = "redis"))]
+pub mod health;
+pub mod limits;
 pub mod model;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -13,4 +17,7 @@ pub mod redis;
 mod seen;
 pub mod settings;
 
+pub use fault::{FaultKind, StoreFault};
+#[cfg(any(feature = "embedded", feature = "redis"))]
+pub use health::Health;
 pub use settings::{RetentionPolicy, StoreSettings};

@@ -11,7 +11,8 @@ use newim_proto::log::{
 };
 use newim_proto::payload::Payload;
 
-use crate::settings::{AGED_PER_APPEND_MAX, RANGE_SCAN_MAX, RetentionPolicy, StoreSettings};
+use crate::limits::{AGED_PER_APPEND_MAX, RANGE_SCAN_MAX};
+use crate::settings::{RetentionPolicy, StoreSettings};
 
 #[derive(Debug, Default)]
 pub struct Model {

@@ -42,12 +42,3 @@ impl Default for StoreSettings {
         }
     }
 }
-
-/// One append drops at most so many aged messages of its box, so that none is slow; as it adds only
-/// one, a box that is written to catches up.
-pub const AGED_PER_APPEND_MAX: usize = 4;
-
-/// A Range looks at no more messages than this, seen or left out, so that a long run of other
-/// people's direct messages can't make one command slow. It then ends with `scanned_to` short of the
-/// head, perhaps with no entries, and the reader goes on from there.
-pub const RANGE_SCAN_MAX: u64 = 1024;

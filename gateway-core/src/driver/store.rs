@@ -2,11 +2,11 @@
 //! connection.
 
 use newim_proto::ids::{ConnId, ShardIndex};
-use newim_proto::log::{Command, StoreResult, StoreToken};
+use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
 use newim_runtime::Io;
-use newim_store::embedded::EmbeddedHandle;
+use newim_store::embedded::{EmbeddedHandle, SubmitError};
 
 use super::redis::RedisPort;
 use crate::events::Mail;
@@ -72,9 +72,17 @@ impl StorePort {
                 if batch.is_empty() {
                     return;
                 }
-                if let Err(refused) = handle.submit(*shard, std::mem::take(batch)) {
-                    *batch = refused;
-                    *retry_us = Some(io.now().mono_us + RETRY_US);
+                match handle.submit(*shard, std::mem::take(batch)) {
+                    Ok(()) => {}
+                    Err(SubmitError::Full(refused)) => {
+                        *batch = refused;
+                        *retry_us = Some(io.now().mono_us + RETRY_US);
+                    }
+                    Err(SubmitError::Ended(refused)) => {
+                        let why = "the store's thread has ended";
+                        let failed = |(token, _)| (token, Err(StoreError::Unavailable(why.into())));
+                        replies.extend(refused.into_iter().map(failed));
+                    }
                 }
             }
             StorePort::Redis(redis) => redis.flush(io, replies),

@@ -11,10 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use newim_proto::ids::{BoxId, Uid};
 
 use super::tables::{BoxRow, UserBoxRow};
-
-/// Users remembered for each box: both of a pair, or the last few to speak in a group. One more takes
-/// the place of the one who was there longest.
-pub(super) const USERS_PER_BOX_MAX: usize = 4;
+use crate::limits::USERS_PER_BOX_MAX;
 
 #[derive(Default)]
 pub(super) struct BoxCache {

@@ -3,6 +3,7 @@
 //! for. It runs on a thread of its own, so that the appends go on meanwhile.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,7 +14,8 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::memtable::Memtable;
 use super::tables::{self, BoxRow, SeenRowBytes, SeenRowKey, WalState};
-use super::writer::QUIET;
+use crate::fault::StoreFault;
+use crate::limits::QUIET;
 
 pub(super) struct Checkpoint {
     pub database: Arc<Database>,
@@ -24,7 +26,7 @@ pub(super) struct Checkpoint {
 
 /// Ok: the rows are in the tables, and on the disk. Err: nobody knows how much of it is there, and the
 /// files must be opened anew.
-pub(super) type Outcome = Result<(), String>;
+pub(super) type Outcome = Result<(), StoreFault>;
 
 impl Checkpoint {
     /// Lets go of the database, whatever comes of it.
@@ -32,8 +34,8 @@ impl Checkpoint {
         // redb panics on some kinds of damage. The writer must hear of it all the same.
         match catch_unwind(AssertUnwindSafe(|| self.settle())) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(panic) => Err(panic_text(&*panic)),
+            Ok(Err(error)) => Err(StoreFault::of_disk(io_kind(&error), error.to_string())),
+            Err(panic) => Err(StoreFault::of_disk(None, panic_text(&*panic))),
         }
     }
 
@@ -46,6 +48,14 @@ impl Checkpoint {
         // Returns when the data is on the disk (redb's Durability::Immediate, its default).
         transaction.commit()?;
         Ok(())
+    }
+}
+
+/// What the operating system said, if it was that.
+pub(super) fn io_kind(error: &redb::Error) -> Option<ErrorKind> {
+    match error {
+        redb::Error::Io(error) => Some(error.kind()),
+        _ => None,
     }
 }
 

@@ -11,16 +11,17 @@ use crossbeam_channel::{Receiver, never};
 use newim_proto::log::{Command, StoreError, StoreResult};
 use redb::{Database, DatabaseError};
 
-use super::checkpoint::{Checkpoint, Checkpointer, Outcome, panic_text};
+use super::checkpoint::{Checkpoint, Checkpointer, Outcome, io_kind, panic_text};
 use super::layers::Layers;
 use super::snapshot::Snapshot;
 use super::tables::WalState;
 use super::wal::{Key, Position, Wal};
 use super::writes::Writes;
 use super::{EmbeddedConfig, OpenError, records, tables};
+use crate::fault::StoreFault;
 
 /// The file of the tables within the data folder.
-const TABLES_FILE_NAME: &str = "messages.redb";
+pub(super) const TABLES_FILE_NAME: &str = "messages.redb";
 
 pub(super) struct Engine {
     folder: PathBuf,
@@ -30,6 +31,8 @@ pub(super) struct Engine {
     underway: Underway,
     /// None: checkpoints are done when they are waited for.
     checkpointer: Option<Checkpointer>,
+    /// The last failure, until something has been written again.
+    fault: Option<StoreFault>,
     #[cfg(test)]
     faults: Option<super::faults::Faults>,
 }
@@ -66,6 +69,7 @@ impl Engine {
             open: None,
             underway: Underway::No,
             checkpointer: None,
+            fault: None,
             #[cfg(test)]
             faults: None,
         }
@@ -81,6 +85,22 @@ impl Engine {
     pub fn outcomes(&self) -> Receiver<Outcome> {
         let outcomes = self.checkpointer.as_ref().map(Checkpointer::outcomes);
         outcomes.cloned().unwrap_or_else(never)
+    }
+
+    /// Why the last write, or the last attempt to open the files, failed. None again once something has been
+    /// written.
+    pub fn fault(&self) -> Option<&StoreFault> {
+        self.fault.as_ref()
+    }
+
+    /// Tries to end a `fault` without waiting for a command: opens the files, if they are closed, and makes
+    /// room in the write-ahead log, which the next messages take.
+    pub fn heal(&mut self) {
+        let healed =
+            self.attempt(|engine| engine.opened()?.wal.make_room().map_err(EngineError::Wal));
+        if healed.is_ok() {
+            self.fault = None;
+        }
     }
 
     /// A result for each command, in their order. All of one group fail together: an answer never
@@ -174,14 +194,16 @@ impl Engine {
         what: impl FnOnce(&mut Engine) -> Result<T, EngineError>,
     ) -> Result<T, String> {
         // redb panics on some kinds of damage. The shards must have their answers all the same.
-        let text = match catch_unwind(AssertUnwindSafe(|| what(self))) {
+        let fault = match catch_unwind(AssertUnwindSafe(|| what(self))) {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic_text(&*panic),
+            Ok(Err(error)) => error.fault(),
+            Err(panic) => StoreFault::of_disk(None, panic_text(&*panic)),
         };
+        let text = fault.cause.clone();
         self.open = None;
         // It holds the tables' file as well, and what it says now makes no difference.
         self.finish_checkpoint();
+        self.fault = Some(fault);
         Err(text)
     }
 
@@ -189,16 +211,24 @@ impl Engine {
         &mut self,
         commands: impl Iterator<Item = &'c Command>,
     ) -> Result<Vec<StoreResult>, EngineError> {
-        if self.open.is_none() {
-            self.open = Some(self.open_files()?);
-        }
-        let Open { layers, wal, .. } = self.open.as_mut().expect("opened above");
-        let mut writes = Writes::new(layers, self.config.settings);
+        let settings = self.config.settings;
+        let Open { layers, wal, .. } = self.opened()?;
+        let mut writes = Writes::new(layers, settings);
         let results = commands
             .map(|command| writes.run(command, wal))
             .collect::<Result<_, redb::Error>>()?;
-        wal.commit().map_err(EngineError::Wal)?;
+        if wal.commit().map_err(EngineError::Wal)? {
+            self.fault = None;
+        }
         Ok(results)
+    }
+
+    /// The open files, after an error opened anew.
+    fn opened(&mut self) -> Result<&mut Open, EngineError> {
+        if self.open.is_none() {
+            self.open = Some(self.open_files()?);
+        }
+        Ok(self.open.as_mut().expect("opened above"))
     }
 
     /// Begins a checkpoint of all that the log holds.
@@ -364,8 +394,25 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 enum EngineError {
     Open(OpenError),
     Tables(redb::Error),
-    Checkpoint(String),
+    Checkpoint(StoreFault),
     Wal(std::io::Error),
+}
+
+impl EngineError {
+    fn fault(&self) -> StoreFault {
+        let kind = match self {
+            EngineError::Open(error) => error.io_kind(),
+            EngineError::Tables(error) => io_kind(error),
+            EngineError::Wal(error) => Some(error.kind()),
+            EngineError::Checkpoint(fault) => {
+                return StoreFault {
+                    kind: fault.kind,
+                    cause: self.to_string(),
+                };
+            }
+        };
+        StoreFault::of_disk(kind, self.to_string())
+    }
 }
 
 impl std::fmt::Display for EngineError {
@@ -373,7 +420,7 @@ impl std::fmt::Display for EngineError {
         match self {
             EngineError::Open(error) => error.fmt(f),
             EngineError::Tables(error) => error.fmt(f),
-            EngineError::Checkpoint(text) => write!(f, "a checkpoint: {text}"),
+            EngineError::Checkpoint(fault) => write!(f, "a checkpoint: {}", fault.cause),
             EngineError::Wal(error) => write!(f, "the write-ahead log: {error}"),
         }
     }
@@ -400,6 +447,7 @@ mod tests {
 
     use super::super::faults::Faults;
     use super::*;
+    use crate::fault::FaultKind;
 
     fn join(number: u64) -> Command {
         let append = Append {
@@ -474,12 +522,31 @@ mod tests {
             matches!(engine.run([join(3)].iter())[0], Err(StoreError::Failed(_))),
             "still full"
         );
+        let full = |engine: &Engine| engine.fault().map(|fault| fault.kind);
+        assert_eq!(full(&engine), Some(FaultKind::DiskFull));
+        engine.heal();
+        assert_eq!(full(&engine), Some(FaultKind::DiskFull), "still full");
         faults.full.store(false, Ordering::SeqCst);
         assert_eq!(
             seqs(&engine.run([join(4), join(5)].iter())),
             [3, 4],
             "nothing of the failed groups is there"
         );
+    }
+
+    #[test]
+    fn a_store_whose_disk_has_room_again_heals_without_a_command() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut engine, faults) = faulty_engine(folder.path());
+        faults.full.store(true, Ordering::SeqCst);
+        let _ = engine.run([join(1)].iter());
+        assert!(engine.fault().is_some());
+        faults.full.store(false, Ordering::SeqCst);
+        let heads = Command::Heads(vec![BoxId::parse("a").expect("a name")]);
+        assert!(engine.run([heads].iter())[0].is_ok());
+        assert!(engine.fault().is_some(), "reading says nothing of writing");
+        engine.heal();
+        assert_eq!(engine.fault(), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod crashes;
 mod engine;
 #[cfg(test)]
 mod faults;
+mod folder;
 mod layers;
 mod memtable;
 mod reads;
@@ -26,6 +27,7 @@ mod wal;
 mod writer;
 mod writes;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -33,6 +35,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{Command, StoreResult, StoreToken};
 
+use crate::fault::StoreFault;
+use crate::health::Health;
 use crate::settings::StoreSettings;
 use engine::Engine;
 use writer::Writer;
@@ -105,12 +109,16 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            OpenError::Folder { path, error } => {
-                write!(f, "can't use the data folder {}: {error}", path.display())
-            }
+            OpenError::Folder { path, error } => write!(
+                f,
+                "can't use the data folder {}: {error}. Name a folder that this user may write to, with \
+                 --data-dir or data_dir",
+                path.display()
+            ),
             OpenError::InUse { path } => write!(
                 f,
-                "{} is in use by another process: stop it, or name another data folder",
+                "{} is in use by another process: stop it, or name another data folder with --data-dir or \
+                 data_dir",
                 path.display()
             ),
             OpenError::Format { path, found, known } => write!(
@@ -119,7 +127,7 @@ impl std::fmt::Display for OpenError {
                 path.display()
             ),
             OpenError::File { path, error } => write!(f, "can't open {}: {error}", path.display()),
-            OpenError::Wal { folder, error } if error.kind() == std::io::ErrorKind::InvalidData => {
+            OpenError::Wal { folder, error } if error.kind() == ErrorKind::InvalidData => {
                 write!(
                     f,
                     "the write-ahead log in {}: {error}. Restore the folder from a copy, or move its .wal \
@@ -140,67 +148,146 @@ impl std::fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+impl OpenError {
+    /// What the operating system said, if it was that.
+    fn io_kind(&self) -> Option<ErrorKind> {
+        match self {
+            OpenError::Folder { error, .. } | OpenError::Wal { error, .. } => Some(error.kind()),
+            OpenError::File { error, .. } => checkpoint::io_kind(error),
+            OpenError::InUse { .. } | OpenError::Format { .. } => None,
+        }
+    }
+
+    /// A folder that may not be written to shows when the first file is to be made in it, or opened.
+    fn blame_folder(self) -> OpenError {
+        let denied = |error: &std::io::Error| {
+            matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+            )
+        };
+        match self {
+            OpenError::File { path, error } => match *error {
+                redb::Error::Io(error) if denied(&error) => OpenError::Folder { path, error },
+                error => OpenError::File {
+                    path,
+                    error: error.into(),
+                },
+            },
+            OpenError::Wal { folder, error } if denied(&error) => OpenError::Folder {
+                path: folder,
+                error,
+            },
+            other => other,
+        }
+    }
+}
+
 pub(crate) enum Job {
     Batch(ShardIndex, Vec<(StoreToken, Command)>),
     Stop,
+}
+
+/// A store that isn't opened yet: its folder was looked at and not touched. Commands may be submitted
+/// already; they are answered once it has been opened and started.
+///
+/// A node makes this first, then all else that can fail (ports, shards), and opens last, so that a start that
+/// is refused leaves no files behind.
+pub struct ClosedStore {
+    folder: PathBuf,
+    config: EmbeddedConfig,
+    handle: EmbeddedHandle,
+    receiver: Receiver<Job>,
+}
+
+impl ClosedStore {
+    /// Where the shards put their commands.
+    pub fn handle(&self) -> EmbeddedHandle {
+        self.handle.clone()
+    }
+
+    /// Opens the store, making the folder and the files that are missing, and locks it. After a crash this
+    /// first does again what the write-ahead log holds, which takes as long as reading it. When the store is
+    /// new and can't be made, what was made of it is removed again.
+    pub fn open(self) -> Result<EmbeddedStore, OpenError> {
+        let made = folder::make(&self.folder)?;
+        let opened = Engine::open(self.folder.clone(), self.config);
+        let engine = opened.map_err(|error| {
+            made.remove();
+            error.blame_folder()
+        })?;
+        Ok(EmbeddedStore {
+            engine,
+            config: self.config,
+            handle: self.handle,
+            receiver: self.receiver,
+            on_quiet: || {},
+        })
+    }
 }
 
 /// An opened store whose thread has not been started. Commands may be submitted already.
 pub struct EmbeddedStore {
     engine: Engine,
     config: EmbeddedConfig,
-    sender: Sender<Job>,
+    handle: EmbeddedHandle,
     receiver: Receiver<Job>,
     on_quiet: fn(),
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `folder`, making both when they are missing, and locks it. After a crash this
-    /// first does again what the write-ahead log holds.
-    pub fn open(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, OpenError> {
-        let made = std::fs::create_dir_all(folder);
-        made.map_err(|error| OpenError::Folder {
-            path: folder.into(),
-            error,
-        })?;
-        let engine = Engine::open(folder.into(), config)?;
+    /// Checks that a store can be in `folder`, as far as that can be told without changing anything:
+    /// [`OpenError::Folder`] where it can't be made or written to.
+    pub fn prepare(folder: &Path, config: EmbeddedConfig) -> Result<ClosedStore, OpenError> {
+        folder::check(folder)?;
         let (sender, receiver) = bounded(config.queue_batches_max);
-        Ok(EmbeddedStore {
-            engine,
+        Ok(ClosedStore {
+            folder: folder.into(),
             config,
-            sender,
+            handle: EmbeddedHandle {
+                sender,
+                health: Health::default(),
+            },
             receiver,
-            on_quiet: || {},
         })
     }
 
-    /// To be called on each of the store's threads whenever it had nothing to do for a while. What one
-    /// allocated another has freed: an allocator may want to be told that the memory can go back.
+    /// [`EmbeddedStore::prepare`] and [`ClosedStore::open`] in one.
+    pub fn open(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, OpenError> {
+        EmbeddedStore::prepare(folder, config)?.open()
+    }
+
+    /// Sets what each of the store's threads calls whenever it has had nothing to do for a while. What one
+    /// thread allocated another has freed: an allocator may want to be told that the memory can go back.
     pub fn on_quiet(self, on_quiet: fn()) -> EmbeddedStore {
         EmbeddedStore { on_quiet, ..self }
     }
 
+    /// Where the shards put their commands.
     pub fn handle(&self) -> EmbeddedHandle {
-        EmbeddedHandle {
-            sender: self.sender.clone(),
-        }
+        self.handle.clone()
     }
 
-    /// Starts the thread. It calls `reply` from there, after each group's sync, once for each shard that
-    /// had commands in it, with a reply for each of them in the order they were submitted. `reply`
-    /// may wait; all shards' appends then wait with it.
+    /// Starts the writer thread (and the checkpoints'). It calls `reply` from there, after each group's sync,
+    /// once for each shard that had commands in it, with a reply for each of them in the order they were
+    /// submitted. `reply` may wait; all shards' appends then wait with it.
+    ///
+    /// A call with no replies says that [`EmbeddedHandle::fault`] has changed. It goes to every shard that
+    /// has ever submitted something.
     pub fn start(
         self,
         reply: impl Fn(ShardIndex, Vec<(StoreToken, StoreResult)>) + Send + 'static,
     ) -> std::io::Result<EmbeddedThread> {
         let mut engine = self.engine;
         engine.start_checkpointer(self.on_quiet)?;
-        let writer = Writer::new(engine, self.config, self.receiver, self.on_quiet);
+        let sender = self.handle.sender;
+        let health = self.handle.health;
+        let writer = Writer::new(engine, self.config, self.receiver, health, self.on_quiet);
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || writer.run(reply))?;
         Ok(EmbeddedThread {
-            sender: self.sender,
+            sender,
             thread: Some(thread),
         })
     }
@@ -210,24 +297,46 @@ impl EmbeddedStore {
 #[derive(Clone)]
 pub struct EmbeddedHandle {
     sender: Sender<Job>,
+    health: Health,
+}
+
+/// Why a batch was not taken. It comes back: nothing of it was or will be done.
+#[derive(Debug)]
+pub enum SubmitError {
+    /// The queue is full: the disk is slower than the messages come. There is room again soon.
+    Full(Vec<(StoreToken, Command)>),
+    /// The writer thread has ended, and takes nothing any more.
+    Ended(Vec<(StoreToken, Command)>),
 }
 
 impl EmbeddedHandle {
-    /// Never waits. The batch comes back when the queue is full or the thread has ended: nothing of
-    /// it was or will be done, and its commands may be failed as Unavailable. An `Ok` promises a
-    /// reply for each command, unless the process ends before.
+    /// Hands a batch to the writer thread. Never waits. An `Ok` promises a reply for each command, unless
+    /// the process ends before.
     pub fn submit(
         &self,
         shard: ShardIndex,
         batch: Vec<(StoreToken, Command)>,
-    ) -> Result<(), Vec<(StoreToken, Command)>> {
+    ) -> Result<(), SubmitError> {
+        let batch_of = |job| match job {
+            Job::Batch(_, batch) => batch,
+            Job::Stop => unreachable!("a batch was sent"),
+        };
         match self.sender.try_send(Job::Batch(shard, batch)) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => match job {
-                Job::Batch(_, batch) => Err(batch),
-                Job::Stop => unreachable!("a batch was sent"),
-            },
+            Err(TrySendError::Full(job)) => Err(SubmitError::Full(batch_of(job))),
+            Err(TrySendError::Disconnected(job)) => Err(SubmitError::Ended(batch_of(job))),
         }
+    }
+
+    /// Why the store fails now, if it does. While it does, the writer thread tries by itself to bring it
+    /// back. Costs one load while all is well.
+    pub fn fault(&self) -> Option<StoreFault> {
+        self.health.fault()
+    }
+
+    /// Tells the log of a fault that the shard `shard` sees and the writer thread can't, or that it is over.
+    pub fn report(&self, shard: ShardIndex, fault: Option<&StoreFault>) {
+        self.health.report(shard.0, fault);
     }
 }
 

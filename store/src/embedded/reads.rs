@@ -5,7 +5,7 @@ use newim_proto::log::{BoxState, Command, Entries, Entry, Range, Reply, StoreErr
 
 use super::layers::Layers;
 use super::tables::{LogValue, UserBoxRow};
-use crate::settings::RANGE_SCAN_MAX;
+use crate::limits::RANGE_SCAN_MAX;
 
 /// Why a command stops: for a reason of its own, or for one that ends the whole transaction.
 pub(super) enum Stop {

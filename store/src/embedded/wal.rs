@@ -20,6 +20,7 @@ use newim_proto::ids::{BoxId, Uid};
 use newim_proto::log::{Append, Head, Mark};
 
 use super::records;
+use crate::limits::{WAL_BUFFER_KEPT_BYTES_MAX, WAL_GROWTH_BYTES};
 
 /// The two files within the data folder: of the even rounds, and of the odd.
 pub(super) const FILE_NAMES: [&str; 2] = ["messages.0.wal", "messages.1.wal"];
@@ -28,10 +29,6 @@ const MARKER_BYTES: usize = 8;
 const MAC_AT: usize = MARKER_BYTES;
 const SIGNED_AT: usize = MAC_AT + 16;
 pub(super) const HEADER_BYTES: usize = SIGNED_AT + 8 + 4;
-/// What an unusually large group grew goes back: a file to the length of a round, the buffer to this.
-const BUFFER_BYTES_KEPT_MAX: usize = 256 * 1024;
-/// A file grows by so many zeros at a time, so that most syncs bring data to the disk and no new length.
-const GROWTH_BYTES: u64 = 1024 * 1024;
 
 /// Of one log, for its whole life. Nobody outside may know it.
 pub(super) type Key = [u8; 32];
@@ -153,12 +150,12 @@ impl Wal {
         records::write_listed(uid, boxid, &mut self.frame);
     }
 
-    /// Ok: all that was put in is on the disk. After an error the file must be opened anew, as nobody
+    /// Ok: all that was put in is on the disk; false: nothing was put in. After an error the file must be opened anew, as nobody
     /// knows what of the frame is there.
-    pub fn commit(&mut self) -> io::Result<()> {
+    pub fn commit(&mut self) -> io::Result<bool> {
         let records_bytes = self.frame.len() - HEADER_BYTES;
         if records_bytes == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let records_bytes = u32::try_from(records_bytes).expect("a group is far below 4 GB");
         self.frame[..MAC_AT].copy_from_slice(&self.round.marker);
@@ -170,8 +167,19 @@ impl Wal {
         self.end += self.frame.len() as u64;
         self.at.frames += 1;
         self.frame.truncate(HEADER_BYTES);
-        self.frame.shrink_to(BUFFER_BYTES_KEPT_MAX);
-        Ok(())
+        self.frame.shrink_to(WAL_BUFFER_KEPT_BYTES_MAX);
+        Ok(true)
+    }
+
+    /// Ok: the next frames, up to one growth of the file, find room on the disk.
+    pub fn make_room(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            faults.write()?;
+            faults.sync()?;
+        }
+        self.grow(self.end + WAL_GROWTH_BYTES)?;
+        self.files[file_of(self.at.round)].sync_data()
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -179,19 +187,25 @@ impl Wal {
         if let Some(faults) = &self.faults {
             faults.write()?;
         }
-        let at = file_of(self.at.round);
-        let (file, length) = (&self.files[at], &mut self.lengths[at]);
-        let end = self.end + self.frame.len() as u64;
-        if end > *length {
-            file.write_all_at(&vec![0; GROWTH_BYTES as usize], *length)?;
-            *length = end.max(*length + GROWTH_BYTES);
-        }
+        self.grow(self.end + self.frame.len() as u64)?;
+        let file = &self.files[file_of(self.at.round)];
         file.write_all_at(&self.frame, self.end)?;
         #[cfg(test)]
         if let Some(faults) = &self.faults {
             faults.sync()?;
         }
         file.sync_data()
+    }
+
+    /// Makes the present round's file longer, unless it reaches to `end` already.
+    fn grow(&mut self, end: u64) -> io::Result<()> {
+        let at = file_of(self.at.round);
+        let (file, length) = (&self.files[at], &mut self.lengths[at]);
+        if end > *length {
+            file.write_all_at(&vec![0; WAL_GROWTH_BYTES as usize], *length)?;
+            *length = end.max(*length + WAL_GROWTH_BYTES);
+        }
+        Ok(())
     }
 }
 
@@ -354,7 +368,7 @@ mod tests {
             );
         }
         wal.commit().expect("written");
-        assert!(wal.frame.capacity() <= BUFFER_BYTES_KEPT_MAX);
+        assert!(wal.frame.capacity() <= WAL_BUFFER_KEPT_BYTES_MAX);
         assert!(wal.bytes() > 2 * BYTES_MAX);
         for _ in 0..2 {
             wal.go_on(wal.position(), BYTES_MAX).expect("begun");

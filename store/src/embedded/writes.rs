@@ -12,8 +12,9 @@ use super::reads::{Stop, damaged, outcome, read};
 use super::records::Record;
 use super::tables::{self, BoxRow, LogValue, SeenRow, SeenRowKey, UserBoxRow};
 use super::wal::Wal;
+use crate::limits::AGED_PER_APPEND_MAX;
 use crate::seen::seen_key;
-use crate::settings::{AGED_PER_APPEND_MAX, StoreSettings};
+use crate::settings::StoreSettings;
 
 pub(super) struct Writes<'l> {
     settings: StoreSettings,

@@ -4,6 +4,8 @@ use newim_proto::ids::{BoxId, Uuid};
 use newim_proto::log::{Append, Appended, Entries, Entry, Head, StoreError};
 use redis::{ServerError, Value};
 
+use crate::fault::StoreFault;
+
 /// The first value of the scripts' answers.
 const DONE: u64 = 0;
 const NOT_A_MEMBER: u64 = 1;
@@ -15,12 +17,22 @@ fn unexpected(value: &Value) -> StoreError {
     StoreError::Failed(text)
 }
 
+/// An error as the server put it.
+pub(super) fn text(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// What an error of the server says about the whole server. None: it is about one command.
+pub(super) fn fault(error: &ServerError) -> Option<StoreFault> {
+    StoreFault::of_redis_error(error.code(), || text(error))
+}
+
 /// What an error of the server means for the command.
 pub(super) fn error(error: &ServerError) -> StoreError {
-    let text = match error.details() {
-        Some(details) => format!("Redis: {} {details}", error.code()),
-        None => format!("Redis: {}", error.code()),
-    };
+    let text = format!("Redis: {}", text(error));
     match error.code() {
         // It can't serve now, and says so before it does anything.
         "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY"

@@ -8,16 +8,10 @@ use newim_proto::log::{Append, AppendKind};
 
 use super::keys::{BoxKey, KeyWriter};
 use super::operations::OperationId;
+use crate::limits::{AGED_PER_APPEND_MAX, CALL_BYTES_MAX, CALL_MESSAGES_MAX, SCRIPT_NUMBER_MAX};
 use crate::seen::seen_key;
-use crate::settings::{AGED_PER_APPEND_MAX, StoreSettings};
+use crate::settings::StoreSettings;
 
-/// Messages of one call. The server does nothing else meanwhile: 32 take it a third of a millisecond,
-/// and cost hardly less each than 16 do.
-const MESSAGES_MAX: usize = 32;
-/// Bytes of one call, but for a message that is larger by itself. As much as Redis reads at once.
-const BYTES_MAX: usize = 16 * 1024;
-/// Numbers of a script are exact up to here; a setting above it is no bound at all.
-const NUMBER_MAX: u64 = 1 << 52;
 /// Of the server's run id: as good as all 40.
 const RUN_BYTES: usize = 16;
 
@@ -40,8 +34,8 @@ impl Appends {
             return true;
         };
         let bytes = self.bytes() + append.payload.len();
-        self.operations.len() < MESSAGES_MAX
-            && bytes <= BYTES_MAX
+        self.operations.len() < CALL_MESSAGES_MAX
+            && bytes <= CALL_BYTES_MAX
             && (!one_box || *boxid == append.boxid)
     }
 
@@ -134,9 +128,9 @@ pub(super) fn packed_settings(settings: &StoreSettings, run_id: &str) -> Vec<u8>
     let mut packed = vec![0; RUN_BYTES];
     let known = run_id.len().min(RUN_BYTES);
     packed[..known].copy_from_slice(&run_id.as_bytes()[..known]);
-    let window = settings.dedupe_window_ms.min(NUMBER_MAX);
+    let window = settings.dedupe_window_ms.min(SCRIPT_NUMBER_MAX);
     // Clocks of gateways differ: what one of them takes for over counts for a while yet.
-    let rotate = (window + window / 4).min(NUMBER_MAX);
+    let rotate = (window + window / 4).min(SCRIPT_NUMBER_MAX);
     let numbers = [
         settings.retention.messages_max,
         settings.retention.age_ms_max,
@@ -146,7 +140,7 @@ pub(super) fn packed_settings(settings: &StoreSettings, run_id: &str) -> Vec<u8>
         AGED_PER_APPEND_MAX as u64,
     ];
     for number in numbers {
-        packed.extend_from_slice(&number.min(NUMBER_MAX).to_be_bytes());
+        packed.extend_from_slice(&number.min(SCRIPT_NUMBER_MAX).to_be_bytes());
     }
     packed
 }
@@ -217,13 +211,13 @@ mod tests {
 
     #[test]
     fn a_call_takes_as_many_messages_and_bytes_as_its_bounds() {
-        let small = vec![message("a", 10); MESSAGES_MAX + 5];
-        assert_eq!(in_one_call(&small, false), MESSAGES_MAX);
-        let half = vec![message("a", BYTES_MAX / 2); 5];
+        let small = vec![message("a", 10); CALL_MESSAGES_MAX + 5];
+        assert_eq!(in_one_call(&small, false), CALL_MESSAGES_MAX);
+        let half = vec![message("a", CALL_BYTES_MAX / 2); 5];
         assert_eq!(in_one_call(&half, false), 1);
-        let quarter = vec![message("a", BYTES_MAX / 5); 5];
+        let quarter = vec![message("a", CALL_BYTES_MAX / 5); 5];
         assert_eq!(in_one_call(&quarter, false), 4);
-        let large = vec![message("a", 4 * BYTES_MAX); 2];
+        let large = vec![message("a", 4 * CALL_BYTES_MAX); 2];
         assert_eq!(in_one_call(&large, false), 1, "alone, whatever its size");
     }
 

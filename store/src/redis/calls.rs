@@ -11,7 +11,7 @@ use super::config::RedisConfig;
 use super::keys::{BoxKey, KeyWriter, UserKey};
 use super::operations::OperationId;
 use super::scripts::{Loaded, Script};
-use crate::settings::RANGE_SCAN_MAX;
+use crate::limits::RANGE_SCAN_MAX;
 
 /// Packs calls into the bytes to send. Its buffers are reused.
 pub(super) struct CallWriter {

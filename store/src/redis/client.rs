@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
-use redis::{ServerErrorKind, Value};
+use redis::{ServerError, ServerErrorKind, Value};
 
 use super::answers::{self, ServerInfo};
 use super::calls::CallWriter;
@@ -15,10 +15,8 @@ use super::lanes::Lanes;
 use super::listed::ListedPairs;
 use super::operations::{Awaited, Call, Operation, OperationId, Operations, Progress};
 use super::scripts::Script;
-
-/// Buffers kept for output that grew larger than this are given back.
-const BUFFER_KEPT_BYTES_MAX: usize = 256 * 1024;
-const BUFFERS_KEPT_MAX: usize = 2;
+use crate::fault::{FaultKind, StoreFault};
+use crate::limits::{BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX};
 
 /// Why the connection is of no more use: close it, call [`RedisClient::closed`], and connect again
 /// after a while.
@@ -27,7 +25,7 @@ pub enum RedisFault {
     /// What came is not the protocol, or not an answer to what was asked.
     Protocol(String),
     /// The server doesn't let us work: wrong password, a replica, still loading its data.
-    Refused(String),
+    Refused(FaultKind, String),
     /// No answer in time.
     TimedOut { ms_max: u64 },
 }
@@ -36,13 +34,28 @@ impl std::fmt::Display for RedisFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             RedisFault::Protocol(text) => write!(f, "Redis broke the protocol: {text}"),
-            RedisFault::Refused(text) => write!(f, "Redis refused the connection: {text}"),
+            RedisFault::Refused(_, text) => write!(f, "Redis refused the connection: {text}"),
             RedisFault::TimedOut { ms_max } => write!(f, "Redis did not answer within {ms_max} ms"),
         }
     }
 }
 
 impl std::error::Error for RedisFault {}
+
+impl RedisFault {
+    /// What an operator is told of it.
+    pub fn store_fault(&self) -> StoreFault {
+        let (kind, cause) = match self {
+            RedisFault::Protocol(text) => (FaultKind::Refused, text.clone()),
+            RedisFault::Refused(kind, text) => (*kind, text.clone()),
+            RedisFault::TimedOut { ms_max } => (
+                FaultKind::Unreachable,
+                format!("no answer within {ms_max} ms"),
+            ),
+        };
+        StoreFault { kind, cause }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -75,6 +88,9 @@ pub struct RedisClient {
     handshake_deadline_us: Option<u64>,
     serial: u64,
     buffers: Vec<Vec<u8>>,
+    /// What the server answers to writes, since the last one that it took.
+    fault: Option<StoreFault>,
+    probe_deadline_us: Option<u64>,
 }
 
 impl RedisClient {
@@ -94,6 +110,8 @@ impl RedisClient {
             handshake_deadline_us: None,
             serial: 0,
             buffers: Vec::new(),
+            fault: None,
+            probe_deadline_us: None,
             config,
         }
     }
@@ -200,6 +218,7 @@ impl RedisClient {
                 Awaited::Step(id, call) => self.step_answered(id, call, value, replies),
                 Awaited::Appends(ids) => self.appends_answered(ids, value, replies)?,
                 Awaited::Unlisted => {}
+                Awaited::Probe => self.probed(&value),
                 Awaited::Auth | Awaited::Select => {
                     handshake(value)?;
                 }
@@ -230,6 +249,7 @@ impl RedisClient {
         self.forgotten.clear();
         self.deadlines.clear();
         self.handshake_deadline_us = None;
+        self.probe_deadline_us = None;
     }
 
     /// The server let us in.
@@ -240,6 +260,26 @@ impl RedisClient {
     /// What the server said of itself in the last handshake.
     pub fn server(&self) -> &ServerInfo {
         &self.server
+    }
+
+    /// Why the server refuses writes, or everything: by the last error that was about the whole server and
+    /// not about one box. None again once a write has succeeded. Outlives the connection.
+    pub fn fault(&self) -> Option<&StoreFault> {
+        self.fault.as_ref()
+    }
+
+    /// Asks the server whether it takes writes, by one that changes nothing: after a while of `fault`, since
+    /// nobody may have anything to write. The answer comes by `feed`, and shows in `fault`. Does nothing
+    /// before the server let us in, or while an earlier probe is unanswered.
+    pub fn probe(&mut self, now_mono_us: u64) {
+        if self.phase != Phase::Ready || self.probe_deadline_us.is_some() {
+            return;
+        }
+        self.finish_appends();
+        // Refused as any write is (flags `write` and `denyoom`); an empty value makes no key.
+        self.writer.plain(&["SETRANGE", "newim:probe", "0", ""]);
+        self.awaited.push_back(Awaited::Probe);
+        self.probe_deadline_us = Some(now_mono_us + self.config.command_ms_max * 1000);
     }
 
     /// Commands that were pushed and have no result yet.
@@ -262,7 +302,8 @@ impl RedisClient {
             self.deadlines.pop_front();
         }
         let first = self.deadlines.front().map(|(deadline_us, ..)| *deadline_us);
-        self.handshake_deadline_us.into_iter().chain(first).min()
+        let others = [self.handshake_deadline_us, self.probe_deadline_us];
+        others.into_iter().flatten().chain(first).min()
     }
 
     /// An error if the server has let a deadline pass: close.
@@ -346,26 +387,51 @@ impl RedisClient {
             self.forgotten.push((id, call));
             return;
         }
+        self.note_fault(&error);
         self.answered(id, call, Err(answers::error(&error)), replies);
     }
 
+    fn note_fault(&mut self, error: &ServerError) {
+        if let Some(fault) = answers::fault(error) {
+            self.fault = Some(fault);
+        }
+    }
+
+    /// The server has taken a write.
+    pub(super) fn wrote(&mut self) {
+        if self.fault.is_some() {
+            self.fault = None;
+        }
+    }
+
+    fn probed(&mut self, value: &Value) {
+        self.probe_deadline_us = None;
+        match value {
+            // Another node of a Cluster would know: a message will tell.
+            Value::ServerError(error) if matches!(error.code(), "MOVED" | "ASK") => {}
+            Value::ServerError(error) => self.note_fault(error),
+            _ => self.wrote(),
+        }
+    }
+
     fn greeted(&mut self, info: &Value) -> Result<(), RedisFault> {
-        let refused = |error: StoreError| RedisFault::Refused(error.to_string());
-        self.server = answers::server_info(info).map_err(refused)?;
+        let refused = |kind, text: &str| Err(RedisFault::Refused(kind, text.to_owned()));
+        self.server = match answers::server_info(info) {
+            Ok(server) => server,
+            Err(error) => return refused(FaultKind::Refused, &error.to_string()),
+        };
         if self.server.loading {
-            return Err(RedisFault::Refused("it is loading its data".into()));
+            return refused(FaultKind::Loading, "its INFO says so");
         }
         if self.server.replica {
-            return Err(RedisFault::Refused(
-                "it is a replica: name its master".into(),
-            ));
+            return refused(FaultKind::ReadOnly, "its INFO says that it is a replica");
         }
         if !is_6_2_or_newer(&self.server.version) {
             let text = format!(
                 "it has version {:?}, 6.2 or newer is needed",
                 self.server.version
             );
-            return Err(RedisFault::Refused(text));
+            return refused(FaultKind::Refused, &text);
         }
         self.writer.greeted(&self.server, &self.config);
         Ok(())
@@ -409,10 +475,11 @@ impl RedisClient {
 }
 
 fn handshake(value: Value) -> Result<Value, RedisFault> {
-    match value {
-        Value::ServerError(error) => Err(RedisFault::Refused(answers::error(&error).to_string())),
-        value => Ok(value),
-    }
+    let Value::ServerError(error) = value else {
+        return Ok(value);
+    };
+    let kind = answers::fault(&error).map_or(FaultKind::Refused, |fault| fault.kind);
+    Err(RedisFault::Refused(kind, answers::text(&error)))
 }
 
 fn is_6_2_or_newer(version: &str) -> bool {

@@ -3,14 +3,9 @@
 
 use redis::{Parser, Value};
 
-/// A reply that announces more is taken for garbage. Above what the largest Range brings.
-const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// The same for the values of one reply, nested ones counted.
-const REPLY_VALUES_MAX: usize = 1_000_000;
-/// A status, an error or a length.
-const LINE_BYTES_MAX: usize = 64 * 1024;
-/// An emptied buffer above this is given back.
-const BUFFER_KEPT_BYTES_MAX: usize = 256 * 1024;
+use crate::limits::{
+    BUFFER_KEPT_BYTES_MAX, REPLY_BYTES_MAX, REPLY_LINE_BYTES_MAX, REPLY_VALUES_MAX,
+};
 
 /// The stream is not what a Redis sends: nothing after this can be matched to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +71,7 @@ impl Frames {
         self.sought = self.sought.max(self.scanned);
         let Some(end) = memchr::memchr(b'\n', &self.buffer[self.sought..]) else {
             self.sought = self.buffer.len();
-            if self.sought - self.scanned > LINE_BYTES_MAX {
+            if self.sought - self.scanned > REPLY_LINE_BYTES_MAX {
                 return Err(Garbage("a line that doesn't end".into()));
             }
             return Ok(false);
@@ -179,7 +174,7 @@ mod tests {
 
     #[test]
     fn garbage_is_told_at_once() {
-        let unending = vec![b'+'; LINE_BYTES_MAX + 2];
+        let unending = vec![b'+'; REPLY_LINE_BYTES_MAX + 2];
         for bytes in [
             &b"HTTP/1.1 400\r\n"[..],
             b"\r\n",

@@ -40,6 +40,8 @@ pub(super) enum Awaited {
     Appends(Vec<OperationId>),
     /// Tidying up: nobody waits for it, and it may fail.
     Unlisted,
+    /// Whether the server takes writes.
+    Probe,
     Auth,
     Select,
     Info,

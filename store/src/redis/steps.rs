@@ -279,6 +279,9 @@ impl RedisClient {
             _ => None,
         };
         operation.progress = Progress::Appended(appended);
+        if !appended.duplicate {
+            self.wrote();
+        }
         if let Some(call) = next {
             return self.send(id, call);
         }

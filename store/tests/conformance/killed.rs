@@ -9,7 +9,7 @@ use std::process::{Child, Command as Process, Stdio};
 use crossbeam_channel::unbounded;
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{AppendKind, Command, Reply, StoreToken};
-use newim_store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use newim_store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError, SubmitError};
 
 use crate::on_disk::OnDisk;
 use crate::subject::*;
@@ -226,9 +226,10 @@ fn all_that_was_submitted_is_answered_before_the_thread_ends() {
     let answered: usize = replies.try_iter().map(|batch| batch.len()).sum();
     assert_eq!(answered, 50);
     let late = vec![(StoreToken(50), Command::Heads(Vec::new()))];
+    let refused = handle.submit(ShardIndex(0), late);
     assert!(
-        handle.submit(ShardIndex(0), late).is_err(),
-        "nobody would answer this"
+        matches!(&refused, Err(SubmitError::Ended(back)) if back.len() == 1),
+        "nobody would answer this: {refused:?}"
     );
 }
 
@@ -242,9 +243,9 @@ fn a_full_queue_hands_the_batch_back() {
     let store = EmbeddedStore::open(folder.path(), config).expect("opened");
     let batch = |token| vec![(StoreToken(token), Command::Heads(Vec::new()))];
     assert!(store.handle().submit(ShardIndex(0), batch(1)).is_ok());
-    let back = store
-        .handle()
-        .submit(ShardIndex(0), batch(2))
-        .expect_err("full");
+    let refused = store.handle().submit(ShardIndex(0), batch(2));
+    let Err(SubmitError::Full(back)) = refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!(back[0].0, StoreToken(2));
 }

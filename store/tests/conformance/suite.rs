@@ -1,7 +1,8 @@
 //! The behaviours that every engine has. Each function gets a maker of empty stores.
 
 use newim_proto::log::{Append, AppendKind, Appended, Command, Head, Range, Reply, StoreError};
-use newim_store::settings::{RANGE_SCAN_MAX, RetentionPolicy, StoreSettings};
+use newim_store::limits::RANGE_SCAN_MAX;
+use newim_store::settings::{RetentionPolicy, StoreSettings};
 
 use crate::subject::*;
 use AppendKind::{Chat, Join, Quit};
