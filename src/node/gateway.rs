@@ -11,12 +11,13 @@ use newim_gateway_core::driver::{
 };
 use newim_proto::ids::{BootId, ShardIndex};
 use newim_proto::routes::{Role, RouteTable};
+use newim_store::Health;
 use newim_store::redis::RedisConfig;
 
 use super::error::RunError;
 use super::lifecycle::{Shards, Teller, bind_admin, hold_exchange, say_kernel, until_drain};
 use super::memory::FixedMemory;
-use super::resolve::{exchanges, resolve};
+use super::resolve::resolver;
 use super::standalone::store_settings;
 use super::view::{Membership, View, ViewParts};
 use super::{identity, member};
@@ -38,7 +39,6 @@ pub async fn run(
     let mut redis =
         RedisConfig::parse(redis.expose()).map_err(|e| RunError::RedisUrl(e.to_string()))?;
     redis.settings = store_settings(config);
-    let redis_addr = resolve(&format!("{}:{}", redis.host, redis.port)).await?;
     let (admin_listener, admin_addr) = bind_admin(config.admin)?;
     let exchange = hold_exchange(config.exchange).await?;
 
@@ -46,13 +46,16 @@ pub async fn run(
         .map(|_| SharedSnapshot::default())
         .collect();
     let name = Arc::new(OnceLock::new());
+    let (resolver, questions) = resolver();
+    let health = Health::default();
     let make = {
         let (cells, config, name) = (cells.clone(), config.clone(), name.clone());
         move |shard: ShardIndex| {
             let settings = gateway_settings(&config, boot_id, shard);
-            let port = StorePort::redis(redis.clone(), redis_addr);
+            let port = StorePort::redis(redis.clone(), health.clone(), boot_id, shard);
+            let (name, resolver) = (name.clone(), resolver.clone());
             let cell = cells[usize::from(shard.0)].clone();
-            GatewayNode::new(GatewayDriver::new(settings, port, name.clone(), cell))
+            GatewayNode::new(GatewayDriver::new(settings, port, name, resolver, cell))
         }
     };
     let runtime = newim_runtime::start(runtime_config(config, vec![listen]), make)
@@ -61,6 +64,7 @@ pub async fn run(
     let ws = runtime.addrs[0];
     let fixed = FixedMemory::of(&runtime_config(config, Vec::new()), &runtime.kernel);
     let teller = Teller::new(&runtime);
+    tokio::spawn(questions.answer(teller.clone()));
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
 
     let known_as = identity::exchange_name(config, exchange, Some(zookeeper)).await?;
@@ -88,10 +92,7 @@ pub async fn run(
         &cluster,
         &*view,
         async |routes: Arc<RouteTable>| {
-            let addrs = Arc::new(exchanges(&routes).await);
-            teller
-                .tell(|| GatewayControl::Routes(routes.clone(), addrs.clone()))
-                .await;
+            teller.tell(|| GatewayControl::Routes(routes.clone())).await;
         },
         async || {
             serve(&teller, &cells).await;

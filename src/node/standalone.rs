@@ -11,7 +11,7 @@ use newim_cluster::Cluster;
 use newim_gateway_core::LinkInput;
 use newim_gateway_core::Mail;
 use newim_gateway_core::driver::{
-    ExchangeAddrs, GatewayControl, GatewayDriver, LocalLink, SharedSnapshot, StorePort,
+    GatewayControl, GatewayDriver, LocalLink, Resolver, SharedSnapshot, StorePort,
 };
 use newim_proto::ids::{self, BootId, ShardIndex};
 use newim_proto::limits::SLOT_COUNT;
@@ -52,7 +52,9 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
             let mut settings = gateway_settings(&shard_config, boot_id, shard);
             settings.local_chat = true;
             let port = StorePort::embedded(handle.clone(), shard);
-            let gateway = GatewayDriver::new(settings, port, Arc::default(), cells.gateway.clone());
+            let (name, resolver) = (Arc::default(), Resolver::none());
+            let cell = cells.gateway.clone();
+            let gateway = GatewayDriver::new(settings, port, name, resolver, cell);
             StandaloneShard::new(
                 gateway,
                 boot_id,
@@ -97,16 +99,11 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     }));
     tokio::spawn(admin::serve(admin_listener, view.clone()));
 
-    let addrs = Arc::new(ExchangeAddrs::new());
     let snapshots: Vec<SharedSnapshot> = cells.iter().map(|cell| cell.gateway.clone()).collect();
     let follow = member::follow(
         &cluster,
         &*view,
-        async |routes| {
-            teller
-                .tell(|| GatewayControl::Routes(routes.clone(), addrs.clone()))
-                .await
-        },
+        async |routes| teller.tell(|| GatewayControl::Routes(routes.clone())).await,
         async || {
             serve(&teller, &snapshots).await;
             identity::say_ready(&gateway, Some(ws), exchange);
@@ -262,7 +259,7 @@ impl Driver for StandaloneShard {
     fn started(&mut self, _io: &mut Io<'_, Mail>) {}
 
     fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
-        if let Event::Control(GatewayControl::Routes(routes, _)) = &event {
+        if let Event::Control(GatewayControl::Routes(routes)) = &event {
             let input = newim_chat_core::Input::Routes(routes.clone());
             self.chat.handle_input(io.now(), input);
         }

@@ -78,7 +78,15 @@ impl View {
             .iter()
             .map(SharedSnapshot::read)
             .collect();
-        if snapshots.iter().any(|s| !s.store_up) {
+        if let Some(fault) = snapshots.iter().find_map(|s| s.store_fault.as_ref()) {
+            lacks.push(NotReady {
+                what: fault.kind.store(),
+                why: match fault.kind.reads_go_on() {
+                    true => format!("messages can't be stored: {fault}"),
+                    false => fault.to_string(),
+                },
+            });
+        } else if snapshots.iter().any(|s| !s.store_up) {
             lacks.push(NotReady {
                 what: "redis",
                 why: "a shard has no connection to Redis".to_owned(),

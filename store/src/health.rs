@@ -52,12 +52,12 @@ impl Health {
         }
     }
 
-    /// A fault that is reported now, if any. Costs one load while there is none.
-    pub fn fault(&self) -> Option<StoreFault> {
+    /// The fault that `reporter` sees now, if any. Costs one load while nobody sees one.
+    pub fn fault(&self, reporter: u16) -> Option<StoreFault> {
         if !self.0.failing.load(Ordering::Acquire) {
             return None;
         }
-        self.faults().by_reporter.values().next().cloned()
+        self.faults().by_reporter.get(&reporter).cloned()
     }
 
     fn note(&self, reporter: u16, fault: Option<&StoreFault>) -> Option<Change> {
@@ -110,9 +110,10 @@ mod tests {
         for shard in 0..7 {
             assert_eq!(health.note(shard, None), None, "shard 7 still sees it");
         }
-        assert_eq!(health.fault().map(|fault| fault.kind), Some(full.kind));
+        assert_eq!(health.fault(7).map(|fault| fault.kind), Some(full.kind));
+        assert_eq!(health.fault(6), None);
         assert_eq!(health.note(7, None), Some(Change::Works));
-        assert_eq!(health.fault(), None);
+        assert_eq!(health.fault(7), None);
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The glue between the pure shard and the world: sockets and mail by `newim-runtime`, the log by
 //! `newim-store`. Lives on the shard's core. Decides nothing: it carries inputs in and outputs out.
 
+mod dial;
+mod embedded;
+mod limits;
 mod links;
 mod mailbox;
+mod names;
 mod node;
 mod redis;
 mod snapshot;
 mod store;
+mod store_fault;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use newim_proto::ids::{BootId, ChatShard, ConnId};
@@ -17,22 +20,20 @@ use newim_proto::link::LinkMessage;
 use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
-use newim_runtime::{Io, SendOutcome};
+use newim_runtime::{CloseCause, Io, SendOutcome};
 
 use crate::events::{Input, LinkInput, Mail, Output};
 use crate::memory::GatewayMemory;
 use crate::settings::Settings;
 use crate::shard::GatewayShard;
+use limits::{MEASURE_US, SNAPSHOT_US};
 use links::{LinkEvent, TcpLinks};
 use mailbox::Mailbox;
 
+pub use names::{Resolved, Resolver};
 pub use node::{GatewayControl, GatewayNode};
 pub use snapshot::{GatewaySnapshot, SharedSnapshot};
 pub use store::StorePort;
-
-/// Where the chat nodes of a route table listen: names resolved by the control thread, because a
-/// shard never waits.
-pub type ExchangeAddrs = BTreeMap<String, SocketAddr>;
 
 /// What a connection of this shard is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -55,6 +56,9 @@ pub struct GatewayDriver {
     store: StorePort,
     links: TcpLinks,
     mailbox: Mailbox,
+    resolver: Resolver,
+    /// Names whose addresses are to be asked for. Empty between calls; kept for its memory.
+    questions: Vec<Arc<str>>,
     /// By connection index; most are clients.
     roles: Vec<Role>,
     replies: Vec<(StoreToken, StoreResult)>,
@@ -76,20 +80,17 @@ pub struct GatewayDriver {
 /// What a client that moves is handed over as. Nothing else is.
 const MOVED: u64 = 0;
 
-/// A snapshot is published at most so often; metrics are read in seconds.
-const SNAPSHOT_US: u64 = 100_000;
-/// Memory is measured at most so often, as the lists of large boxes are walked for it.
-const MEASURE_US: u64 = 1_000_000;
-
 impl GatewayDriver {
     /// `name`: this gateway's exchange `host:port`, said in Hello; set before the first routes come.
+    /// `resolver` passes names on to the control thread, which answers by [`GatewayControl::Resolved`].
     pub fn new(
         settings: Settings,
         store: StorePort,
         name: Arc<OnceLock<String>>,
+        resolver: Resolver,
         snapshot: SharedSnapshot,
     ) -> GatewayDriver {
-        let links = TcpLinks::new(settings.node, name);
+        let links = TcpLinks::new(settings.node, settings.shard, name);
         let local = settings.local_chat.then_some(settings.node);
         let mailbox = Mailbox::new(settings.shards);
         GatewayDriver {
@@ -97,6 +98,8 @@ impl GatewayDriver {
             store,
             links,
             mailbox,
+            resolver,
+            questions: Vec::new(),
             roles: Vec::new(),
             replies: Vec::new(),
             store_was_up: false,
@@ -126,7 +129,7 @@ impl GatewayDriver {
 
     fn connected(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         match self.role(conn) {
-            Role::Redis => self.store.connected(io.now()),
+            Role::Redis => self.store.connected(io.now(), conn),
             Role::Link => self.links.connected(conn),
             Role::Client => unreachable!("clients are accepted, not connected to"),
         }
@@ -135,7 +138,7 @@ impl GatewayDriver {
     fn received(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, bytes: &mut [u8]) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Received { conn, bytes }),
-            Role::Redis => self.store.received(io, bytes, &mut self.replies),
+            Role::Redis => self.store.received(io, conn, bytes, &mut self.replies),
             Role::Link => {
                 let mut bytes = &*bytes;
                 loop {
@@ -151,15 +154,18 @@ impl GatewayDriver {
     fn sent(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, buf: SendBuf) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Sent { conn, buf }),
-            Role::Redis => self.store.sent(buf),
+            Role::Redis => self.store.sent(conn, buf),
             Role::Link => self.links.sent(conn, buf),
         }
     }
 
-    fn closed(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
+    fn closed(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, cause: &CloseCause) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Closed { conn }),
-            Role::Redis => self.store.closed(io.now(), &mut self.replies),
+            Role::Redis => {
+                let replies = &mut self.replies;
+                self.store.closed(io.now(), conn, cause, replies);
+            }
             Role::Link => {
                 if let Some(chat) = self.links.closed(io.now(), conn) {
                     self.input(
@@ -187,8 +193,12 @@ impl GatewayDriver {
         self.replies.append(&mut replies);
     }
 
-    fn routes(&mut self, io: &mut Io<'_, Mail>, routes: Arc<RouteTable>, addrs: &ExchangeAddrs) {
-        self.links.addrs(addrs);
+    fn resolved(&mut self, io: &mut Io<'_, Mail>, resolved: &Resolved) {
+        self.links.resolved(io.now(), resolved);
+        self.store.resolved(io.now(), resolved);
+    }
+
+    fn routes(&mut self, io: &mut Io<'_, Mail>, routes: Arc<RouteTable>) {
         self.urgent = true;
         self.input(io, Input::Routes(routes));
     }
@@ -229,14 +239,23 @@ impl GatewayDriver {
             self.shard.handle_timeout(now);
             (self.changed, self.unmeasured) = (true, true);
         }
-        for conn in self.links.retry(io) {
+        self.dial(io);
+        self.take_replies(io);
+    }
+
+    /// Connects what is due, to chat shards and to Redis.
+    fn dial(&mut self, io: &mut Io<'_, Mail>) {
+        for conn in self.links.retry(io, &mut self.questions) {
             self.set_role(conn, Role::Link);
         }
-        self.store.tick(io);
-        if let Some(conn) = self.store.new_conn() {
+        let mut made = Vec::new();
+        self.store.tick(io, &mut self.questions, &mut made);
+        for conn in made {
             self.set_role(conn, Role::Redis);
         }
-        self.take_replies(io);
+        for name in self.questions.drain(..) {
+            self.resolver.ask(io.shard(), name);
+        }
     }
 
     /// Everything but the sends to clients: again for as long as `take_local` brings something.
@@ -252,7 +271,9 @@ impl GatewayDriver {
             while let Some(output) = self.shard.poll_output() {
                 self.output(io, output);
             }
-            self.store.flush(io, &mut self.replies);
+            if self.store.flush(io, &mut self.replies) {
+                (self.changed, self.urgent) = (true, true);
+            }
             if self.replies.is_empty() {
                 break;
             }
@@ -340,7 +361,7 @@ impl GatewayDriver {
             Output::LinkOpen { chat, .. } if self.local == Some(chat.node) => {
                 self.local_out.push(LocalLink::Open(chat));
             }
-            Output::LinkOpen { chat, exchange } => self.links.open(io.now(), chat, exchange),
+            Output::LinkOpen { chat, exchange } => self.links.open(chat, exchange),
             Output::LinkSend { chat, message } if self.local == Some(chat.node) => {
                 self.local_out.push(LocalLink::Send(message));
             }
@@ -366,6 +387,7 @@ impl GatewayDriver {
             memory: self.memory,
             engine_table_bytes: io.table_bytes() as u64,
             store_up: self.store.is_up(),
+            store_fault: self.store.fault().cloned(),
             mail_waiting: self.mailbox.len(),
             serving: self.serving,
             drained,

@@ -6,7 +6,7 @@ use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::RouteTable;
 use newim_runtime::{Driver, Event, Io};
 
-use super::{ExchangeAddrs, GatewayDriver};
+use super::{GatewayDriver, Resolved};
 use crate::events::Mail;
 
 /// From the control thread and the embedded store's.
@@ -14,7 +14,9 @@ use crate::events::Mail;
 pub enum GatewayControl {
     /// Start to accept clients.
     Serve,
-    Routes(Arc<RouteTable>, Arc<ExchangeAddrs>),
+    Routes(Arc<RouteTable>),
+    /// The answer to a question of this shard's [`Resolver`](super::Resolver).
+    Resolved(Resolved),
     Stored(Vec<(StoreToken, StoreResult)>),
     /// Stop accepting, tell clients to move, finish what is in flight: `GatewaySnapshot::drained`.
     Drain,
@@ -63,7 +65,7 @@ impl GatewayDriver {
             Event::Mail { from, mail } => self.mail(io, from, mail),
             Event::Accepted { conn, .. } => self.accepted(io, conn),
             Event::Connected { conn } => self.connected(io, conn),
-            Event::Closed { conn, .. } => self.closed(io, conn),
+            Event::Closed { conn, cause } => self.closed(io, conn, &cause),
             Event::HandedOver { conn, .. } => self.arrived(io, conn),
             Event::Control(control) => self.control(io, control),
         }
@@ -72,7 +74,8 @@ impl GatewayDriver {
     fn control(&mut self, io: &mut Io<'_, Mail>, control: GatewayControl) {
         match control {
             GatewayControl::Stored(replies) => self.stored(replies),
-            GatewayControl::Routes(routes, addrs) => self.routes(io, routes, &addrs),
+            GatewayControl::Routes(routes) => self.routes(io, routes),
+            GatewayControl::Resolved(resolved) => self.resolved(io, &resolved),
             GatewayControl::Serve => match io.accept(WS_LISTENER) {
                 Ok(()) => self.now_serving(),
                 Err(error) => tracing::error!(%error, "this shard can't accept connections"),

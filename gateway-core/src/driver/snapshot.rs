@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use newim_runtime::EngineStats;
+use newim_store::StoreFault;
 
 use crate::counters::GatewayCounters;
 use crate::links::LinkView;
@@ -18,7 +19,10 @@ pub struct GatewaySnapshot {
     pub memory: GatewayMemory,
     /// Of the engine, for its connections.
     pub engine_table_bytes: u64,
+    /// The store can be reached.
     pub store_up: bool,
+    /// Why the store refuses work, if it does.
+    pub store_fault: Option<StoreFault>,
     /// Mail that the mesh had no room for.
     pub mail_waiting: usize,
     /// Accepts clients.

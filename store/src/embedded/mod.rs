@@ -331,7 +331,7 @@ impl EmbeddedHandle {
     /// Why the store fails now, if it does. While it does, the writer thread tries by itself to bring it
     /// back. Costs one load while all is well.
     pub fn fault(&self) -> Option<StoreFault> {
-        self.health.fault()
+        self.health.fault(writer::REPORTER)
     }
 
     /// Tells the log of a fault that the shard `shard` sees and the writer thread can't, or that it is over.

@@ -18,7 +18,7 @@ use crate::health::Health;
 use crate::limits::{HEAL_MS_MAX, HEAL_MS_MIN, QUIET};
 
 /// The writer thread among those who report to [`Health`]: no shard has this number.
-const REPORTER: u16 = u16::MAX;
+pub(super) const REPORTER: u16 = u16::MAX;
 
 /// Commands of all shards, made durable together, in the order of their arrival.
 #[derive(Default)]

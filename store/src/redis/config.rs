@@ -45,6 +45,14 @@ impl std::fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl RedisConfig {
+    /// The server's `host:port`, as a resolver takes it: an IPv6 address in brackets.
+    pub fn address(&self) -> String {
+        match self.host.parse() {
+            Ok(ip) => std::net::SocketAddr::new(ip, self.port).to_string(),
+            Err(_) => format!("{}:{}", self.host, self.port),
+        }
+    }
+
     /// Takes `redis://[user:password@]host[:port][/database]`, with default bounds.
     pub fn parse(url: &str) -> Result<RedisConfig, UrlError> {
         let Some(parsed) = redis::parse_redis_url(url) else {
@@ -100,6 +108,11 @@ mod tests {
             (Some("im"), Some("p@ss"))
         );
         assert!(!format!("{full:?}").contains("p@ss"));
+        assert_eq!(full.address(), "10.0.0.1:7000");
+        let v6 = RedisConfig::parse("redis://[::1]:7000").expect("a URL");
+        assert_eq!(v6.address(), "[::1]:7000");
+        let named = RedisConfig::parse("redis://redis.example").expect("a URL");
+        assert_eq!(named.address(), "redis.example:6379");
     }
 
     #[test]
