@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use newim_proto::routes::{NodeInfo, Role};
 
-/// Nodes whose data one multi-read asks for: the request stays well below ZooKeeper's 1 MiB
-/// (jute.maxbuffer) with the longest names. More are read by the next.
-pub(crate) const READS_MAX: usize = 1000;
+use crate::limits::READS_MAX;
 
 /// A node's place: its folder and its znode's name.
 pub(crate) type Place = (Role, String);

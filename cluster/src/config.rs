@@ -1,6 +1,7 @@
 //! Where the cluster's ZooKeeper is, and how patient to be with it. Made by the composition from the
 //! checked configuration, before anything connects.
 
+use crate::limits;
 use crate::state::ClusterError;
 
 #[derive(Clone, Debug)]
@@ -23,11 +24,11 @@ impl ClusterConfig {
     pub fn new(servers: &str) -> ClusterConfig {
         ClusterConfig {
             servers: servers.to_owned(),
-            session_timeout_ms: 6000,
-            retry_ms_min: 100,
-            retry_ms_max: 3000,
-            coalesce_ms: 20,
-            command_ms_max: 3000,
+            session_timeout_ms: limits::SESSION_TIMEOUT_MS,
+            retry_ms_min: limits::RETRY_MS_MIN,
+            retry_ms_max: limits::RETRY_MS_MAX,
+            coalesce_ms: limits::COALESCE_MS,
+            command_ms_max: limits::COMMAND_MS_MAX,
         }
     }
 

@@ -6,9 +6,9 @@
 //! read) → `census` (who is alive) → `tables` (epochs, publication).
 #![forbid(unsafe_code)]
 
-mod backoff;
 mod census;
 mod config;
+mod limits;
 mod member;
 mod session;
 mod state;

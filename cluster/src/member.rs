@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use newim_proto::backoff::Backoff;
 use newim_proto::routes::NodeInfo;
 use tokio::sync::watch;
 use zookeeper_client::{Client, Error, SessionState, StateWatcher};
 
-use crate::backoff::Backoff;
 use crate::config::{ClusterConfig, Places};
 use crate::session::{PERSISTENT, Session};
 use crate::state::{ClusterError, ClusterState, Reporter};
@@ -89,7 +89,7 @@ impl Member {
             };
             let why = match client {
                 Ok(client) => {
-                    backoff.reset();
+                    backoff.succeeded();
                     match self.serve(client).await {
                         End::Expired(why) => why,
                         end => return end,
@@ -104,7 +104,7 @@ impl Member {
             };
             self.reporter.without_session(why);
             tokio::select! {
-                () = tokio::time::sleep(backoff.pause()) => {}
+                () = pause(&mut backoff) => {}
                 () = self.wishes.clone().until_leave() => return End::Left,
             }
         }
@@ -154,6 +154,13 @@ impl Member {
         }
         end
     }
+}
+
+/// The pause before the next attempt. Each node draws its own, so that a fleet that lost its ZooKeeper doesn't
+/// come back in one instant.
+pub(crate) async fn pause(backoff: &mut Backoff) {
+    let pause_ms = backoff.failed(fastrand::u64(..));
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
 }
 
 /// Reports the link's ups and downs; returns when the session is over.

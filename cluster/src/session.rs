@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use newim_proto::backoff::Backoff;
 use newim_proto::ids::BootId;
 use newim_proto::routes::NodeInfo;
 use newim_proto::znode::{
@@ -20,20 +21,14 @@ use zookeeper_client::{
     MultiWriteError, PersistentWatcher, WatchedEvent,
 };
 
-use crate::backoff::Backoff;
 use crate::census::{Census, NodeReading, Place, Reading, View, path_of, place_of};
-use crate::member::{End, Member, Wish, Wishes};
+use crate::limits::{PREDECESSOR_MARGIN, PREDECESSOR_SESSIONS};
+use crate::member::{End, Member, Wish, Wishes, pause};
 use crate::state::ClusterError;
 
 pub(crate) const PERSISTENT: CreateOptions<'static> =
     CreateMode::Persistent.with_acls(Acls::anyone_all());
 const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
-
-/// A dead node's znode outlives it by its session timeout, which we take to be as long as ours, and
-/// by another one when ZooKeeper's leader changes meanwhile. Who holds it longer is alive.
-const PREDECESSOR_SESSIONS: u32 = 2;
-/// ZooKeeper expires sessions in steps of its tick.
-const PREDECESSOR_MARGIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Session<'a> {
     member: &'a Member,
@@ -96,7 +91,7 @@ impl<'a> Session<'a> {
             };
             match step {
                 Ok(()) => {
-                    backoff.reset();
+                    backoff.succeeded();
                     self.wait().await;
                 }
                 Err(Trouble::End(end)) => return end,
@@ -105,7 +100,7 @@ impl<'a> Session<'a> {
                     if let Trouble::Again(why) = again {
                         self.member.reporter.trouble(why);
                     }
-                    tokio::time::sleep(backoff.pause()).await;
+                    pause(&mut backoff).await;
                 }
             }
         }
@@ -390,7 +385,7 @@ fn node_reading(place: &Place, result: MultiReadResult) -> Option<NodeReading> {
             let info = NodeInfo::from_json(place.0, &place.1, &data);
             let info = info.map(Arc::new).map_err(|error| error.to_string());
             if let Err(why) = &info {
-                tracing::warn!("cluster: {:?} {} is left out: {why}", place.0, place.1);
+                tracing::warn!("cluster: {} is left out: {why}", path_of(place));
             }
             Some(NodeReading {
                 info,
@@ -401,7 +396,7 @@ fn node_reading(place: &Place, result: MultiReadResult) -> Option<NodeReading> {
         // Created, listed by nobody, gone again.
         MultiReadResult::Error { err: Error::NoNode } => None,
         MultiReadResult::Error { err } => {
-            tracing::warn!("cluster: {:?} {} is left out: {err}", place.0, place.1);
+            tracing::warn!("cluster: {} is left out: {err}", path_of(place));
             Some(NodeReading {
                 info: Err(err.to_string()),
                 mzxid: 0,

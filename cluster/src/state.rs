@@ -1,6 +1,7 @@
 //! How this node stands with ZooKeeper, for operators and for /readyz: one value, one log line for
 //! each change and none for each try.
 
+use std::fmt;
 use std::sync::Mutex;
 
 use newim_proto::ids::BootId;
@@ -36,7 +37,7 @@ pub enum ClusterError {
     #[error("/newim/slots holds {found}, this node needs {ours}")]
     SlotsMismatch { found: String, ours: String },
     /// Two nodes claim one exchange address, and both live.
-    #[error("{path} belongs to another node that lives, boot id {boot_id:?}")]
+    #[error("{path} belongs to another node that lives{}", boot_id_text(*.boot_id))]
     DuplicateName {
         path: String,
         boot_id: Option<BootId>,
@@ -47,6 +48,25 @@ pub enum ClusterError {
     AuthFailed,
     #[error("this ZooKeeper is too old: 3.6 or later is needed (recursive watches, multi-reads)")]
     TooOld,
+}
+
+fn boot_id_text(boot_id: Option<BootId>) -> String {
+    boot_id.map_or_else(String::new, |boot_id| format!(", boot id {boot_id}"))
+}
+
+impl fmt::Display for ClusterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClusterState::Connecting { why } => write!(f, "connecting: {why}"),
+            ClusterState::Connected => write!(f, "connected"),
+            ClusterState::Suspended => {
+                write!(f, "suspended: the connection to ZooKeeper is lost")
+            }
+            ClusterState::Expired { why } => write!(f, "expired: {why}"),
+            ClusterState::Refused(error) => write!(f, "refused: {error}"),
+            ClusterState::Left => write!(f, "left"),
+        }
+    }
 }
 
 /// Derives the state from what two observers see: the session's own life and our work in it.
@@ -230,6 +250,19 @@ mod tests {
         state.mark_unchanged();
         reporter.without_session("nobody answers".to_owned());
         assert!(!state.has_changed().expect("the reporter lives"));
+    }
+
+    #[test]
+    fn a_duplicate_is_told_with_its_boot_id_where_that_is_known() {
+        let text = |boot_id| {
+            let path = "/newim/x".to_owned();
+            ClusterError::DuplicateName { path, boot_id }.to_string()
+        };
+        assert_eq!(
+            text(Some(BootId(0x2a))),
+            "/newim/x belongs to another node that lives, boot id 000000000000002a"
+        );
+        assert_eq!(text(None), "/newim/x belongs to another node that lives");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub async fn follow(
 /// First step of a drain: the others send nobody here any more.
 pub async fn leave_routing(cluster: &Cluster) {
     if let Err(state) = cluster.set_draining().await {
-        tracing::warn!(?state, "ZooKeeper wasn't told that this node drains");
+        tracing::warn!(%state, "ZooKeeper wasn't told that this node drains");
     }
 }
 
@@ -65,7 +65,7 @@ pub async fn leave_routing(cluster: &Cluster) {
 pub async fn leave(cluster: &Cluster) {
     if let Err(state) = cluster.leave().await {
         tracing::warn!(
-            ?state,
+            %state,
             "ZooKeeper wasn't told that this node left: it will miss it"
         );
     }

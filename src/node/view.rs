@@ -128,16 +128,7 @@ impl NodeView for View {
     fn cluster(&self) -> String {
         match &self.parts.cluster {
             Membership::Embedded => "embedded".to_owned(),
-            Membership::ZooKeeper(state) => match &*state.borrow() {
-                ClusterState::Connecting { why } => format!("connecting: {why}"),
-                ClusterState::Connected => "connected".to_owned(),
-                ClusterState::Suspended => {
-                    "suspended: the connection to ZooKeeper is lost".to_owned()
-                }
-                ClusterState::Expired { why } => format!("expired: {why}"),
-                ClusterState::Refused(error) => format!("refused: {error}"),
-                ClusterState::Left => "left".to_owned(),
-            },
+            Membership::ZooKeeper(state) => state.borrow().to_string(),
         }
     }
 
