@@ -1,5 +1,5 @@
-//! This node's membership over its whole life: opens session after session, each time with back-off,
-//! until it is told to leave or is refused. A task on the control thread.
+//! This node's membership over its whole life: opens session after session, with pauses that grow, until the
+//! node leaves or is refused. A task on the control thread, started by `Cluster::start`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::session::{PERSISTENT, Session};
 use crate::state::{ClusterError, ClusterState, Reporter};
 use crate::tables::Tables;
 
-/// What the process wants of its membership. Only ever goes forward.
+/// What the process wants of its membership. A wish only ever goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wish {
     Serve,
@@ -24,13 +24,13 @@ pub(crate) enum Wish {
 /// How a session ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// It is gone on the server, or is to be given up; another one may serve.
+    /// The session is gone on the server, or is to be given up; another one may serve.
     Expired(String),
     /// No session will do.
     Refused(ClusterError),
-    /// As wished, and our znode is gone.
+    /// This node left as wished, and its znode is gone.
     Left,
-    /// As wished, but ZooKeeper did not answer: the znode goes when the session expires there.
+    /// This node left as wished, but ZooKeeper did not answer: the znode goes when the session expires there.
     Abandoned,
 }
 
@@ -71,7 +71,7 @@ impl Member {
             End::Left | End::Abandoned | End::Expired(_) => ClusterState::Left,
         });
         if left {
-            // Last: who waited for it finds the state to match.
+            // Last, so that a caller who waited for it finds the state to match.
             self.fulfil.send_replace(Wish::Leave);
         }
     }
@@ -118,7 +118,7 @@ impl Member {
         self.config.places()
     }
 
-    /// One try of each server: the pauses between tries are ours, and so is the end of trying.
+    /// Tries each server once. The pauses between tries, and the end of trying, are this file's business.
     async fn connect(&self, places: &Places) -> Result<Client, Error> {
         let client = Client::connector()
             .with_session_timeout(Duration::from_millis(self.config.session_timeout_ms))
@@ -163,7 +163,7 @@ pub(crate) async fn pause(backoff: &mut Backoff) {
     tokio::time::sleep(Duration::from_millis(pause_ms)).await;
 }
 
-/// Reports the link's ups and downs; returns when the session is over.
+/// Reports when the connection is lost and when it is back; returns when the session is over.
 async fn follow(states: &mut StateWatcher, reporter: &Reporter) -> End {
     loop {
         match states.changed().await {
@@ -180,7 +180,7 @@ async fn until_terminated(mut states: StateWatcher) {
     while !states.changed().await.is_terminated() {}
 }
 
-/// The wishes as they come. A dropped `Cluster` wishes to leave.
+/// The process' wishes as they come. A dropped `Cluster` wishes to leave.
 #[derive(Clone, Debug)]
 pub(crate) struct Wishes(watch::Receiver<Wish>);
 
@@ -194,7 +194,7 @@ impl Wishes {
         }
     }
 
-    /// Until there is one that `take` has not given yet.
+    /// Waits for a wish that `take` has not returned yet.
     pub async fn changed(&mut self) {
         // An error says that the `Cluster` was dropped, which `take` turns into a wish.
         let _ = self.0.changed().await;

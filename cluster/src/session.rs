@@ -1,5 +1,5 @@
-//! One ZooKeeper session: prepares the folders, keeps this node registered, watches the others, and
-//! has a table published for every change. Run by the member's task on the control thread.
+//! One ZooKeeper session: prepares the folders, keeps this node registered, watches the other nodes, and
+//! publishes a table for every change. The member's task runs it on the control thread.
 //!
 //! A table is read after its watch is armed, and the events that precede a reply arrive before it
 //! (one TCP stream), so no change is missed: either a reading shows it, or its event makes the next.
@@ -37,30 +37,31 @@ pub(crate) struct Session<'a> {
     wishes: Wishes,
     census: Census,
     watcher: Option<PersistentWatcher>,
-    /// The watcher hears of every change since the census was last forgotten.
+    /// The watcher has seen every change since the census was last forgotten.
     armed: bool,
-    /// The folders were there and the slots agreed.
+    /// The folders are there and the slots agree.
     prepared: bool,
-    /// Since when another node's znode stands where ours belongs.
+    /// Instant since which another node's znode has stood where ours belongs.
     held_since: Option<Instant>,
 }
 
 /// Why a step was not finished.
 enum Trouble {
-    /// The connection, which the state tells of already. Try again: it waits for the next one.
+    /// The connection is lost, which the state says already. Try again: the next step waits for the next
+    /// connection.
     Lost,
-    /// Try again, after a pause.
+    /// The step failed for this reason. Try again after a pause.
     Again(String),
     End(End),
 }
 
-/// Where our own znode stands.
+/// The state of our own znode.
 enum Registration {
     /// As wished.
     InForce,
-    /// Just written, or seen to differ from what was read: read again.
+    /// It was just written, or differs from what was read: read again.
     Touched,
-    /// Another node's.
+    /// Another node's znode has its name.
     Held,
 }
 
@@ -79,8 +80,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Until the session's end. While the connection is lost, requests wait for the next one; the
-    /// caller sees to it that leaving doesn't.
+    /// Runs until the session's end. While the connection is lost, requests wait for the next one; the caller
+    /// makes sure that leaving doesn't.
     pub async fn run(&mut self) -> End {
         let config = &self.member.config;
         let mut backoff = Backoff::new(config.retry_ms_min, config.retry_ms_max);
@@ -127,7 +128,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Until there is something to do.
+    /// Waits until there is something to do.
     async fn wait(&mut self) {
         if !self.census.is_stale() && self.armed {
             let held_until = self
@@ -141,12 +142,12 @@ impl<'a> Session<'a> {
             };
             self.note(event);
         }
-        // Nodes come and go in bursts: what follows within a moment becomes the same table.
+        // Nodes come and go in bursts: changes within a moment of each other become one table.
         tokio::time::sleep(Duration::from_millis(self.member.config.coalesce_ms)).await;
         self.note_waiting_events();
     }
 
-    /// Makes what must be there before anyone joins, or finds it there.
+    /// Makes the folders and the slots' node, where they are missing, and checks the slots.
     async fn prepare(&mut self) -> Result<(), Trouble> {
         for folder in [GATEWAYS_PATH, CHATS_PATH] {
             self.client
@@ -182,7 +183,7 @@ impl<'a> Session<'a> {
         Err(Trouble::End(End::Refused(mismatch)))
     }
 
-    /// One consistent moment of the cluster, not older than this call.
+    /// Reads one consistent moment of the cluster, not older than this call.
     async fn read(&mut self) -> Result<View, Trouble> {
         loop {
             if !self.armed {
@@ -200,9 +201,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Watches anew and forgets what was read. After each reconnect, since changes meanwhile are not
-    /// told (ZOOKEEPER-4698), and since zookeeper-client 0.11.2 doesn't re-arm persistent watches by
-    /// itself (`resend_watches` sends SetWatches, which has no room for them, not SetWatches2).
+    /// Sets the watch anew and forgets what was read. Needed after each reconnect: changes meanwhile bring no
+    /// events (ZOOKEEPER-4698), and zookeeper-client 0.11.2 doesn't re-arm persistent watches by itself
+    /// (`resend_watches` sends SetWatches, which has no room for them, not SetWatches2).
     async fn arm(&mut self) -> Result<(), Trouble> {
         let watcher = self
             .client
@@ -254,7 +255,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Makes our znode what it should be.
+    /// Brings our znode to what it should be.
     async fn register(&mut self, view: &View, wish: Wish) -> Result<Registration, Trouble> {
         let me = NodeInfo {
             draining: wish >= Wish::Drain,
@@ -285,7 +286,7 @@ impl<'a> Session<'a> {
         self.held(path, boot_id)
     }
 
-    /// Our own znode, of a session that we lost and that the server has not missed yet: it would take
+    /// Replaces our own znode of a session that we lost and that the server has not expired yet: it would take
     /// the znode away with it later.
     async fn replace(&mut self, path: &str, data: &[u8]) -> Result<Registration, Trouble> {
         let mut writer = self.client.new_multi_writer();
@@ -295,7 +296,7 @@ impl<'a> Session<'a> {
         added.map_err(|error| trouble(error, path))?;
         match writer.commit().await {
             Ok(_) => Ok(Registration::Touched),
-            // It went, or changed hands, in between.
+            // It vanished, or changed hands, in between.
             Err(MultiWriteError::OperationFailed {
                 source: Error::NoNode | Error::NodeExists,
                 ..
@@ -305,8 +306,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Either a predecessor that died, whose znode goes with its session, or a second node that
-    /// claims our address: only time tells.
+    /// Waits for the holder of our name to go. It is either a predecessor that died, whose znode goes with its
+    /// session, or a second node that claims our address: only time tells.
     fn held(&mut self, path: String, boot_id: Option<BootId>) -> Result<Registration, Trouble> {
         let since = *self.held_since.get_or_insert_with(Instant::now);
         let limit = self.predecessor_limit();
@@ -353,7 +354,7 @@ impl<'a> Session<'a> {
     }
 
     fn note_waiting_events(&mut self) {
-        // Not on after a session event: after the last one of a session, the watcher panics.
+        // Stops at a session event: after the last one of a session, the watcher panics.
         while self.armed
             && let Some(event) = self.watcher.as_mut().and_then(waiting)
         {
@@ -371,7 +372,7 @@ fn waiting(watcher: &mut PersistentWatcher) -> Option<WatchedEvent> {
     }
 }
 
-/// Never, if there is none.
+/// Waits for the deadline; for ever, if there is none.
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -393,7 +394,7 @@ fn node_reading(place: &Place, result: MultiReadResult) -> Option<NodeReading> {
                 owner: stat.ephemeral_owner,
             })
         }
-        // Created, listed by nobody, gone again.
+        // It was created and went again before anybody listed it.
         MultiReadResult::Error { err: Error::NoNode } => None,
         MultiReadResult::Error { err } => {
             tracing::warn!("cluster: {} is left out: {err}", path_of(place));

@@ -7,6 +7,7 @@ use std::fmt;
 /// What stops a store, and the words with which the disk or the server said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreFault {
+    /// What an operator must do something about.
     pub kind: FaultKind,
     /// For an operator. It may differ from failure to failure; two faults of one kind count as the same.
     pub cause: String,

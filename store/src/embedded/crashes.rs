@@ -1,5 +1,5 @@
-//! Tests: whenever the engine is cut off, between two groups, in a checkpoint or in the middle of a write,
-//! what it has answered is there when it is opened again, and nothing else but a group that it failed.
+//! Tests: wherever a crash cuts the engine off (between two groups, in a checkpoint, in the middle of a write),
+//! what it has answered is there when it is opened again, and nothing else except perhaps a group that failed.
 
 use std::fs::File;
 use std::ops::Range;
@@ -41,17 +41,17 @@ fn config() -> EmbeddedConfig {
 #[derive(Clone, Debug)]
 enum Step {
     Group(Vec<Command>),
-    /// Only if it is due, or in any case. It ends with one of the next steps.
+    /// A checkpoint begins: only if it is due, or in any case. It ends with one of the next two steps.
     Begin {
         due: bool,
     },
     Finish,
-    /// A checkpoint whose disk is full, or doesn't sync.
+    /// The checkpoint fails: its disk is full, or doesn't sync.
     Fail {
         full: bool,
     },
     Crash,
-    /// A crash in the write of this group, of which so many per cent arrived.
+    /// A crash in the write of this group, of which this many per cent arrived.
     CutOff(Vec<Command>, u64),
     /// A group whose sync fails. The process goes on.
     Unsynced(Vec<Command>),

@@ -1,7 +1,7 @@
-//! The write-ahead log, what memory holds of it, and the tables, as one: a group is done on the layers of
-//! rows, its changes go into the log, and the log's sync is what its answers wait for. Checkpoints bring
-//! the rows into the tables meanwhile. After a crash, or an error, the log tells what the tables lack.
-//! Lives on the writer thread.
+//! The engine: the write-ahead log, the rows in memory and the tables as one store. A group of commands is done
+//! on the layers of rows, its changes go into the log, and its answers wait for the log's sync. Checkpoints
+//! bring the rows into the tables meanwhile. After a crash or an error, the log tells what the tables lack.
+//! Lives on the writer thread, which calls it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -26,10 +26,10 @@ pub(super) const TABLES_FILE_NAME: &str = "messages.redb";
 pub(super) struct Engine {
     folder: PathBuf,
     config: EmbeddedConfig,
-    /// None after an error that the files must be opened anew for.
+    /// None after an error: the files must be opened anew.
     open: Option<Open>,
     underway: Underway,
-    /// None: checkpoints are done when they are waited for.
+    /// None: a checkpoint is done by the one who waits for it.
     checkpointer: Option<Checkpointer>,
     /// The last failure, until something has been written again.
     fault: Option<StoreFault>,
@@ -42,14 +42,14 @@ struct Open {
     layers: Layers,
     wal: Wal,
     wal_key: Key,
-    /// Outlives the layers, which read it.
+    /// Dropped after the layers, which read it.
     database: Arc<Database>,
 }
 
-/// Whether a checkpoint is.
+/// The checkpoint under way, if any.
 enum Underway {
     No,
-    /// Without a thread of its own: not begun.
+    /// There is no thread for it: it is done when somebody waits for it.
     Waits(Checkpoint),
     OnItsThread,
 }
@@ -75,13 +75,13 @@ impl Engine {
         }
     }
 
-    /// From now on checkpoints have a thread of their own.
+    /// Gives checkpoints a thread of their own from now on.
     pub fn start_checkpointer(&mut self, on_quiet: fn()) -> std::io::Result<()> {
         self.checkpointer = Some(Checkpointer::start(on_quiet)?);
         Ok(())
     }
 
-    /// Says when a checkpoint is over: for [`Engine::checkpoint_ended`].
+    /// Brings the outcome of each checkpoint, for [`Engine::checkpoint_ended`].
     pub fn outcomes(&self) -> Receiver<Outcome> {
         let outcomes = self.checkpointer.as_ref().map(Checkpointer::outcomes);
         outcomes.cloned().unwrap_or_else(never)
@@ -103,8 +103,8 @@ impl Engine {
         }
     }
 
-    /// A result for each command, in their order. All of one group fail together: an answer never
-    /// precedes the sync of what it says.
+    /// Does a group of commands. Returns a result for each, in their order, after the sync of all that they
+    /// changed. When the disk fails, all commands of the group fail.
     pub fn run<'c>(
         &mut self,
         commands: impl ExactSizeIterator<Item = &'c Command>,
@@ -121,8 +121,8 @@ impl Engine {
         }
     }
 
-    /// After a group was answered. Waits for a checkpoint that falls behind, so that the log and the
-    /// memory that goes with it are bounded.
+    /// Begins a checkpoint if the log or the cache has reached its bound. To be called after a group was
+    /// answered. Waits for a checkpoint that has fallen behind, so that log and memory stay bounded.
     pub fn checkpoint_if_due(&mut self) {
         if let Ok(outcome) = self.outcomes().try_recv() {
             self.checkpoint_ended(outcome);
@@ -150,7 +150,7 @@ impl Engine {
         self.begin_checkpoint();
     }
 
-    /// Unless one is under way, or there is nothing for it to do.
+    /// Begins a checkpoint, unless one is under way or there is nothing for it to do.
     pub fn begin_checkpoint(&mut self) {
         if !self.is_checkpoint_underway() && self.open.is_some() {
             let _ = self.attempt(Engine::freeze);
@@ -161,7 +161,7 @@ impl Engine {
         !matches!(self.underway, Underway::No)
     }
 
-    /// Waits for the one that is under way.
+    /// Waits for the checkpoint that is under way, if any.
     pub fn finish_checkpoint(&mut self) {
         match std::mem::replace(&mut self.underway, Underway::No) {
             Underway::No => {}
@@ -173,8 +173,8 @@ impl Engine {
         }
     }
 
-    /// When it failed, nothing is lost: the log is read when the next command comes, which is told why if
-    /// that fails as well.
+    /// Takes the outcome of a checkpoint. When it failed, nothing is lost: the files are opened again, and the
+    /// log read, by the next command or by `heal`.
     pub fn checkpoint_ended(&mut self, outcome: Outcome) {
         self.underway = Underway::No;
         let _ = self.attempt(|engine| {
@@ -187,8 +187,8 @@ impl Engine {
         });
     }
 
-    /// After an error or a panic nobody knows what is in the files and what in memory: all of it is read
-    /// again.
+    /// Runs `what`. After an error or a panic nobody knows what is in the files and what in memory: the files
+    /// are closed, and all of it is read again when they are opened. Returns the error's text.
     fn attempt<T>(
         &mut self,
         what: impl FnOnce(&mut Engine) -> Result<T, EngineError>,
@@ -223,7 +223,7 @@ impl Engine {
         Ok(results)
     }
 
-    /// The open files, after an error opened anew.
+    /// The open files. After an error they are opened anew.
     fn opened(&mut self) -> Result<&mut Open, EngineError> {
         if self.open.is_none() {
             self.open = Some(self.open_files()?);
@@ -260,8 +260,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The tables, and on top of them what the log has and they lack. A checkpoint of it precedes
-    /// everything else, since the sync of what was found may have failed.
+    /// Opens the tables and does again what the log has and they lack. A checkpoint of that precedes
+    /// everything else, since the sync of what was found in the log may have failed.
     fn open_files(&self) -> Result<Open, OpenError> {
         let path = self.folder.join(TABLES_FILE_NAME);
         let database = Arc::new(self.open_tables(&path)?);
@@ -346,7 +346,7 @@ impl Engine {
 
 #[cfg(test)]
 impl Engine {
-    /// On files that fail when they are told to.
+    /// Opens files that fail when the test says so.
     pub fn open_with_faults(
         folder: &Path,
         config: EmbeddedConfig,
@@ -358,14 +358,15 @@ impl Engine {
         Ok(engine)
     }
 
-    /// The round of the log, and how much is in it. None: the files are closed.
+    /// The round of the log, and its bytes so far. None: the files are closed.
     pub fn wal_end(&self) -> Option<(u64, u64)> {
         let wal = &self.open.as_ref()?.wal;
         Some((wal.position().round, wal.bytes()))
     }
 }
 
-/// Of tables that are made, if they are missing. Err: they have this other format.
+/// Reads the state of the log from the tables, which are made if they are missing. Inner error: the tables
+/// have this other format.
 fn wal_state(database: &Database) -> Result<Result<WalState, u64>, redb::Error> {
     let transaction = database.begin_write()?;
     if let Err(format) = tables::create(&transaction)? {
@@ -385,12 +386,12 @@ fn wal_state(database: &Database) -> Result<Result<WalState, u64>, redb::Error> 
     Ok(Ok(state))
 }
 
-/// A new file is there after a power loss only when its folder was synced, too.
+/// Syncs the folder: a new file is there after a power loss only when its folder was synced, too.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// What closes the files: they can't be opened again, or one of them failed.
+/// An error that closes the files: they can't be opened again, or one of them failed.
 enum EngineError {
     Open(OpenError),
     Tables(redb::Error),
@@ -463,7 +464,7 @@ mod tests {
         Command::Append(append)
     }
 
-    /// ann to bob, in a box of theirs.
+    /// A direct message of ann to bob, in a box of theirs.
     fn direct(number: u64) -> Command {
         let Command::Append(mut append) = join(number) else {
             unreachable!("a join is an append")

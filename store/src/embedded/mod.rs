@@ -1,13 +1,16 @@
 //! The message log on disk, for one machine: tables of redb behind a write-ahead log, one writer thread,
-//! group commit. The shards hand their commands over in batches from their own cores; the thread does all
-//! that wait, brings what changed into the log with one write and one sync, and only then answers. What
-//! was acknowledged is on disk. Checkpoints bring it into the tables, on a thread of their own.
+//! group commit. The shards submit their commands in batches from their own cores; the thread does all that
+//! wait as one group, writes the changes to the log with one write and one sync, and only then answers. What
+//! was acknowledged is on disk. Checkpoints bring the changes into the tables, on a thread of their own.
 //!
-//! It never loses a write that it acknowledged, so a box's epoch stays what it was at the box's
-//! birth. Restoring an older copy of the folder under living clients is outside of that.
+//! The store never loses a write that it acknowledged, so a box keeps its first epoch for ever. Restoring an
+//! older copy of the folder while clients live on breaks this promise.
 //!
-//! What an append costs grows with the boxes that a group is spread over: each has its own page of
-//! the file (see `examples/append_rate.rs`).
+//! A group costs more the more boxes it is spread over: each box has its own page of the file (see
+//! `examples/append_rate.rs`).
+//!
+//! When the disk fails or is full, the group's commands fail with the cause, and the writer thread tries with
+//! growing pauses to bring the store back: [`EmbeddedHandle::fault`].
 
 mod cache;
 mod checkpoint;
@@ -41,25 +44,28 @@ use crate::settings::StoreSettings;
 use engine::Engine;
 use writer::Writer;
 
+/// Bounds of the store on disk. Tests make them tiny, so that edges are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmbeddedConfig {
+    /// Retention, dedupe window and bounds, the same as in Redis.
     pub settings: StoreSettings,
-    /// Commands in one group. More wait for the next.
+    /// Commands in one group. More wait for the next group.
     pub batch_commands_max: usize,
-    /// Payload bytes in one group, after which it is closed.
+    /// Payload bytes in one group: the batch that reaches them is its last.
     pub batch_bytes_max: usize,
-    /// Bytes in the write-ahead log after which a checkpoint begins. While one is under way up to twice
-    /// as many come together, and then the appends wait for it. So much more memory is in use, and so much
-    /// is read after a crash.
+    /// Bytes in the write-ahead log at which a checkpoint begins. While a checkpoint is under way the log may
+    /// grow to twice as many; then appends wait for its end. The rows in memory, and what is read after a
+    /// crash, are bounded by the same.
     pub wal_bytes_max: u64,
-    /// Changed boxes after which a checkpoint begins, and twice as many, likewise.
+    /// Changed boxes at which a checkpoint begins; at twice as many, appends wait for it.
     pub boxes_changed_max: usize,
-    /// Batches waiting for the thread; one more is handed back to its shard.
+    /// Batches that wait for the writer thread; one more comes back to its shard as [`SubmitError::Full`].
     pub queue_batches_max: usize,
-    /// Memory for pages of the file. The kernel caches them as well, so this saves copies, not reads; and
-    /// it is as much for a million idle connections as for one.
+    /// Bytes of memory for pages of the tables' file. The kernel caches them as well, so this saves copies,
+    /// not reads. It is needed once, however many connections there are.
     pub page_cache_bytes: usize,
-    /// Boxes whose newest position and latest users are kept in memory.
+    /// Boxes whose newest position and latest users are kept in memory. When there are more, all are
+    /// forgotten at the next checkpoint.
     pub boxes_cached_max: usize,
 }
 
@@ -81,27 +87,39 @@ impl Default for EmbeddedConfig {
 /// Why the store can't be opened. Each text says what to do.
 #[derive(Debug)]
 pub enum OpenError {
-    /// The folder can't be made or reached.
+    /// The folder can't be made, reached or written to.
     Folder {
+        /// The folder, or the file in it that showed this.
         path: PathBuf,
+        /// What the operating system said.
         error: std::io::Error,
     },
-    /// Another process has it open.
-    InUse { path: PathBuf },
-    /// Written by another version of NewIM.
-    Format {
+    /// Another process has the store open.
+    InUse {
+        /// The tables' file.
         path: PathBuf,
+    },
+    /// The file was written by another version of NewIM.
+    Format {
+        /// The tables' file.
+        path: PathBuf,
+        /// Its format.
         found: u64,
+        /// The format of this version.
         known: u64,
     },
-    /// The file can't be read, or isn't one of ours, or is damaged.
+    /// The tables' file can't be read or made, isn't a store's, or is damaged.
     File {
+        /// The tables' file.
         path: PathBuf,
+        /// What redb said.
         error: Box<redb::Error>,
     },
-    /// The same of the write-ahead log.
+    /// The write-ahead log can't be read or made, or (InvalidData) is damaged.
     Wal {
+        /// The data folder.
         folder: PathBuf,
+        /// What the operating system said, or where the damage is.
         error: std::io::Error,
     },
 }
@@ -188,11 +206,11 @@ pub(crate) enum Job {
     Stop,
 }
 
-/// A store that isn't opened yet: its folder was looked at and not touched. Commands may be submitted
-/// already; they are answered once it has been opened and started.
+/// A store that isn't opened yet: its folder was checked and not changed. Commands may be submitted already;
+/// they are answered once the store has been opened and started.
 ///
-/// A node makes this first, then all else that can fail (ports, shards), and opens last, so that a start that
-/// is refused leaves no files behind.
+/// A node makes this value first, then everything else that can fail (ports, shards), and opens the store
+/// last, so that a start that is refused leaves no files behind.
 pub struct ClosedStore {
     folder: PathBuf,
     config: EmbeddedConfig,
@@ -201,14 +219,14 @@ pub struct ClosedStore {
 }
 
 impl ClosedStore {
-    /// Where the shards put their commands.
+    /// The shards' end of the queue.
     pub fn handle(&self) -> EmbeddedHandle {
         self.handle.clone()
     }
 
-    /// Opens the store, making the folder and the files that are missing, and locks it. After a crash this
-    /// first does again what the write-ahead log holds, which takes as long as reading it. When the store is
-    /// new and can't be made, what was made of it is removed again.
+    /// Opens the store, making the folder and the files that are missing, and locks it. After a crash it
+    /// first does again what the write-ahead log holds (at most two rounds). When a new store can't be made,
+    /// the part of it that was made is removed again.
     pub fn open(self) -> Result<EmbeddedStore, OpenError> {
         let made = folder::make(&self.folder)?;
         let opened = Engine::open(self.folder.clone(), self.config);
@@ -236,8 +254,8 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Checks that a store can be in `folder`, as far as that can be told without changing anything:
-    /// [`OpenError::Folder`] where it can't be made or written to.
+    /// Checks that there can be a store in `folder`, as far as that shows without changing anything:
+    /// [`OpenError::Folder`] if the folder can't be made or written to.
     pub fn prepare(folder: &Path, config: EmbeddedConfig) -> Result<ClosedStore, OpenError> {
         folder::check(folder)?;
         let (sender, receiver) = bounded(config.queue_batches_max);
@@ -263,14 +281,15 @@ impl EmbeddedStore {
         EmbeddedStore { on_quiet, ..self }
     }
 
-    /// Where the shards put their commands.
+    /// The shards' end of the queue.
     pub fn handle(&self) -> EmbeddedHandle {
         self.handle.clone()
     }
 
-    /// Starts the writer thread (and the checkpoints'). It calls `reply` from there, after each group's sync,
-    /// once for each shard that had commands in it, with a reply for each of them in the order they were
-    /// submitted. `reply` may wait; all shards' appends then wait with it.
+    /// Starts the writer thread and the checkpoints' thread. After each group's sync the writer thread calls
+    /// `reply` once for each shard that had commands in the group, with a reply for each of them in the order
+    /// of their submission. `reply` may wait; all shards' appends then wait with it. The error is that of
+    /// making a thread.
     ///
     /// A call with no replies says that [`EmbeddedHandle::fault`] has changed. It goes to every shard that
     /// has ever submitted something.
@@ -293,7 +312,7 @@ impl EmbeddedStore {
     }
 }
 
-/// Where a shard puts its commands. Cheap to clone.
+/// The shards' end of the queue to the writer thread. Cheap to clone.
 #[derive(Clone)]
 pub struct EmbeddedHandle {
     sender: Sender<Job>,
@@ -340,8 +359,8 @@ impl EmbeddedHandle {
     }
 }
 
-/// The running thread. Dropping this answers all that was submitted before, closes the file and
-/// waits for the thread's end.
+/// The running store. Dropping it answers all that was submitted before, closes the files and waits for the
+/// writer thread's end.
 pub struct EmbeddedThread {
     sender: Sender<Job>,
     thread: Option<JoinHandle<()>>,

@@ -1,5 +1,6 @@
 //! The writer thread: takes all commands that wait, does them, makes them durable together, answers.
-//! While the disk syncs, the next group gathers: the slower the disk, the larger the groups.
+//! While the disk syncs, the next group gathers: the slower the disk, the larger the groups. It also looks after
+//! checkpoints, and after a store that fails.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ pub(super) const REPORTER: u16 = u16::MAX;
 struct Group {
     commands: Vec<(ShardIndex, StoreToken, Command)>,
     bytes: usize,
-    /// The shards wait for no more: this is the last group.
+    /// No shard waits for anything after this group: it is the last.
     stop: bool,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Writer {
     /// Shards that have submitted something: they are told.
     shards: BTreeSet<ShardIndex>,
     heal_backoff: Backoff,
-    /// When a fault is tried to be ended; only while there is one.
+    /// Instant of the next attempt to end the fault; None while there is no fault.
     heal_at: Option<Instant>,
 }
 
@@ -67,7 +68,7 @@ impl Writer {
         }
     }
 
-    /// None: nobody will ever send another.
+    /// Waits for a job, and does what is due meanwhile. None: nobody will ever send another job.
     fn next_job(&mut self, reply: &impl Fn(ShardIndex, Replies)) -> Option<Job> {
         let mut quiet = QUIET;
         loop {
@@ -96,8 +97,8 @@ impl Writer {
         }
     }
 
-    /// A store that fails is tried again even when nobody has a command for it, or `/readyz` would keep
-    /// them away for ever.
+    /// Tries a store that fails again, even when nobody has a command for it: `/readyz` keeps clients away while
+    /// it fails, and would do so for ever.
     fn heal_if_due(&mut self) {
         if self.heal_at.is_some_and(|at| at <= Instant::now()) {
             self.engine.heal();
@@ -117,7 +118,7 @@ impl Writer {
         }
     }
 
-    /// The shards look for a fault when replies come: these are none.
+    /// Has all shards look for a fault, as they do when replies come; these are no replies.
     fn wake_shards(&self, reply: &impl Fn(ShardIndex, Replies)) {
         for shard in &self.shards {
             reply(*shard, Vec::new());
@@ -206,7 +207,7 @@ fn by_shard(
     let mut shards: Vec<ShardReplies> = Vec::new();
     let mut current = 0;
     for ((shard, token, _), result) in commands.iter().zip(results) {
-        // A batch is of one shard, so this looks further only once per batch.
+        // A batch belongs to one shard, so this searches only once per batch.
         if shards.get(current).is_none_or(|(of, _)| of != shard) {
             current = shards
                 .iter()

@@ -1,5 +1,5 @@
-//! The appends that wait to be put out as one call of a script: Redis' work for a call is paid once for
-//! all of them. Called by the writer of calls; none waits longer than until bytes are asked for.
+//! Appends gathered into one call of a script, so that Redis' work for a call is paid once for all of them.
+//! Called by `CallWriter`; none waits longer than until bytes are asked for.
 
 use std::io::Write;
 
@@ -12,23 +12,23 @@ use crate::limits::{AGED_PER_APPEND_MAX, CALL_BYTES_MAX, CALL_MESSAGES_MAX, SCRI
 use crate::seen::seen_key;
 use crate::settings::StoreSettings;
 
-/// Of the server's run id: as good as all 40.
+/// Bytes of the server's run id that a box keeps: as good as all 40.
 const RUN_BYTES: usize = 16;
 
 #[derive(Default)]
 pub(super) struct Appends {
-    /// Of the messages, as the protocol has them.
+    /// Keys of the waiting messages, packed as the protocol has them.
     keys: Vec<u8>,
     arguments: Vec<u8>,
     operations: Vec<OperationId>,
-    /// Of the last.
+    /// Box of the last waiting message.
     boxid: Option<BoxId>,
     entry: Vec<u8>,
     writer: KeyWriter,
 }
 
 impl Appends {
-    /// Whether this one may go into the same call as those that wait.
+    /// Whether this append may go into the same call as those that wait.
     pub fn has_room_for(&self, append: &Append, one_box: bool) -> bool {
         let Some(boxid) = &self.boxid else {
             return true;
@@ -67,7 +67,7 @@ impl Appends {
         }
     }
 
-    /// What is logged, as `append.lua` says.
+    /// Adds the log entry of a message, in the form that `append.lua` gives.
     fn entry(&mut self, append: &Append) {
         self.entry.clear();
         self.entry.extend_from_slice(&append.ts_ms.to_be_bytes());
@@ -91,7 +91,8 @@ impl Appends {
         self.operations.is_empty()
     }
 
-    /// The call for all that wait, at least one; whose they are.
+    /// Writes one call for all that wait (at least one), and returns their operations in the order of its
+    /// answers.
     pub fn finish(
         &mut self,
         output: &mut Vec<u8>,
@@ -123,13 +124,13 @@ impl Appends {
     }
 }
 
-/// The first argument of a call, as `append.lua` says.
+/// The first argument of a call, in the form that `append.lua` gives.
 pub(super) fn packed_settings(settings: &StoreSettings, run_id: &str) -> Vec<u8> {
     let mut packed = vec![0; RUN_BYTES];
     let known = run_id.len().min(RUN_BYTES);
     packed[..known].copy_from_slice(&run_id.as_bytes()[..known]);
     let window = settings.dedupe_window_ms.min(SCRIPT_NUMBER_MAX);
-    // Clocks of gateways differ: what one of them takes for over counts for a while yet.
+    // Clocks of gateways differ: a window that is over for one of them still counts for another.
     let rotate = (window + window / 4).min(SCRIPT_NUMBER_MAX);
     let numbers = [
         settings.retention.messages_max,
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_of_the_same_pair() {
+    fn both_directions_of_a_pair_are_logged_under_the_same_names() {
         let (there, mut back) = (message("a", 1), message("a", 1));
         back.sender = Uid::parse("ann").expect("a name");
         back.kind = AppendKind::Direct {

@@ -1,6 +1,6 @@
-//! One connection to Redis, without the connection: its life from the handshake to the end, and the
-//! queue of what was sent and not yet answered. Lives on the shard that owns the socket, and is called
-//! by its driver only. What each command does is in `steps`.
+//! The protocol of one connection to Redis, without the socket: its life from the handshake to the end, and
+//! the queue of steps that were sent and not yet answered. Lives on the shard that owns the socket, and is
+//! called by that shard's driver only. What each command does is in `steps`.
 
 use std::collections::VecDeque;
 
@@ -24,10 +24,14 @@ use crate::limits::{BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX};
 pub enum RedisFault {
     /// What came is not the protocol, or not an answer to what was asked.
     Protocol(String),
-    /// The server doesn't let us work: wrong password, a replica, still loading its data.
+    /// The server doesn't let this client work: a wrong password, a replica, still loading its data. The kind,
+    /// and what the server said.
     Refused(FaultKind, String),
-    /// No answer in time.
-    TimedOut { ms_max: u64 },
+    /// No answer to a command, a probe or the handshake in time.
+    TimedOut {
+        /// `RedisConfig::command_ms_max`.
+        ms_max: u64,
+    },
 }
 
 impl std::fmt::Display for RedisFault {
@@ -43,7 +47,7 @@ impl std::fmt::Display for RedisFault {
 impl std::error::Error for RedisFault {}
 
 impl RedisFault {
-    /// What an operator is told of it.
+    /// The same for `/readyz` and the log.
     pub fn store_fault(&self) -> StoreFault {
         let (kind, cause) = match self {
             RedisFault::Protocol(text) => (FaultKind::Refused, text.clone()),
@@ -61,7 +65,7 @@ impl RedisFault {
 enum Phase {
     /// No connection. Commands are refused.
     Closed,
-    /// Commands wait.
+    /// The server was greeted. Commands wait.
     Handshake,
     Ready,
     /// The server forgot our scripts. Commands wait until all that are under way are answered and the
@@ -69,6 +73,14 @@ enum Phase {
     Reloading,
 }
 
+/// A client of one connection. The caller connects, calls [`connected`](RedisClient::connected), then moves
+/// bytes: [`feed`](RedisClient::feed) what came, send what [`take_output`](RedisClient::take_output) gives,
+/// watch [`next_deadline`](RedisClient::next_deadline). After an error, or when the connection is lost, it
+/// calls [`closed`](RedisClient::closed) and may connect again with the same client. Times are monotonic
+/// microseconds (`Now::mono_us`).
+///
+/// Every pushed command gets exactly one result. Commands for one box take effect in the order of their
+/// pushes; results may come in another order.
 pub struct RedisClient {
     pub(super) config: RedisConfig,
     phase: Phase,
@@ -78,11 +90,11 @@ pub struct RedisClient {
     pub(super) listed: ListedPairs,
     pub(super) writer: CallWriter,
     frames: Frames,
-    /// Sent, or in the output, and not yet answered.
+    /// Steps that are sent, or in the output, and not yet answered.
     awaited: VecDeque<Awaited>,
-    /// To be sent when Ready.
+    /// Steps to send when Ready.
     waiting: VecDeque<(OperationId, Call)>,
-    /// To be sent before those, once the scripts are there again.
+    /// Steps to send before those, once the scripts are loaded again.
     forgotten: Vec<(OperationId, Call)>,
     deadlines: VecDeque<(u64, OperationId, u64)>,
     handshake_deadline_us: Option<u64>,
@@ -94,6 +106,7 @@ pub struct RedisClient {
 }
 
 impl RedisClient {
+    /// A client without a connection.
     pub fn new(config: RedisConfig) -> RedisClient {
         RedisClient {
             phase: Phase::Closed,
@@ -116,8 +129,8 @@ impl RedisClient {
         }
     }
 
-    /// The connection is up: the handshake is put out. Commands may be pushed from now on; they go
-    /// out when the server has let us in.
+    /// The connection is up: writes the handshake. Commands may be pushed from now on; they go out when the
+    /// server has let us in. Panics unless the client is new or `closed`.
     pub fn connected(&mut self, now_mono_us: u64) {
         assert_eq!(
             self.phase,
@@ -148,7 +161,8 @@ impl RedisClient {
         self.load_scripts();
     }
 
-    /// Takes a command. An error is its result; else the result comes from `feed` or `closed`.
+    /// Takes a command, named by `token` in its result. An error is its result (Unavailable: no connection, or
+    /// `commands_max` are under way); else the result comes from `feed` or `closed`.
     pub fn push(
         &mut self,
         now_mono_us: u64,
@@ -178,7 +192,8 @@ impl RedisClient {
         Ok(())
     }
 
-    /// All bytes that are ready to be sent, or None. Give the buffer back with `sent`.
+    /// All bytes that are ready to be sent, or None. Call it once per batch of pushes: what is pushed between
+    /// two calls shares calls of scripts. Give the buffer back with `sent`.
     pub fn take_output(&mut self) -> Option<Vec<u8>> {
         self.finish_appends();
         if self.writer.output.is_empty() {
@@ -188,7 +203,7 @@ impl RedisClient {
         Some(std::mem::replace(&mut self.writer.output, next))
     }
 
-    /// A buffer that `take_output` gave, to be filled again.
+    /// Takes back a buffer that `take_output` gave, to fill it again.
     pub fn sent(&mut self, mut buffer: Vec<u8>) {
         if self.buffers.len() < BUFFERS_KEPT_MAX && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX {
             buffer.clear();
@@ -196,8 +211,8 @@ impl RedisClient {
         }
     }
 
-    /// Bytes from the server, in pieces of any size. Results of the commands that they complete are
-    /// added to `replies`, not always in the order of the pushes. After an error, close.
+    /// Takes bytes from the server, in pieces of any size. Results of the commands that they complete are
+    /// added to `replies`, not always in the order of the pushes. After an error, close the connection.
     pub fn feed(
         &mut self,
         bytes: &[u8],
@@ -232,7 +247,7 @@ impl RedisClient {
         Ok(())
     }
 
-    /// The connection is gone. Whatever is under way fails: it may or may not have been done.
+    /// The connection is gone. Every command under way fails as Unavailable: it may or may not have been done.
     pub fn closed(&mut self, replies: &mut Vec<(StoreToken, StoreResult)>) {
         for operation in self.operations.drain() {
             let error = StoreError::Unavailable("the connection to Redis was lost".into());
@@ -252,7 +267,7 @@ impl RedisClient {
         self.probe_deadline_us = None;
     }
 
-    /// The server let us in.
+    /// The server let us in: the handshake is over.
     pub fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready | Phase::Reloading)
     }
@@ -306,7 +321,7 @@ impl RedisClient {
         others.into_iter().flatten().chain(first).min()
     }
 
-    /// An error if the server has let a deadline pass: close.
+    /// An error if the server has let a deadline pass: close the connection.
     pub fn on_deadline(&mut self, now_mono_us: u64) -> Result<(), RedisFault> {
         match self.next_deadline() {
             Some(deadline_us) if deadline_us <= now_mono_us => Err(RedisFault::TimedOut {
@@ -316,7 +331,7 @@ impl RedisClient {
         }
     }
 
-    /// Puts a step out, or behind those that wait.
+    /// Writes a step, or puts it behind those that wait.
     pub(super) fn send(&mut self, id: OperationId, call: Call) {
         if self.phase == Phase::Ready {
             self.write(id, call);
@@ -325,7 +340,7 @@ impl RedisClient {
         }
     }
 
-    /// Puts out the appends that wait for others to share their call: whatever else is written comes
+    /// Writes the appends that wait for others to share their call: everything else that is written comes
     /// after them.
     pub(super) fn finish_appends(&mut self) {
         if let Some(ids) = self.writer.finish_appends() {
@@ -338,7 +353,7 @@ impl RedisClient {
         self.awaited.push_back(awaited);
     }
 
-    /// Whether something can be written that no step waits for.
+    /// Whether a call can be written that no step waits for.
     pub(super) fn may_tidy(&self) -> bool {
         self.phase == Phase::Ready
     }
@@ -355,7 +370,7 @@ impl RedisClient {
                     self.step_answered(id, Call::Append, value, replies);
                 }
             }
-            // The script was not run, or not to its end.
+            // The script did not run, or not to its end.
             Value::ServerError(error) => {
                 for id in ids {
                     let value = Value::ServerError(error.clone());
@@ -382,7 +397,7 @@ impl RedisClient {
         };
         let operation = self.operations.at(id);
         if error.kind() == Some(ServerErrorKind::NoScript) && !operation.reloaded {
-            // Not done, and safe to repeat. Once only, lest a server that forgets at once be asked forever.
+            // Not done, and safe to repeat: once, or a server that forgets at once would be asked for ever.
             self.phase = Phase::Reloading;
             self.forgotten.push((id, call));
             return;

@@ -1,5 +1,5 @@
-//! Cuts the server's byte stream into whole replies. A reply is handed to the parser once it is
-//! complete, and no byte is looked at twice before, however small the pieces come.
+//! Cuts the server's byte stream into whole replies. A reply goes to the parser once it is complete, and no
+//! byte is looked at twice before that, however small the pieces are.
 
 use redis::{Parser, Value};
 
@@ -14,13 +14,13 @@ pub(super) struct Garbage(pub String);
 #[derive(Default)]
 pub(super) struct Frames {
     buffer: Vec<u8>,
-    /// Where the present reply begins.
+    /// Index at which the present reply begins.
     start: usize,
-    /// Where the next line of it begins: all before is known to be well-formed.
+    /// Index at which its next line begins: all before is known to be well-formed.
     scanned: usize,
-    /// How far beyond that a line's end was looked for.
+    /// Index up to which a line's end was looked for.
     sought: usize,
-    /// Values that complete the present reply; 0: it has not begun.
+    /// Values that the present reply still lacks; 0: it has not begun.
     values_left: usize,
     values_seen: usize,
 }
@@ -66,7 +66,7 @@ impl Frames {
         Ok(Some(value))
     }
 
-    /// Goes past one value, or past an array's length. False: it isn't all there.
+    /// Moves past one value, or past an array's length. False: it isn't all there.
     fn scan_value(&mut self) -> Result<bool, Garbage> {
         self.sought = self.sought.max(self.scanned);
         let Some(end) = memchr::memchr(b'\n', &self.buffer[self.sought..]) else {
@@ -106,7 +106,7 @@ impl Frames {
     }
 }
 
-/// A length; None for -1, which stands for no value.
+/// Parses a length; None for -1, which stands for no value.
 fn length(digits: &[u8], max: usize) -> Result<Option<usize>, Garbage> {
     if digits == b"-1" {
         return Ok(None);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_told_at_once() {
+    fn garbage_is_refused_at_once() {
         let unending = vec![b'+'; REPLY_LINE_BYTES_MAX + 2];
         for bytes in [
             &b"HTTP/1.1 400\r\n"[..],

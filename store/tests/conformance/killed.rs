@@ -25,7 +25,7 @@ fn victim() {
         return;
     };
     let config = EmbeddedConfig {
-        wal_bytes_max: 64 * 1024, // a checkpoint is under way at most kills
+        wal_bytes_max: 64 * 1024, // so that most kills hit a checkpoint
         ..EmbeddedConfig::default()
     };
     let store = EmbeddedStore::open(Path::new(&folder), config).expect("opened");
@@ -74,7 +74,7 @@ fn start_victim(folder: &Path) -> Child {
         .expect("started")
 }
 
-/// Kills it after so many acknowledgements; message number → seq of all that it got to print.
+/// Kills the victim after `count` acknowledgements. Returns the seqs of all messages that it printed.
 fn acknowledged_before_the_kill(folder: &Path, count: usize) -> BTreeMap<u64, u64> {
     let mut victim = start_victim(folder);
     let mut acknowledged = BTreeMap::new();
@@ -160,7 +160,7 @@ fn a_folder_in_use_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_is_no_store_is_refused_and_left_as_it_is() {
+fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("messages.redb");
     std::fs::write(&file, b"somebody's letter, not a database").expect("written");

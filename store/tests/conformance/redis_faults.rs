@@ -14,7 +14,7 @@ fn connect(redis: &Redis) -> Connection {
     Connection::open(redis, config(redis, StoreSettings::default()))
 }
 
-/// One inline command past the client, as an operator would; the first line of the answer.
+/// Sends one inline command past the client, as an operator would. Returns the first line of the answer.
 fn operator(redis: &Redis, command: &str) -> String {
     let mut stream = TcpStream::connect(redis.address()).expect("connected");
     stream
@@ -159,14 +159,14 @@ fn an_epoch_goes_up_even_where_the_clock_went_back() {
 
 #[test]
 fn a_server_killed_in_flight_fails_all_that_it_did_not_answer() {
-    // With `everysec` a Redis puts its writes off while a sync is under way, and a kill loses some that
-    // it acknowledged.
+    // With `everysec` a Redis delays its writes while a sync is under way, and a kill loses some that it
+    // acknowledged.
     let mut redis = Redis::start_with(&["--appendfsync", "always"]);
     let mut connection = connect(&redis);
     connection
         .append(append("a", "ann", AppendKind::Join, 1))
         .expect("appended");
-    // From here on it takes commands and does none of them.
+    // From here on the server takes commands and does none of them.
     assert!(operator(&redis, "CLIENT PAUSE 600000 ALL").starts_with("+OK"));
     for number in 0..100 {
         connection.push(number, chat(number));
@@ -413,7 +413,7 @@ fn many_client_ids_of_one_window_are_all_remembered() {
         .expect("appended");
     connection.run(messages());
     assert!(
-        // The length of the word: `hashtable`, where a list is a `listpack` or `ziplist`.
+        // The answer begins with the length of the word: `hashtable`; a list is a `listpack` or `ziplist`.
         operator(&redis, "OBJECT ENCODING newim:seen1:{b:a}").starts_with("$9"),
         "a list would be searched from end to end"
     );
@@ -553,7 +553,7 @@ fn more_commands_than_the_bound_are_refused_at_once() {
 }
 
 #[test]
-fn what_is_not_redis_is_told_at_once() {
+fn a_server_that_is_no_redis_is_refused_at_once() {
     let redis = Redis::start();
     let mut connection = connect(&redis);
     let mut replies = Vec::new();
