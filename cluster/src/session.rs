@@ -57,7 +57,7 @@ enum Trouble {
 
 /// The state of our own znode.
 enum Registration {
-    /// As wished.
+    /// It says what it should.
     InForce,
     /// It was just written, or differs from what was read: read again.
     Touched,

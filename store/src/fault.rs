@@ -1,19 +1,20 @@
-//! Why a whole store refuses work, as opposed to one command or one box: a full disk, a Redis that is out of
-//! memory or can't be reached. Made by the engines, which know the cause; shown by the driver in `/readyz`;
-//! logged by [`Health`](crate::health::Health).
+//! Faults of a whole store, as opposed to those of one command or one box: a full disk, a Redis that is out of
+//! memory or can't be reached. The engines make them, since they know the cause; the gateway's driver shows
+//! them in `/readyz`; [`Health`](crate::health::Health) logs them.
 
 use std::fmt;
 
-/// What stops a store, and the words with which the disk or the server said so.
+/// A fault that stops a store, with the words of the disk or the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreFault {
-    /// What an operator must do something about.
+    /// The kind, by which an operator knows what to do.
     pub kind: FaultKind,
-    /// For an operator. It may differ from failure to failure; two faults of one kind count as the same.
+    /// The words of the disk or the server, for an operator. They may differ from failure to failure; may be
+    /// empty.
     pub cause: String,
 }
 
-/// One variant for each thing that an operator must do something else about.
+/// Kinds of faults. Each has a remedy of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// Redis: its name has no address at the moment.
@@ -47,7 +48,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// Whether reading goes on while only writing fails.
+    /// True: only writing fails, and reading goes on.
     pub fn reads_go_on(self) -> bool {
         matches!(
             self,
@@ -100,7 +101,7 @@ impl fmt::Display for StoreFault {
 
 #[cfg(feature = "redis")]
 impl StoreFault {
-    /// From the first word of a Redis error. None: the error is about one command or one key only.
+    /// Reads the first word of a Redis error. None: the error is about one command or one key only.
     pub(crate) fn of_redis_error(code: &str, text: impl FnOnce() -> String) -> Option<StoreFault> {
         let kind = match code {
             "OOM" => FaultKind::OutOfMemory,
@@ -121,7 +122,7 @@ impl StoreFault {
 
 #[cfg(feature = "embedded")]
 impl StoreFault {
-    /// From what the operating system said of the files, where it said something.
+    /// A fault of the files. `kind`: the operating system's error, if it was one.
     pub(crate) fn of_disk(kind: Option<std::io::ErrorKind>, text: String) -> StoreFault {
         use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let kind = match kind {

@@ -1,6 +1,6 @@
-//! Says in the log when a store stops working and when it works again: one line for each change, however many
-//! shards notice it. The value is shared by all who use one store of the process: the shards' connections to
-//! Redis, or the embedded store's writer thread. It is touched when a fault comes or goes, never per message.
+//! The log lines about a store that stops working and that works again: one line for each change, however many
+//! shards notice it. All users of one store share the value: the shards' connections to Redis, or the embedded
+//! store's writer thread. It is locked when a fault comes or goes, never per message.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fault::{FaultKind, StoreFault};
 
-/// What is wrong with one store now. Cheap to clone; all clones are one value.
+/// The faults of one store that its users see now. Cheap to clone; all clones are one value.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether `faults` has any: looked at often, without the lock.
+    /// `faults` is not empty. Read often, without the lock.
     failing: AtomicBool,
     faults: Mutex<Faults>,
 }
@@ -27,7 +27,7 @@ struct Faults {
     said: Vec<FaultKind>,
 }
 
-/// What a report changed.
+/// The effect of a report, if the log gets a line for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     /// The first fault of this kind since the store last worked.
@@ -37,8 +37,7 @@ enum Change {
 }
 
 impl Health {
-    /// `reporter` (a shard's number; any one number where there is one reporter) sees this fault now, or
-    /// none. The log gets a line for the first fault of each kind, and when the last fault of all is gone.
+    /// Notes that `reporter` (a shard's number, or any number that no shard has) sees this fault now, or none. The log gets a line for the first fault of each kind, and when the last fault of all is gone.
     pub fn report(&self, reporter: u16, fault: Option<&StoreFault>) {
         match (self.note(reporter, fault), fault) {
             (Some(Change::Fails(kind)), Some(fault)) if kind.reads_go_on() => {

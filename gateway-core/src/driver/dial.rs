@@ -63,7 +63,7 @@ pub(super) enum Step {
     GiveUp(ConnId),
 }
 
-/// Tells the pauses of one shard's dials apart from those of all others.
+/// Randomness for the pauses of one dial: another for each node, shard and peer.
 pub(super) fn seed(node: BootId, shard: ShardIndex, peer: u64) -> u64 {
     mix(mix(mix(node.0) ^ u64::from(shard.0)) ^ peer)
 }
@@ -117,12 +117,12 @@ impl Dial {
         matches!(self.state, State::Greeting { .. })
     }
 
-    /// The last round has failed.
+    /// The last round has failed, and the next has not begun.
     pub fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting { .. })
     }
 
-    /// What is due now. A name that is an address needs no look-up.
+    /// The step that is due now, if any. A name that is an address needs no look-up.
     pub fn next_step(&mut self, now: Now) -> Option<Step> {
         match self.state {
             State::Waiting { until_us } if until_us <= now.mono_us => {
@@ -176,7 +176,7 @@ impl Dial {
         }
     }
 
-    /// Not to be used any more: abort what this returns. Its Closed follows.
+    /// Gives up the connection, which the caller must abort. Its Closed follows.
     pub fn give_up(&mut self) -> Option<ConnId> {
         let conn = self.live_conn()?;
         self.state = State::Ending { conn };

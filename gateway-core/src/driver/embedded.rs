@@ -10,15 +10,15 @@ use newim_store::{FaultKind, StoreFault};
 use super::limits::QUEUE_RETRY_US;
 use super::store_fault::ShownFault;
 
-/// See the file's head. One per shard.
+/// The end of the road to the writer thread. One per shard.
 pub struct EmbeddedPort {
     handle: EmbeddedHandle,
     shard: ShardIndex,
     /// Bounded by the shard's `commands_max`: beyond it the shard refuses requests by itself.
     batch: Vec<(StoreToken, Command)>,
-    /// The store's queue was full: the batch is tried again then.
+    /// Time at which a batch that the full queue refused is tried again.
     retry_us: Option<u64>,
-    /// What the writer thread can't say of itself: its queue is full, or it has ended.
+    /// The faults that the writer thread can't see itself: its queue is full, or it has ended.
     queue_fault: ShownFault,
     fault: ShownFault,
 }

@@ -1,6 +1,6 @@
-//! Mail to the other shards that the mesh had no room for: kept in order and tried again. What one
-//! batch produces is bounded by what it read, and the sender's reads pause with its outboxes, so this
-//! stays small; a shard that is stuck is beyond repair by dropping its mail.
+//! Mail to the other shards that the mesh had no room for: kept in order and sent again. Lives on the shard's
+//! core; the driver calls it. It stays small, since the mail of one batch is bounded by what the batch read, and
+//! the sender's reads pause with its outboxes. Nothing is dropped: that would not repair a shard that is stuck.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,6 @@
-//! The glue between the pure shard and the world: sockets and mail by `newim-runtime`, the log by
-//! `newim-store`. Lives on the shard's core. Decides nothing: it carries inputs in and outputs out.
+//! The driver of a gateway shard: carries inputs to the pure shard and its outputs out, to sockets and mail
+//! (`newim-runtime`) and to the message log (`newim-store`). Lives on the shard's core, and is called by the
+//! engine. It decides nothing about sessions and messages.
 
 mod dial;
 mod embedded;
@@ -35,7 +36,7 @@ pub use node::{GatewayControl, GatewayNode};
 pub use snapshot::{GatewaySnapshot, SharedSnapshot};
 pub use store::StorePort;
 
-/// What a connection of this shard is for.
+/// The purpose of a connection of this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum Role {
     #[default]
@@ -44,13 +45,16 @@ enum Role {
     Redis,
 }
 
-/// For a chat shard on the same core (standalone): what the composition passes on.
+/// An output to the chat shard on the same core (standalone), which the composition passes on.
 #[derive(Debug)]
 pub enum LocalLink {
+    /// Open the link to this chat shard.
     Open(ChatShard),
+    /// Send a message over it.
     Send(LinkMessage),
 }
 
+/// The pure shard, and its ways to the world.
 pub struct GatewayDriver {
     shard: GatewayShard,
     store: StorePort,
@@ -59,7 +63,7 @@ pub struct GatewayDriver {
     resolver: Resolver,
     /// Names whose addresses are to be asked for. Empty between calls; kept for its memory.
     questions: Vec<Arc<str>>,
-    /// By connection index; most are clients.
+    /// Roles by connection index; most are clients.
     roles: Vec<Role>,
     replies: Vec<(StoreToken, StoreResult)>,
     store_was_up: bool,
@@ -70,18 +74,19 @@ pub struct GatewayDriver {
     changed: bool,
     memory: GatewayMemory,
     measured_us: u64,
-    /// Since memory was measured.
+    /// Something has changed since memory was measured.
     unmeasured: bool,
     serving: bool,
-    /// Publish at once: somebody waits for what changed.
+    /// The snapshot is to be published at once: somebody waits for what changed.
     urgent: bool,
 }
 
-/// What a client that moves is handed over as. Nothing else is.
+/// The tag of a hand-over: only clients that move are handed over.
 const MOVED: u64 = 0;
 
 impl GatewayDriver {
-    /// `name`: this gateway's exchange `host:port`, said in Hello; set before the first routes come.
+    /// Makes a driver for the shard that `settings` names. `name`: this gateway's exchange `host:port`, which
+    /// Hello carries; it must be set before the first routes come.
     /// `resolver` passes names on to the control thread, which answers by [`GatewayControl::Resolved`].
     pub fn new(
         settings: Settings,
@@ -121,7 +126,7 @@ impl GatewayDriver {
         self.input(io, Input::Accepted { conn });
     }
 
-    /// From another shard of this gateway: only clients move.
+    /// Another shard of this gateway handed a client over.
     fn arrived(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         self.set_role(conn, Role::Client);
         self.input(io, Input::Arrived { conn });
@@ -185,7 +190,7 @@ impl GatewayDriver {
         self.input(io, Input::Mail { from, mail });
     }
 
-    /// From the embedded store's thread.
+    /// Replies of the embedded store's thread.
     fn stored(&mut self, mut replies: Vec<(StoreToken, StoreResult)>) {
         if self.replies.is_empty() {
             std::mem::swap(&mut self.replies, &mut replies);
@@ -211,12 +216,12 @@ impl GatewayDriver {
         self.input(io, Input::Drain);
     }
 
-    /// What the chat shard on this core says.
+    /// Takes what the chat shard on this core says.
     pub fn local_link(&mut self, io: &mut Io<'_, Mail>, chat: ChatShard, input: LinkInput) {
         self.input(io, Input::Link { chat, input });
     }
 
-    /// What the chat shard on this core is to hear, in order.
+    /// Moves what the chat shard on this core is to hear into `into`, in order.
     pub fn take_local(&mut self, into: &mut Vec<LocalLink>) {
         into.append(&mut self.local_out);
     }
@@ -228,7 +233,7 @@ impl GatewayDriver {
         self.finish(io);
     }
 
-    /// First part of a flush: what time brings.
+    /// First part of a flush: does what is due by time.
     pub fn begin(&mut self, io: &mut Io<'_, Mail>) {
         let now = io.now();
         if self
@@ -258,14 +263,15 @@ impl GatewayDriver {
         }
     }
 
-    /// Everything but the sends to clients: again for as long as `take_local` brings something.
+    /// Second part: carries out everything but the sends to clients. To be called again for as long as
+    /// `take_local` brings something.
     pub fn work(&mut self, io: &mut Io<'_, Mail>) {
         while let Some(output) = self.shard.poll_work() {
             self.output(io, output);
         }
     }
 
-    /// Last part: what all the work before queued for a connection leaves in one send.
+    /// Last part: everything that the work before queued for a connection leaves in one send.
     pub fn finish(&mut self, io: &mut Io<'_, Mail>) {
         loop {
             while let Some(output) = self.shard.poll_output() {
@@ -292,6 +298,7 @@ impl GatewayDriver {
         self.publish_snapshot(io);
     }
 
+    /// Time of the next flush that is needed without an event.
     pub fn next_deadline(&self) -> Option<u64> {
         let snapshot = self.changed.then_some(self.published_us + SNAPSHOT_US);
         let measured = self.unmeasured.then_some(self.measured_us + MEASURE_US);
@@ -306,8 +313,8 @@ impl GatewayDriver {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Sessions gone, everything stored, and all publishes with chat shards that can be reached. The
-    /// other shards may still need this one's links, so it goes on until it is told to stop.
+    /// All sessions are gone, everything is stored, and all publishes are with chat shards that can be reached.
+    /// The other shards may still need this one's links, so it goes on until it is told to stop.
     fn is_drained(&self) -> bool {
         let published = self.shard.links().all(|link| link.window == 0 || !link.up);
         self.shard.is_drained() && self.mailbox.is_empty() && published
@@ -395,12 +402,13 @@ impl GatewayDriver {
         self.changed = !self.snapshot.publish(snapshot);
     }
 
-    /// Changes whenever memory was measured: who shares the thread measures its own then.
+    /// Time of the last measurement of memory: a chat shard on the same thread measures its own when it changes.
     pub fn measured_us(&self) -> u64 {
         self.measured_us
     }
 
-    /// The last look comes after the last change, so that what is shown of a quiet shard is so.
+    /// Measures memory if it is due. The last measurement comes after the last change, so that the figures of a
+    /// quiet shard are right.
     fn measure(&mut self, now_us: u64) {
         if self.unmeasured && now_us >= self.measured_us + MEASURE_US {
             self.memory = self.shard.memory();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use newim_proto::ids::ShardIndex;
 
-/// What passes a shard's questions on to the control thread. Cheap to clone.
+/// The road by which a shard's questions reach the control thread. Cheap to clone.
 #[derive(Clone)]
 pub struct Resolver(Arc<dyn Fn(ShardIndex, Arc<str>) + Send + Sync>);
 
@@ -16,7 +16,7 @@ pub struct Resolver(Arc<dyn Fn(ShardIndex, Arc<str>) + Send + Sync>);
 pub struct Resolved {
     /// `host:port`, as it was asked.
     pub name: Arc<str>,
-    /// All its addresses, the one to try first at the front; else why it has none, for an operator.
+    /// All its addresses, the one to try first at the front. The error says why it has none, for an operator.
     pub addrs: Result<Vec<SocketAddr>, String>,
 }
 
@@ -28,7 +28,7 @@ impl Resolver {
         Resolver(Arc::new(ask))
     }
 
-    /// For a node that connects to nobody by name: a standalone one.
+    /// A resolver that never answers, for a node that connects to nobody by name: a standalone one.
     pub fn none() -> Resolver {
         Resolver::new(|_, _| {})
     }

@@ -1,4 +1,5 @@
-//! A gateway alone on its core: what the engine runs in `newim gateway`.
+//! A gateway shard alone on its core: the driver that the engine runs in `newim gateway`; and the dispatch of the
+//! engine's events, which a standalone shard shares.
 
 use std::sync::Arc;
 
@@ -9,16 +10,19 @@ use newim_runtime::{Driver, Event, Io};
 use super::{GatewayDriver, Resolved};
 use crate::events::Mail;
 
-/// From the control thread and the embedded store's.
+/// Messages to a gateway shard from the control thread, and from the embedded store's thread.
 #[derive(Debug)]
 pub enum GatewayControl {
     /// Start to accept clients.
     Serve,
+    /// A newer route table.
     Routes(Arc<RouteTable>),
     /// The answer to a question of this shard's [`Resolver`](super::Resolver).
     Resolved(Resolved),
+    /// Replies of the embedded store; none: its fault has changed.
     Stored(Vec<(StoreToken, StoreResult)>),
-    /// Stop accepting, tell clients to move, finish what is in flight: `GatewaySnapshot::drained`.
+    /// Stop accepting, tell clients to move, finish what is in flight. `GatewaySnapshot::drained` says when
+    /// that is done.
     Drain,
     /// End now.
     Stop,
@@ -27,11 +31,13 @@ pub enum GatewayControl {
 /// Index of the WebSocket listener in the runtime's configuration.
 const WS_LISTENER: usize = 0;
 
+/// A gateway shard that has its core for itself.
 pub struct GatewayNode {
     gateway: GatewayDriver,
 }
 
 impl GatewayNode {
+    /// Wraps the driver for the engine.
     pub fn new(gateway: GatewayDriver) -> GatewayNode {
         GatewayNode { gateway }
     }
@@ -56,8 +62,9 @@ impl Driver for GatewayNode {
     }
 }
 
-/// The same for a gateway alone and one beside a chat shard.
+/// Dispatch of events, the same for a gateway alone and one beside a chat shard.
 impl GatewayDriver {
+    /// Takes one event of the engine. Its effects come with the next flush.
     pub fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
         match event {
             Event::Received { conn, bytes } => self.received(io, conn, bytes),

@@ -17,7 +17,8 @@ use super::names::Resolved;
 use super::redis::RedisPort;
 use crate::events::Mail;
 
-// One per shard, and not moved: its size is of no concern.
+/// A shard's way to its store.
+// One per shard, and never moved: its size is of no concern.
 #[allow(clippy::large_enum_variant)]
 pub enum StorePort {
     Embedded(EmbeddedPort),
@@ -27,12 +28,13 @@ pub enum StorePort {
 type Replies = Vec<(StoreToken, StoreResult)>;
 
 impl StorePort {
+    /// The way to the embedded store of this process.
     pub fn embedded(handle: EmbeddedHandle, shard: ShardIndex) -> StorePort {
         StorePort::Embedded(EmbeddedPort::new(handle, shard))
     }
 
-    /// Looks the URL's host up, and connects, when the shard runs. `health` is shared by all shards of the
-    /// process.
+    /// The way to a Redis. Its host is looked up, and connected to, when the shard runs. All shards of the
+    /// process share `health`.
     pub fn redis(
         config: RedisConfig,
         health: Health,
@@ -64,7 +66,7 @@ impl StorePort {
         }
     }
 
-    /// Sends off what the batch of events brought: one channel message, or one send. True: `fault` has
+    /// Sends the commands that the batch of events brought: one channel message, or one send. True: `fault` has
     /// changed.
     pub(super) fn flush(&mut self, io: &mut Io<'_, Mail>, replies: &mut Replies) -> bool {
         match self {

@@ -10,14 +10,14 @@ use super::limits::FAULT_HOLD_MS;
 #[derive(Default)]
 pub(super) struct ShownFault {
     fault: Option<StoreFault>,
-    /// Until then it is shown, even if it isn't seen any more.
+    /// Time until which the fault is shown, even if it isn't seen any more.
     until_us: u64,
-    /// Seen by the last look.
+    /// The last look saw a fault.
     is_seen: bool,
 }
 
 impl ShownFault {
-    /// Takes what is seen of the store now. True: what is shown has changed.
+    /// Takes the fault that is seen now. True: the fault that is shown has changed.
     pub fn see(&mut self, now: Now, seen: Option<&StoreFault>) -> bool {
         self.is_seen = seen.is_some();
         let Some(seen) = seen else {

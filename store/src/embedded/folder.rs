@@ -1,5 +1,5 @@
-//! The data folder before the store is opened in it: whether it can be used, and what was made there that must
-//! go again when the store can't be opened after all. Called once, at the start, by the thread that opens.
+//! The data folder before a store is opened in it: checks that it can be used, and removes what a start has made
+//! there when the store can't be opened after all. Called once, at the start, by the thread that opens.
 
 use std::fs;
 use std::io::{Error, ErrorKind};
@@ -18,7 +18,7 @@ fn refused(path: &Path, error: Error) -> OpenError {
     }
 }
 
-/// Whether files can be made in `folder`, or the folder itself where it is missing. Changes nothing.
+/// Checks that files can be made in `folder`, or the folder itself where it is missing. Changes nothing.
 pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
     let absolute = std::path::absolute(folder).map_err(|error| refused(folder, error))?;
     let there = absolute.ancestors().find(|path| path.exists());
@@ -30,13 +30,13 @@ pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
     access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| refused(folder, errno.into()))
 }
 
-/// What one start made, for the case that it is refused.
+/// The folders and files that one start makes, in case it is refused.
 #[derive(Debug)]
 pub(super) struct Made {
     folder: PathBuf,
     /// Folders that were missing, the innermost first.
     folders: Vec<PathBuf>,
-    /// There was no store before.
+    /// There was no store before, so its files are this start's.
     is_new: bool,
 }
 
@@ -56,7 +56,8 @@ pub(super) fn make(folder: &Path) -> Result<Made, OpenError> {
 }
 
 impl Made {
-    /// Removes what was made, and nothing that was there before. A half-made store could not be opened again.
+    /// Removes what this start made, and nothing that was there before. A half-made store could not be opened
+    /// again.
     pub fn remove(&self) {
         if self.is_new {
             for name in [TABLES_FILE_NAME].iter().chain(&wal::FILE_NAMES) {

@@ -26,12 +26,12 @@ pub(super) fn text(error: &ServerError) -> String {
     }
 }
 
-/// What an error of the server says about the whole server. None: it is about one command.
+/// The fault of the whole server that an error tells of. None: the error is about one command.
 pub(super) fn fault(error: &ServerError) -> Option<StoreFault> {
     StoreFault::of_redis_error(error.code(), || text(error))
 }
 
-/// What an error of the server means for the command.
+/// The result of a command that the server answered with an error.
 pub(super) fn error(error: &ServerError) -> StoreError {
     let text = format!("Redis: {}", text(error));
     match error.code() {

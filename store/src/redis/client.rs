@@ -22,7 +22,7 @@ use crate::limits::{BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX};
 /// after a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisFault {
-    /// What came is not the protocol, or not an answer to what was asked.
+    /// The server sent something that is not the protocol, or not an answer to what was asked.
     Protocol(String),
     /// The server doesn't let this client work: a wrong password, a replica, still loading its data. The kind,
     /// and what the server said.
@@ -100,7 +100,7 @@ pub struct RedisClient {
     handshake_deadline_us: Option<u64>,
     serial: u64,
     buffers: Vec<Vec<u8>>,
-    /// What the server answers to writes, since the last one that it took.
+    /// The server's latest error about itself, until it takes a write.
     fault: Option<StoreFault>,
     probe_deadline_us: Option<u64>,
 }
@@ -277,15 +277,15 @@ impl RedisClient {
         &self.server
     }
 
-    /// Why the server refuses writes, or everything: by the last error that was about the whole server and
-    /// not about one box. None again once a write has succeeded. Outlives the connection.
+    /// The server's latest error that was about the whole server and not about one box: it refuses writes, or
+    /// everything. None again once a write has succeeded. Outlives the connection.
     pub fn fault(&self) -> Option<&StoreFault> {
         self.fault.as_ref()
     }
 
-    /// Asks the server whether it takes writes, by one that changes nothing: after a while of `fault`, since
-    /// nobody may have anything to write. The answer comes by `feed`, and shows in `fault`. Does nothing
-    /// before the server let us in, or while an earlier probe is unanswered.
+    /// Asks the server whether it takes writes, by a write that changes nothing. To be called now and then while
+    /// there is a `fault`, since nobody may have anything to write. The answer comes by `feed`, and shows in
+    /// `fault`. Does nothing before the server let us in, or while an earlier probe is unanswered.
     pub fn probe(&mut self, now_mono_us: u64) {
         if self.phase != Phase::Ready || self.probe_deadline_us.is_some() {
             return;

@@ -23,9 +23,9 @@ pub(super) struct RedisConnection {
     client: RedisClient,
     /// A send is in flight.
     sending: bool,
-    /// The client's, as of the last flush.
+    /// The client's next deadline, as of the last flush.
     client_deadline_us: Option<u64>,
-    /// What ended the latest attempt, or the connection; it counts once no address is left to try.
+    /// The end of the latest attempt, or of the connection. It becomes the fault once no address is left to try.
     failure: Option<StoreFault>,
     /// Why there is no connection.
     fault: Option<StoreFault>,
@@ -60,7 +60,7 @@ impl RedisConnection {
         self.dial.is_up()
     }
 
-    /// Why there is no connection, or what the server answers to writes.
+    /// The reason why there is no connection, or the server's latest error about itself.
     pub fn fault(&self) -> Option<&StoreFault> {
         self.fault.as_ref().or(self.client.fault())
     }
@@ -106,8 +106,8 @@ impl RedisConnection {
         self.probe_if_due(now);
     }
 
-    /// A server that refuses writes is asked, since nobody may have anything to write: `/readyz` would keep
-    /// them away for ever.
+    /// Asks a server that refuses writes whether it takes them again: `/readyz` keeps clients away while it
+    /// doesn't, so nobody may have anything to write.
     fn probe_if_due(&mut self, now: Now) {
         if self.client.fault().is_none() || !self.is_up() {
             self.probe_us = None;

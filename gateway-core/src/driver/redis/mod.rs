@@ -21,21 +21,20 @@ use connection::RedisConnection;
 
 pub(super) type Replies = Vec<(StoreToken, StoreResult)>;
 
-/// What a connection is for. With Sentinel and Cluster there will be more than one purpose, and more than one
-/// connection for one.
+/// The purpose of a connection. Sentinel will add a purpose, and Cluster more connections for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// Commands of the message log.
     Data,
 }
 
-/// One row of the table. A purpose and a name have one connection.
+/// One row of the table: there is one connection for a purpose and a name.
 struct Row {
     purpose: Purpose,
     connection: RedisConnection,
 }
 
-/// See the file's head. One per shard.
+/// The table of connections. One per shard.
 pub struct RedisPort {
     shard: ShardIndex,
     rows: Vec<Row>,
