@@ -2,6 +2,7 @@
 //! (`newim-runtime`) and to the message log (`newim-store`). Lives on the shard's core, and is called by the
 //! engine. It decides nothing about sessions and messages.
 
+mod asked;
 mod dial;
 mod embedded;
 mod limits;
@@ -23,14 +24,16 @@ use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
 use newim_runtime::{CloseCause, Io, SendOutcome};
 
-use crate::events::{Input, LinkInput, Mail, Output};
+use crate::events::{Input, LinkInput, Mail, Output, Question};
 use crate::memory::GatewayMemory;
 use crate::settings::Settings;
 use crate::shard::GatewayShard;
+use asked::Asked;
 use limits::{MEASURE_US, SNAPSHOT_US};
 use links::{LinkEvent, TcpLinks};
 use mailbox::Mailbox;
 
+pub use asked::AnswerTo;
 pub use names::{Resolved, Resolver};
 pub use node::{GatewayControl, GatewayNode};
 pub use snapshot::{GatewaySnapshot, SharedSnapshot};
@@ -69,6 +72,7 @@ pub struct GatewayDriver {
     store_was_up: bool,
     local: Option<BootId>,
     local_out: Vec<LocalLink>,
+    asked: Asked,
     snapshot: SharedSnapshot,
     published_us: u64,
     changed: bool,
@@ -110,6 +114,7 @@ impl GatewayDriver {
             store_was_up: false,
             local,
             local_out: Vec::new(),
+            asked: Asked::default(),
             snapshot,
             published_us: 0,
             changed: true,
@@ -210,6 +215,12 @@ impl GatewayDriver {
 
     fn now_serving(&mut self) {
         (self.serving, self.urgent, self.changed) = (true, true, true);
+    }
+
+    /// The control thread wants to know something of the shard.
+    fn ask(&mut self, io: &mut Io<'_, Mail>, question: Question, answer_to: AnswerTo) {
+        let ticket = self.asked.ticket(answer_to);
+        self.input(io, Input::Ask { ticket, question });
     }
 
     fn drain(&mut self, io: &mut Io<'_, Mail>) {
@@ -355,10 +366,11 @@ impl GatewayDriver {
                 }
                 SendOutcome::Closed(_) => {} // its Closed event is on the way
             },
-            Output::Move { conn, to, request } if io.may_hand_over(to) => {
-                io.hand_over(conn, to, MOVED, request);
+            Output::Move { conn, to, bytes } if io.may_hand_over(to) => {
+                io.hand_over(conn, to, MOVED, bytes);
             }
-            Output::Move { conn, request, .. } => self.input(io, Input::Stays { conn, request }),
+            Output::Move { conn, bytes, .. } => self.input(io, Input::Stays { conn, bytes }),
+            Output::Answer { ticket, answer } => self.asked.answered(ticket, answer),
             Output::Close { conn } => io.close(conn),
             Output::Abort { conn } => io.abort(conn),
             Output::Pause { conn } => io.pause(conn),

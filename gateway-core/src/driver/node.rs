@@ -7,8 +7,8 @@ use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::RouteTable;
 use newim_runtime::{Driver, Event, Io};
 
-use super::{GatewayDriver, Resolved};
-use crate::events::Mail;
+use super::{AnswerTo, GatewayDriver, Resolved};
+use crate::events::{Mail, Question};
 
 /// Messages to a gateway shard from the control thread, and from the embedded store's thread.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub enum GatewayControl {
     Resolved(Resolved),
     /// Replies of the embedded store; none: its fault has changed.
     Stored(Vec<(StoreToken, StoreResult)>),
+    /// Answer a question, as soon as the store can tell.
+    Ask(Question, AnswerTo),
     /// Stop accepting, tell clients to move, finish what is in flight. `GatewaySnapshot::drained` says when
     /// that is done.
     Drain,
@@ -87,6 +89,7 @@ impl GatewayDriver {
                 Ok(()) => self.now_serving(),
                 Err(error) => tracing::error!(%error, "this shard can't accept connections"),
             },
+            GatewayControl::Ask(question, answer_to) => self.ask(io, question, answer_to),
             GatewayControl::Drain => {
                 io.stop_accepting(WS_LISTENER);
                 self.drain(io);

@@ -2,7 +2,7 @@
 //! connection, on its shard's core.
 
 use newim_proto::ids::{BoxId, Uuid};
-use newim_proto::log::{Append, Appended, Entries, Entry, Head, StoreError};
+use newim_proto::log::{Append, Appended, BoxFacts, Entries, Entry, Head, StoreError};
 use redis::{ServerError, Value};
 
 use crate::fault::StoreFault;
@@ -170,6 +170,17 @@ pub(super) fn head(value: &Value) -> Result<Head, StoreError> {
     Ok(Head {
         epoch: number(epoch)?,
         seq: number(seq)?,
+    })
+}
+
+pub(super) fn facts(value: &Value) -> Result<BoxFacts, StoreError> {
+    let [epoch, seq, members] = fields(value)?;
+    Ok(BoxFacts {
+        head: Head {
+            epoch: number(epoch)?,
+            seq: number(seq)?,
+        },
+        members: number(members)?,
     })
 }
 

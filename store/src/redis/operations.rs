@@ -23,6 +23,8 @@ pub(super) enum Call {
     Range,
     /// Reads the head of the box with that index in the command.
     Head(u32),
+    /// Reads the head and the number of members.
+    Facts,
     /// Stands in for the heads of no box.
     Ping,
     List,
