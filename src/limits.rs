@@ -24,6 +24,12 @@ pub const CONTROL_RETRY_MS_MAX: u64 = 20;
 /// replies are lost, and an error is logged.
 pub const STORE_REPLY_MS_MAX: u64 = 10_000;
 
+/// Milliseconds after which the look-up of a name counts as failed; the shards that asked ask again after a pause.
+pub const LOOKUP_MS_MAX: u64 = 5_000;
+/// Questions of shards about names that may wait for the control thread. A shard whose question finds no room asks
+/// again after a pause.
+pub const LOOKUPS_WAITING_MAX: usize = 4_096;
+
 /// How often a node that begins to serve checks whether all shards listen.
 pub const SERVING_CHECK: Duration = Duration::from_millis(1);
 /// How often a starting node checks whether it still lacks something.

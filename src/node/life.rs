@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use newim_cluster::Cluster;
-use newim_gateway_core::driver::ExchangeAddrs;
 use newim_proto::ids::BootId;
 use newim_proto::routes::RouteTable;
 use newim_runtime::Runtime;
@@ -25,8 +24,7 @@ use crate::config::Config;
 use crate::signals::DrainSignal;
 use crate::{admin, console};
 
-/// What a kind of node (standalone, gateway, chat) is made of. The methods are called in this order, once each,
-/// except `exchanges`.
+/// What a kind of node (standalone, gateway, chat) is made of. The methods are called in this order, once each.
 pub trait Kind {
     type Control: ShardControl;
 
@@ -43,11 +41,6 @@ pub trait Kind {
         ports: &Ports,
         teller: &Teller<Self::Control>,
     ) -> Result<Cluster, RunError>;
-
-    /// Where the chat nodes of a route table listen, for shards that connect to them.
-    async fn exchanges(&self, _routes: &RouteTable) -> ExchangeAddrs {
-        ExchangeAddrs::new()
-    }
 
     /// Lets clients in, where there are any; returns when every shard listens.
     async fn serve(&self, _teller: &Teller<Self::Control>) {}
@@ -99,8 +92,7 @@ pub async fn run<K: Kind>(config: &Config, mut kind: K) -> Result<(), RunError> 
         &cluster,
         &*view,
         async |routes: Arc<RouteTable>| {
-            let addrs = Arc::new(kind.exchanges(&routes).await);
-            teller.tell(|| K::Control::routes(&routes, &addrs)).await;
+            teller.tell(|| K::Control::routes(&routes)).await;
         },
         async || {
             kind.serve(&teller).await;

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use newim_cluster::Cluster;
-use newim_gateway_core::driver::{GatewayControl, GatewayDriver, SharedSnapshot, StorePort};
+use newim_gateway_core::driver::{
+    GatewayControl, GatewayDriver, Resolver, SharedSnapshot, StorePort,
+};
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::Role;
-use newim_store::embedded::{EmbeddedQueue, EmbeddedThread};
+use newim_store::embedded::{ClosedStore, EmbeddedStore, EmbeddedThread};
 
 use super::cells::{Cells, ChatCell};
 use super::controls::Teller;
@@ -31,8 +33,8 @@ pub struct Standalone {
     data_dir: PathBuf,
     gateways: Vec<SharedSnapshot>,
     chats: Vec<ChatCell>,
-    /// The store's queue, until its folder is opened.
-    queue: Option<EmbeddedQueue>,
+    /// The store, until its folder is opened.
+    closed: Option<ClosedStore>,
     /// The store's thread. When it is dropped, after the shards, it answers what was submitted and closes the file.
     store: Option<EmbeddedThread>,
 }
@@ -45,7 +47,7 @@ impl Standalone {
             data_dir,
             gateways: shards.clone().map(|_| SharedSnapshot::default()).collect(),
             chats: shards.map(|_| ChatCell::default()).collect(),
-            queue: Some(EmbeddedQueue::new(settings::embedded(config))),
+            closed: None,
             store: None,
         }
     }
@@ -64,15 +66,18 @@ impl Kind for Standalone {
     async fn start(&mut self, me: &Me<'_>) -> Result<Started<GatewayControl>, RunError> {
         let (config, boot_id) = (me.config.clone(), me.boot_id);
         let (gateways, chats) = (self.gateways.clone(), self.chats.clone());
-        let queue = self.queue.as_ref().expect("it is opened after this");
-        let store = queue.handle();
+        let closed = EmbeddedStore::prepare(&self.data_dir, settings::embedded(me.config));
+        let closed = closed.map_err(RunError::Store)?;
+        let store = closed.handle();
+        self.closed = Some(closed);
         let make = move |shard: ShardIndex| {
             let mut settings = settings::gateway(&config, boot_id, shard);
             settings.local_chat = true;
             let index = usize::from(shard.0);
             let port = StorePort::embedded(store.clone(), shard);
-            let gateway =
-                GatewayDriver::new(settings, port, Arc::default(), gateways[index].clone());
+            let (name, resolver) = (Arc::default(), Resolver::none());
+            let cell = gateways[index].clone();
+            let gateway = GatewayDriver::new(settings, port, name, resolver, cell);
             let chat = settings::chat(&config, boot_id, shard);
             StandaloneShard::new(gateway, chat, chats[index].clone())
         };
@@ -94,8 +99,8 @@ impl Kind for Standalone {
         ports: &Ports,
         teller: &Teller<GatewayControl>,
     ) -> Result<Cluster, RunError> {
-        let queue = self.queue.take().expect("it is opened once");
-        let store = queue.open(&self.data_dir).map_err(RunError::Store)?;
+        let closed = self.closed.take().expect("it was checked at the start");
+        let store = closed.open().map_err(RunError::Store)?;
         let thread = store
             .on_quiet(newim_runtime::give_back_all_memory)
             .start(replier(teller.clone()));
