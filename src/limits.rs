@@ -24,6 +24,9 @@ pub const CONTROL_RETRY_MS_MAX: u64 = 20;
 /// replies are lost, and an error is logged.
 pub const STORE_REPLY_MS_MAX: u64 = 10_000;
 
+/// Milliseconds in which a shard must answer a question of the HTTP API; then the caller gets 504.
+pub const ASK_MS_MAX: u64 = 5_000;
+
 /// Milliseconds after which the look-up of a name counts as failed; the shards that asked ask again after a pause.
 pub const LOOKUP_MS_MAX: u64 = 5_000;
 /// Questions of shards about names that may wait for the control thread. A shard whose question finds no room asks

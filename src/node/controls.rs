@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use newim_chat_core::driver::ChatControl;
-use newim_gateway_core::driver::GatewayControl;
+use newim_gateway_core::Question;
+use newim_gateway_core::driver::{AnswerTo, GatewayControl};
 use newim_proto::backoff::Backoff;
 use newim_proto::ids::ShardIndex;
 use newim_proto::routes::RouteTable;
@@ -20,6 +21,8 @@ pub trait ShardControl: Send + Sized + 'static {
     fn drain() -> Self;
     /// End now.
     fn stop() -> Self;
+    /// Answer a question; None: shards of this kind can't.
+    fn ask(question: Question, answer_to: AnswerTo) -> Option<Self>;
 }
 
 impl ShardControl for GatewayControl {
@@ -34,6 +37,10 @@ impl ShardControl for GatewayControl {
     fn stop() -> GatewayControl {
         GatewayControl::Stop
     }
+
+    fn ask(question: Question, answer_to: AnswerTo) -> Option<GatewayControl> {
+        Some(GatewayControl::Ask(question, answer_to))
+    }
 }
 
 impl ShardControl for ChatControl {
@@ -47,6 +54,10 @@ impl ShardControl for ChatControl {
 
     fn stop() -> ChatControl {
         ChatControl::Stop
+    }
+
+    fn ask(_: Question, _: AnswerTo) -> Option<ChatControl> {
+        None
     }
 }
 
@@ -70,6 +81,11 @@ impl<C: Send + 'static> Teller<C> {
                 .map(|shard| runtime.control(ShardIndex(shard)))
                 .collect(),
         }
+    }
+
+    /// Shards of this node; at least one.
+    pub fn shards(&self) -> u16 {
+        self.controls.len() as u16
     }
 
     pub fn to(&self, shard: ShardIndex) -> &ControlSender<C> {
