@@ -7,9 +7,9 @@ use newim_proto::ids::{ConnId, ShardIndex};
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
 
-use crate::driver::SendOutcome;
 use crate::engine::Engine;
-use crate::stats::EngineStats;
+use crate::engine::driver::SendOutcome;
+use crate::engine::stats::EngineStats;
 
 /// The engine of this shard. What is asked of it goes to the kernel after the present batch.
 ///

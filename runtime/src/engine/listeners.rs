@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::start::StartError;
+use crate::engine::start::StartError;
 
 /// How long a port may still be held by the rings of a process that has ended, and how often to look.
 const LEFTOVER_MAX: Duration = Duration::from_millis(2_000);

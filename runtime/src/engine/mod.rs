@@ -2,6 +2,36 @@
 //! `connect`, `recv`, `send`, `closing` and `handover` each add one noun to it; completions come in by
 //! `shard`, requests of the driver by `io`.
 
+mod accept;
+mod buffers;
+mod closing;
+mod config;
+mod connect;
+mod control;
+mod driver;
+mod enter;
+mod handover;
+mod idle;
+mod io;
+mod kernel;
+mod listeners;
+mod recv;
+mod rest;
+mod ring;
+mod send;
+mod shard;
+mod start;
+mod stats;
+mod token;
+
+pub use config::Config;
+pub use control::ControlSender;
+pub use driver::{CloseCause, Driver, Event, SendOutcome};
+pub use io::Io;
+pub use kernel::{KERNEL_MIN, KernelReport};
+pub use start::{Runtime, ShardError, ShardExit, StartError, start};
+pub use stats::EngineStats;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -11,15 +41,14 @@ use io_uring::{opcode, types};
 use newim_proto::ids::ConnId;
 use newim_proto::time::Now;
 
-use crate::accept::Acceptor;
 use crate::bell::Bell;
-use crate::connect::Connecting;
 use crate::conns::{Conns, bits};
-use crate::handover::HandOut;
+use crate::engine::accept::Acceptor;
+use crate::engine::connect::Connecting;
+use crate::engine::handover::HandOut;
+use crate::engine::ring::Ring;
+use crate::engine::token::{Op, Token};
 use crate::mesh::MeshPort;
-use crate::ring::Ring;
-use crate::stats::EngineStats;
-use crate::token::{Op, Token};
 
 pub(crate) struct Engine<M> {
     pub ring: Ring,

@@ -9,11 +9,11 @@ use newim_proto::ids::ConnId;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::conns::{Cause, Phase, bits};
-use crate::driver::{Driver, Event};
 use crate::engine::Engine;
-use crate::ring::Completion;
-use crate::shard::Shard;
-use crate::token::{Op, Token};
+use crate::engine::driver::{Driver, Event};
+use crate::engine::ring::Completion;
+use crate::engine::shard::Shard;
+use crate::engine::token::{Op, Token};
 
 /// Of a connection that has no place in the table yet.
 pub(crate) const NO_SLOT: u32 = u32::MAX;

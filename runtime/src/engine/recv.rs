@@ -5,13 +5,13 @@ use io_uring::squeue::Flags;
 use io_uring::{cqueue, opcode, types};
 use newim_proto::ids::ConnId;
 
-use crate::buffers::GROUP;
 use crate::conns::{Cause, Phase, bits};
-use crate::driver::{Driver, Event};
 use crate::engine::Engine;
-use crate::ring::Completion;
-use crate::shard::Shard;
-use crate::token::{Op, Token};
+use crate::engine::buffers::GROUP;
+use crate::engine::driver::{Driver, Event};
+use crate::engine::ring::Completion;
+use crate::engine::shard::Shard;
+use crate::engine::token::{Op, Token};
 
 const READABLE: i32 = libc::POLLIN as i32 | libc::POLLRDHUP as i32;
 const BROKEN: i32 = libc::POLLERR as i32 | libc::POLLHUP as i32;

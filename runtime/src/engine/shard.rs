@@ -7,14 +7,14 @@ use crossbeam_channel::Receiver;
 
 use crate::Io;
 use crate::allocator::give_back_memory;
-use crate::buffers::Buffers;
 use crate::clock;
-use crate::driver::{Driver, Event};
 use crate::engine::Engine;
-use crate::idle::Parking;
-use crate::rest::Rest;
-use crate::ring::Completion;
-use crate::token::{Op, Token};
+use crate::engine::buffers::Buffers;
+use crate::engine::driver::{Driver, Event};
+use crate::engine::idle::Parking;
+use crate::engine::rest::Rest;
+use crate::engine::ring::Completion;
+use crate::engine::token::{Op, Token};
 
 /// How long the shard waits on its own ring before it gives the thread to glommio, and how long at most
 /// it keeps it when it is busy. The engine's task is the only one of its executor, so nobody waits for

@@ -5,7 +5,7 @@ use std::io;
 
 use io_uring::{IoUring, Probe, opcode};
 
-use crate::start::StartError;
+use crate::engine::start::StartError;
 
 /// The oldest kernel that has everything without which the engine can't work: MSG_RING with descriptors
 /// and synchronous cancel. 6.1 brings DEFER_TASKRUN, the mode that it was built for.

@@ -6,11 +6,11 @@ use newim_proto::ids::ConnId;
 use newim_proto::sendbuf::SendBuf;
 
 use crate::conns::{Cause, Phase, bits};
-use crate::driver::{Driver, Event, SendOutcome};
 use crate::engine::Engine;
-use crate::ring::Completion;
-use crate::shard::Shard;
-use crate::token::{Op, Token};
+use crate::engine::driver::{Driver, Event, SendOutcome};
+use crate::engine::ring::Completion;
+use crate::engine::shard::Shard;
+use crate::engine::token::{Op, Token};
 
 /// One SEND; longer buffers take several. The result of one must fit an i32.
 const SEND_BYTES_MAX: usize = 1 << 30;

@@ -12,20 +12,20 @@ use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use newim_proto::ids::ShardIndex;
 
-use crate::accept::Acceptor;
 use crate::bell::Bell;
-use crate::buffers::Buffers;
-use crate::config::Config;
-use crate::control::{self, ControlSender};
-use crate::driver::Driver;
+use crate::engine::accept::Acceptor;
+use crate::engine::buffers::Buffers;
+use crate::engine::config::Config;
+use crate::engine::control::{self, ControlSender};
+use crate::engine::driver::Driver;
+use crate::engine::idle::Parking;
+use crate::engine::kernel::{self, KERNEL_MIN, KernelReport};
+use crate::engine::listeners::{self, ShardListeners};
+use crate::engine::rest::Rest;
+use crate::engine::ring::Ring;
+use crate::engine::shard::Shard;
 use crate::engine::{Engine, Limits};
-use crate::idle::Parking;
-use crate::kernel::{self, KERNEL_MIN, KernelReport};
-use crate::listeners::{self, ShardListeners};
 use crate::mesh::{Mesh, MeshPort};
-use crate::rest::Rest;
-use crate::ring::Ring;
-use crate::shard::Shard;
 
 /// What runs: one thread per shard.
 pub struct Runtime<C> {

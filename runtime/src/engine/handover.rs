@@ -5,12 +5,12 @@ use io_uring::{opcode, types};
 use newim_proto::ids::{ConnId, ShardIndex};
 
 use crate::conns::{Cause, Conn, Phase, bits};
-use crate::driver::{CloseCause, Driver, Event};
 use crate::engine::Engine;
+use crate::engine::driver::{CloseCause, Driver, Event};
+use crate::engine::ring::Completion;
+use crate::engine::shard::Shard;
+use crate::engine::token::{Op, Token};
 use crate::mesh::HandOverNote;
-use crate::ring::Completion;
-use crate::shard::Shard;
-use crate::token::{Op, Token};
 
 /// Few connections may lie on one shard: that is no burden yet.
 const AHEAD_MAX: u32 = 64;

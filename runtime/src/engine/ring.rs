@@ -9,10 +9,10 @@ use std::time::Duration;
 use io_uring::squeue::Entry;
 use io_uring::{IoUring, cqueue};
 
-use crate::config::Config;
-use crate::enter::{self, RingHandle};
-use crate::kernel::{KernelReport, ring_error};
-use crate::start::StartError;
+use crate::engine::config::Config;
+use crate::engine::enter::{self, RingHandle};
+use crate::engine::kernel::{KernelReport, ring_error};
+use crate::engine::start::StartError;
 
 /// One completion, copied out of the queue.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use newim_proto::limits::SHARDS_MAX;
 
-use crate::start::StartError;
-use crate::token::INDEX_MAX;
+use crate::engine::start::StartError;
+use crate::engine::token::INDEX_MAX;
 
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -10,8 +10,8 @@ use io_uring::types::Timespec;
 use io_uring::{IoUring, opcode};
 
 use crate::bell;
-use crate::ring::Ring;
-use crate::token::{Op, Token};
+use crate::engine::ring::Ring;
+use crate::engine::token::{Op, Token};
 
 pub(crate) struct Parking {
     eventfd: OwnedFd,

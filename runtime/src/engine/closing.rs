@@ -5,12 +5,12 @@
 use io_uring::{opcode, types};
 use newim_proto::ids::ConnId;
 
-use crate::connect::NO_SLOT;
 use crate::conns::{Cause, Phase, bits};
-use crate::driver::{CloseCause, Driver, Event};
 use crate::engine::Engine;
-use crate::shard::Shard;
-use crate::token::{Op, Token};
+use crate::engine::connect::NO_SLOT;
+use crate::engine::driver::{CloseCause, Driver, Event};
+use crate::engine::shard::Shard;
+use crate::engine::token::{Op, Token};
 
 impl<M> Engine<M> {
     pub fn close(&mut self, id: ConnId) {

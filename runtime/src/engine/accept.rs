@@ -8,11 +8,11 @@ use io_uring::{opcode, types};
 use socket2::Socket;
 
 use crate::conns::Phase;
-use crate::driver::{Driver, Event};
 use crate::engine::Engine;
-use crate::ring::Completion;
-use crate::shard::Shard;
-use crate::token::{Op, Token};
+use crate::engine::driver::{Driver, Event};
+use crate::engine::ring::Completion;
+use crate::engine::shard::Shard;
+use crate::engine::token::{Op, Token};
 
 /// Before trying again at EMFILE and its like. Re-arming at once would burn the core: the connection
 /// that can't be accepted stays ready.
