@@ -2,6 +2,7 @@
 //! echo -- 127.0.0.1:7000 2`. Address and shards; prints its own CPU time and counts when stdin closes.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use newim_proto::ids::{ConnId, ShardIndex};
@@ -77,7 +78,7 @@ impl Driver for Echo {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let addr = args
+    let addr: SocketAddr = args
         .next()
         .unwrap_or_else(|| "127.0.0.1:0".into())
         .parse()
@@ -87,7 +88,7 @@ fn main() {
         .map_or(1, |count| count.parse().expect("a count of shards"));
     let config = Config {
         shards,
-        listeners: vec![addr],
+        listeners: vec![addr.into()],
         ..Config::default()
     };
     let runtime = start(config, |_| Echo::default()).unwrap_or_else(|error| {

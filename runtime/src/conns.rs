@@ -4,7 +4,7 @@
 use newim_proto::ids::ConnId;
 use newim_proto::tables::Chunks;
 
-use crate::flights::{FlightPlace, Flights};
+use crate::flights::FlightPlace;
 
 /// Where a connection is in its life. What is allowed in each stands with the methods of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) mod bits {
     pub const HAND_OUT: u16 = 1 << 4;
     pub const SEND: u16 = 1 << 5;
     pub const SHUTDOWN: u16 = 1 << 6;
+    /// Its bytes pass a transport stage.
+    pub const STAGED: u16 = 1 << 7;
     /// Any of these: the kernel still has an operation of this connection.
     pub const IN_KERNEL: u16 = POLL | RECV | CONNECT | REGISTER | HAND_OUT | SEND | SHUTDOWN;
     /// Became readable while it was paused or being read.
@@ -106,7 +108,6 @@ impl Conn {
 
 pub(crate) struct Conns {
     all: Chunks<Conn>,
-    pub flights: Flights,
     /// Indices of free places, the last freed on top: warm, and it keeps the indices dense.
     free: Vec<u32>,
 }
@@ -115,7 +116,6 @@ impl Conns {
     pub fn new() -> Conns {
         Conns {
             all: Chunks::default(),
-            flights: Flights::default(),
             free: Vec::new(),
         }
     }
@@ -163,19 +163,15 @@ impl Conns {
         self.free.push(id.index);
     }
 
-    /// A connection, and the flights of all: its own is among them.
+    /// The connection of that id; None when it ended, whatever has its place now.
     #[inline]
-    pub fn live_with_flights(&mut self, id: ConnId) -> Option<(&mut Conn, &mut Flights)> {
+    pub fn live(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.all.get_mut(id.index as usize)?;
         let is_live = conn.generation == id.generation && conn.phase != Phase::Free;
-        is_live.then_some((conn, &mut self.flights))
+        is_live.then_some(conn)
     }
 
-    /// The connection of that id; None when it ended, whoever has its place now.
-    pub fn live(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.live_with_flights(id).map(|(conn, _)| conn)
-    }
-
+    #[inline]
     pub fn live_in(&mut self, id: ConnId, phase: Phase) -> Option<&mut Conn> {
         self.live(id).filter(|conn| conn.phase == phase)
     }
@@ -186,7 +182,7 @@ impl Conns {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.all.heap_bytes() + self.free.capacity() * size_of::<u32>() + self.flights.heap_bytes()
+        self.all.heap_bytes() + self.free.capacity() * size_of::<u32>()
     }
 }
 

@@ -3,8 +3,7 @@
 
 use newim_proto::sendbuf::SendBuf;
 
-/// Places that a quiet shard keeps. What a burst (one fan-out to everybody) took beyond is given back.
-const QUIET_PLACES_MAX: usize = 1024;
+use crate::limits::QUIET_FLIGHTS_MAX;
 
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -57,7 +56,7 @@ impl Flights {
         let at = std::mem::take(place).0.checked_sub(1)?;
         let flight = self.places[at as usize].take()?;
         self.free.push(at);
-        if self.free.len() == self.places.len() && self.places.capacity() > QUIET_PLACES_MAX {
+        if self.free.len() == self.places.len() && self.places.capacity() > QUIET_FLIGHTS_MAX {
             *self = Flights::default();
         }
         Some(flight.buf)
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn a_burst_gives_its_memory_back() {
         let mut flights = Flights::default();
-        let mut places: Vec<FlightPlace> = (0..2 * QUIET_PLACES_MAX)
+        let mut places: Vec<FlightPlace> = (0..2 * QUIET_FLIGHTS_MAX)
             .map(|_| flights.begin(SendBuf::Owned(Vec::new())))
             .collect();
         for place in &mut places {

@@ -6,6 +6,9 @@
 //! of its name. What stands beside it needs neither glommio nor io_uring: the tables `conns` and `flights`
 //! (one shard's), the queues of `mesh` (two shards), `bell` and `clock` (any thread), the `allocator`.
 
+#[cfg(test)]
+extern crate self as newim_runtime; // the drivers of the integration tests serve unit tests, too
+
 mod allocator;
 #[cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of it
 mod bell;
@@ -19,6 +22,7 @@ mod conns;
 mod engine;
 #[cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of it
 mod flights;
+mod limits;
 #[cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of it
 mod mesh;
 

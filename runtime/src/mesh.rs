@@ -3,7 +3,7 @@
 //! A letter between two shards that run costs no system call. A queue that nobody uses goes, so that fifty
 //! shards, which have 2,500 pairs, don't hold a hundred megabytes after all have met once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,23 +11,12 @@ use newim_proto::ids::ShardIndex;
 
 use crate::bell::Bell;
 
-/// What goes along with a socket that is handed over; the socket itself travels through the kernel.
-pub(crate) struct HandOverNote {
-    pub from: ShardIndex,
-    pub tag: u64,
-    /// What the giving driver left to the other, then what was read and not shown to it.
-    pub unread: Vec<u8>,
-}
-
 /// The letterbox of one shard, written by all others.
 struct Letterbox<M> {
     /// Bit s: shard s put letters into its queue since the bit was last taken.
     pending: Vec<AtomicU64>,
     /// Queues that the owner doesn't know yet. Locked once per ordered pair.
     new_queues: Mutex<Vec<(ShardIndex, rtrb::Consumer<M>)>>,
-    /// By hand-over number. Locked twice per hand-over: once in a connection's life, when a client or a link
-    /// finds its shard.
-    notes: Mutex<HashMap<u64, HandOverNote>>,
     bell: Arc<Bell>,
     /// Connections of the shard, as it last told.
     conns: AtomicU32,
@@ -46,7 +35,6 @@ impl<M> Mesh<M> {
             .map(|bell| Letterbox {
                 pending: (0..words).map(|_| AtomicU64::new(0)).collect(),
                 new_queues: Mutex::new(Vec::new()),
-                notes: Mutex::new(HashMap::new()),
                 bell: Arc::clone(bell),
                 conns: AtomicU32::new(0),
             })
@@ -85,14 +73,6 @@ impl<M> Mesh<M> {
     pub fn expect_conn(&self, shard: ShardIndex) {
         let told = &self.boxes[usize::from(shard.0)].conns;
         told.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn leave_note(&self, at: ShardIndex, number: u64, note: HandOverNote) {
-        lock(&self.boxes[usize::from(at.0)].notes).insert(number, note);
-    }
-
-    pub fn take_note(&self, at: ShardIndex, number: u64) -> Option<HandOverNote> {
-        lock(&self.boxes[usize::from(at.0)].notes).remove(&number)
     }
 }
 

@@ -284,7 +284,7 @@ fn mail_to_a_shard_that_ended_comes_back() {
 fn an_address_in_use_is_named() {
     let stage = Stage::new(config(1));
     let again = Config {
-        listeners: vec![stage.addr()],
+        listeners: vec![stage.addr().into()],
         ..config(2)
     };
     match start(again, |_| common::Echo::default()) {

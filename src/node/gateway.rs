@@ -142,7 +142,7 @@ pub fn gateway_settings(config: &Config, node: BootId, shard: ShardIndex) -> Set
 pub fn runtime_config(config: &Config, listeners: Vec<SocketAddr>) -> newim_runtime::Config {
     newim_runtime::Config {
         shards: config.shards,
-        listeners,
+        listeners: listeners.into_iter().map(Into::into).collect(),
         conns_per_shard_max: config.limits.connections_per_shard_max,
         ..newim_runtime::Config::default()
     }

@@ -1,5 +1,6 @@
 //! Accepting: one multishot accept per listener and shard, which the kernel fills the table of direct
-//! descriptors by. It is put off when the machine or the table is full.
+//! descriptors by. It is put off when the machine or the table is full. On the shard's own core; called
+//! by `engine` alone.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -7,20 +8,15 @@ use std::os::fd::AsRawFd;
 use io_uring::{opcode, types};
 use socket2::Socket;
 
-use crate::conns::Phase;
-use crate::engine::Engine;
-use crate::engine::driver::{Driver, Event};
-use crate::engine::ring::Completion;
-use crate::engine::shard::Shard;
-use crate::engine::token::{Op, Token};
-
-/// Before trying again at EMFILE and its like. Re-arming at once would burn the core: the connection
-/// that can't be accepted stays ready.
-const BACKOFF_US: u64 = 20_000;
+use super::ring::Ring;
+use super::stats::EngineStats;
+use super::token::{Op, Token};
+use super::transport::Transport;
+use crate::limits::ACCEPT_RETRY_US;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Nobody asked for it yet.
+    /// The driver has not asked for it yet.
     Off,
     On,
     /// The machine lacks something; on again at that time.
@@ -32,32 +28,67 @@ enum Mode {
     Stopped,
 }
 
+/// One listener of this shard.
 pub(crate) struct Acceptor {
-    /// Closed once nothing of it is in the kernel after `stop_accepting`.
+    /// Closed once nothing of it is in the kernel after `stop`.
     socket: Option<Socket>,
+    transport: Transport,
     mode: Mode,
     in_kernel: bool,
 }
 
 impl Acceptor {
-    pub fn new(socket: Socket) -> Acceptor {
+    pub fn new(socket: Socket, transport: Transport) -> Acceptor {
         Acceptor {
             socket: Some(socket),
+            transport,
             mode: Mode::Off,
             in_kernel: false,
         }
     }
 
-    pub fn resumes_at(&self) -> Option<u64> {
+    fn resumes_at(&self) -> Option<u64> {
         match self.mode {
             Mode::BackingOff { until } => Some(until),
             _ => None,
         }
     }
+
+    fn arm(&mut self, ring: &mut Ring, listener: usize) {
+        if self.mode != Mode::On || self.in_kernel {
+            return;
+        }
+        self.in_kernel = true;
+        let socket = self
+            .socket
+            .as_ref()
+            .expect("open as long as it is not stopped");
+        let entry = opcode::AcceptMulti::new(types::Fd(socket.as_raw_fd()))
+            .allocate_file_index(true)
+            .build();
+        ring.push(entry.user_data(accept_token(listener).pack()));
+    }
 }
 
-impl<M> Engine<M> {
-    pub fn accept(&mut self, listener: usize) -> io::Result<()> {
+/// All listeners of this shard, in the order of `Config::listeners`.
+pub(crate) struct Accepting {
+    acceptors: Vec<Acceptor>,
+    /// Accepting stops at so many connections of the shard, whoever they are.
+    accept_max: u32,
+    backlog: i32,
+}
+
+impl Accepting {
+    pub fn new(acceptors: Vec<Acceptor>, accept_max: u32, backlog: i32) -> Accepting {
+        Accepting {
+            acceptors,
+            accept_max,
+            backlog,
+        }
+    }
+
+    /// Listens and accepts; asked again, does nothing. Errors are those of listen(2).
+    pub fn begin(&mut self, ring: &mut Ring, listener: usize) -> io::Result<()> {
         let acceptor = &mut self.acceptors[listener];
         if acceptor.mode != Mode::Off {
             return Ok(());
@@ -66,137 +97,104 @@ impl<M> Engine<M> {
             .socket
             .as_ref()
             .expect("a listener that is off has its socket");
-        socket.listen(self.limits.backlog)?;
+        socket.listen(self.backlog)?;
         acceptor.mode = Mode::On;
-        self.arm_accept(listener);
+        acceptor.arm(ring, listener);
         Ok(())
     }
 
-    pub fn stop_accepting(&mut self, listener: usize) {
+    /// Closes the listening socket, for good.
+    pub fn stop(&mut self, ring: &mut Ring, listener: usize) {
         let acceptor = &mut self.acceptors[listener];
         acceptor.mode = Mode::Stopped;
         if acceptor.in_kernel {
-            self.cancel(accept_token(listener));
+            ring.cancel(accept_token(listener));
         } else {
             acceptor.socket = None;
         }
     }
 
-    fn arm_accept(&mut self, listener: usize) {
-        let acceptor = &mut self.acceptors[listener];
-        if acceptor.mode != Mode::On || acceptor.in_kernel {
-            return;
-        }
-        acceptor.in_kernel = true;
-        let socket = acceptor
-            .socket
-            .as_ref()
-            .expect("open as long as it is not stopped");
-        let entry = opcode::AcceptMulti::new(types::Fd(socket.as_raw_fd()))
-            .allocate_file_index(true)
-            .build();
-        self.ring
-            .push(entry.user_data(accept_token(listener).pack()));
+    pub fn transport(&self, listener: usize) -> &Transport {
+        &self.acceptors[listener].transport
     }
 
-    /// The kernel would go on accepting, find no slot, and drop those that came.
-    fn pause_when_full(&mut self) {
-        if self.conns.len() < self.limits.accept_max as usize {
+    /// May a shard with so many connections take one more, and some to spare?
+    pub fn has_room_beside(&self, conns: u32) -> bool {
+        conns.saturating_add(self.accept_max / 32) < self.accept_max
+    }
+
+    /// After each connection that came: stops accepting where it was the last that fits. The kernel would
+    /// go on accepting, find no slot, and drop those that came.
+    pub fn pause_when_full(&mut self, ring: &mut Ring, stats: &mut EngineStats, conns: u32) {
+        if conns < self.accept_max {
             return;
         }
-        for listener in 0..self.acceptors.len() {
-            if self.acceptors[listener].mode == Mode::On {
-                self.acceptors[listener].mode = Mode::Full;
-                self.stats.accept_backoffs += 1;
-                if self.acceptors[listener].in_kernel {
-                    self.cancel(accept_token(listener));
+        for (listener, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if acceptor.mode == Mode::On {
+                acceptor.mode = Mode::Full;
+                stats.accept_backoffs += 1;
+                if acceptor.in_kernel {
+                    ring.cancel(accept_token(listener));
                 }
             }
         }
     }
 
-    /// Beside so many connections, on any shard.
-    pub fn has_room_beside(&self, conns: u32) -> bool {
-        let accept_max = self.limits.accept_max;
-        conns.saturating_add(accept_max / 32) < accept_max
-    }
-
-    /// After each close. Waits for some room, so that a full table doesn't cancel and arm with each
-    /// connection that comes and goes.
-    pub fn resume_when_room(&mut self) {
-        if !self.has_room_beside(self.conns.len() as u32) {
+    /// After each connection that closed. Waits for some room, so that a full table doesn't cancel and arm
+    /// with each connection that comes and goes.
+    pub fn resume_when_room(&mut self, ring: &mut Ring, conns: u32) {
+        if !self.has_room_beside(conns) {
             return;
         }
-        for listener in 0..self.acceptors.len() {
-            if self.acceptors[listener].mode == Mode::Full {
-                self.acceptors[listener].mode = Mode::On;
-                self.arm_accept(listener);
+        for (listener, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if acceptor.mode == Mode::Full {
+                acceptor.mode = Mode::On;
+                acceptor.arm(ring, listener);
             }
         }
     }
 
-    pub fn resume_accepting(&mut self) {
-        for listener in 0..self.acceptors.len() {
-            if self.acceptors[listener]
-                .resumes_at()
-                .is_some_and(|until| until <= self.now.mono_us)
-            {
-                self.acceptors[listener].mode = Mode::On;
-                self.arm_accept(listener);
+    /// When `retry` has something to do, in `Now::mono_us`.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.acceptors.iter().filter_map(Acceptor::resumes_at).min()
+    }
+
+    /// Tries again what the machine lacked something for.
+    pub fn retry(&mut self, ring: &mut Ring, now_us: u64) {
+        for (listener, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if acceptor.resumes_at().is_some_and(|until| until <= now_us) {
+                acceptor.mode = Mode::On;
+                acceptor.arm(ring, listener);
             }
         }
     }
 
-    fn accept_failed(&mut self, listener: usize, errno: i32) {
+    pub fn failed(&mut self, stats: &mut EngineStats, now_us: u64, listener: usize, errno: i32) {
         match errno {
             // That peer is gone again, or we cancelled: nothing to wait for.
             libc::ECANCELED | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO => {}
             _ => {
-                self.stats.accept_backoffs += 1;
+                stats.accept_backoffs += 1;
                 let acceptor = &mut self.acceptors[listener];
                 if acceptor.mode == Mode::On {
+                    // Re-arming at once would burn the core: the connection that can't be accepted
+                    // stays ready.
                     acceptor.mode = Mode::BackingOff {
-                        until: self.now.mono_us + BACKOFF_US,
+                        until: now_us + ACCEPT_RETRY_US,
                     };
                 }
             }
         }
     }
 
-    fn accept_left_kernel(&mut self, listener: usize) {
+    /// The multishot accept has ended, whatever for.
+    pub fn left_kernel(&mut self, ring: &mut Ring, listener: usize) {
         let acceptor = &mut self.acceptors[listener];
         acceptor.in_kernel = false;
         if acceptor.mode == Mode::Stopped {
             acceptor.socket = None;
         }
-        self.arm_accept(listener);
-    }
-}
-
-impl<D: Driver> Shard<D> {
-    pub(crate) fn on_accept(&mut self, token: Token, completion: Completion) {
-        let listener = token.index as usize;
-        match completion.errno() {
-            None => self.accepted(listener, completion.result as u32),
-            Some(errno) => self.engine.accept_failed(listener, errno),
-        }
-        if !completion.more() {
-            self.engine.accept_left_kernel(listener);
-        }
-    }
-
-    fn accepted(&mut self, listener: usize, slot: u32) {
-        let engine = &mut self.engine;
-        engine.stats.accepts += 1;
-        if engine.conns.len() >= engine.limits.conns_max as usize {
-            engine.stats.accept_dropped += 1;
-            engine.close_slot(slot);
-            return;
-        }
-        let conn = engine.conns.insert(slot, Phase::Open);
-        engine.arm_poll(conn);
-        engine.pause_when_full();
-        self.emit(Event::Accepted { conn, listener });
+        acceptor.arm(ring, listener);
     }
 }
 

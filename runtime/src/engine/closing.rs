@@ -1,203 +1,128 @@
-//! Ending connections. In order: the send in flight is let out, our FIN follows it, what the peer still
-//! sends is read and dropped until it ends too; then the slot is closed, and the driver told. A deadline
-//! cuts this short. Nothing of a connection is in the kernel when its place is freed.
+//! The steps by which a connection ends, and when they are cut short. In order: the send in flight is let
+//! out, our FIN follows it, what the peer still sends is read and dropped until it ends too; then the slot
+//! is closed. Which step is next is decided by `engine`, the only caller, on the shard's own core.
+
+use std::collections::VecDeque;
 
 use io_uring::{opcode, types};
 use newim_proto::ids::ConnId;
 
-use crate::conns::{Cause, Phase, bits};
-use crate::engine::Engine;
-use crate::engine::connect::NO_SLOT;
-use crate::engine::driver::{CloseCause, Driver, Event};
-use crate::engine::shard::Shard;
-use crate::engine::token::{Op, Token};
+use super::connect::NO_SLOT;
+use super::ring::Ring;
+use super::token::{Op, Token};
+use crate::conns::{Cause, Conn, Phase, bits};
 
-impl<M> Engine<M> {
-    pub fn close(&mut self, id: ConnId) {
-        match self.conns.live(id).map(|conn| conn.phase) {
-            Some(Phase::Open) => self.drain(id),
-            Some(Phase::Registering | Phase::Connecting) => self.end(id, Cause::LOCAL),
-            _ => {}
+pub(crate) struct Closing {
+    /// When connections on their way out are cut off; all wait equally long, so this is in order.
+    deadlines: VecDeque<(u64, ConnId)>,
+    /// Ended without ever having a slot, so that no CLOSE completes for them.
+    slotless: Vec<ConnId>,
+    linger_us: u64,
+}
+
+impl Closing {
+    pub fn new(linger_us: u64) -> Closing {
+        Closing {
+            deadlines: VecDeque::new(),
+            slotless: Vec::new(),
+            linger_us,
         }
     }
 
-    pub fn abort(&mut self, id: ConnId) {
-        // What was given away is no longer ours to cut off.
-        if self.conns.live_in(id, Phase::HandingOver).is_none() {
-            self.end(id, Cause::LOCAL);
-        }
-    }
-
-    /// Lets the send in flight out first, but not for ever.
-    pub fn drain(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.live(id) else {
-            return;
-        };
+    /// The connection sends nothing new. It lingers once its send is out, or is cut off at its deadline.
+    pub fn drain(&mut self, now_us: u64, id: ConnId, conn: &mut Conn) {
         conn.phase = Phase::Draining;
         conn.clear(bits::PROGRESS);
-        self.set_closing_deadline(id);
-        self.step_out(id);
+        self.set_deadline(now_us, id);
     }
 
-    pub fn set_closing_deadline(&mut self, id: ConnId) {
-        self.closing
-            .push_back((self.now.mono_us + self.limits.linger_us, id));
+    pub fn set_deadline(&mut self, now_us: u64, id: ConnId) {
+        self.deadlines.push_back((now_us + self.linger_us, id));
+    }
+
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// The next connection whose deadline has passed.
+    pub fn expired(&mut self, now_us: u64) -> Option<ConnId> {
+        if self.next_deadline()? > now_us {
+            return None;
+        }
+        self.deadlines.pop_front().map(|(_, id)| id)
+    }
+
+    /// Is there a reason to linger, or has the peer ended already?
+    pub fn lingers(&self, conn: &Conn) -> bool {
+        !conn.has(bits::EOF) && self.linger_us > 0
     }
 
     /// Closing a socket with unread bytes makes an RST, which may overtake our last bytes (a close frame
     /// with its reason) and take them from the peer. So: FIN, and read until the peer ends too.
-    fn linger(&mut self, id: ConnId) {
-        let conn = self.conns.live(id).expect("the caller looked it up");
-        if conn.has(bits::EOF) || self.limits.linger_us == 0 {
-            return self.end(id, Cause::LOCAL);
-        }
+    pub fn linger(ring: &mut Ring, id: ConnId, conn: &mut Conn) {
         conn.phase = Phase::Lingering;
         conn.dropped_reads = 0;
         conn.clear(bits::PAUSED);
         conn.set(bits::PROGRESS);
-        let readable = conn.has(bits::READABLE);
-        self.shutdown(id, libc::SHUT_WR);
-        self.arm_poll(id);
-        if readable {
-            self.read(id);
-        }
+        shutdown(ring, id, conn, libc::SHUT_WR);
     }
 
-    /// Takes everything back from the kernel; then the slot is closed. The first cause counts.
-    pub fn end(&mut self, id: ConnId, cause: Cause) {
-        let Some(conn) = self.conns.live(id) else {
-            return;
-        };
-        if conn.phase == Phase::HandingOver && !conn.has(bits::HAND_OUT) {
-            self.hand_outs.remove(&id.index);
-        }
+    /// Asks the kernel for everything back that it has of the connection. The first cause counts, also
+    /// that of a drain. False where the connection was ending already.
+    pub fn end(ring: &mut Ring, id: ConnId, conn: &mut Conn, cause: Cause) -> bool {
         match conn.phase {
-            Phase::Ending | Phase::Closing | Phase::Free => return,
+            Phase::Ending | Phase::Closing | Phase::Free => return false,
             Phase::Draining | Phase::Lingering => {}
             Phase::Registering | Phase::Connecting | Phase::Open | Phase::HandingOver => {
-                conn.cause = cause
+                conn.cause = cause;
             }
         }
         conn.phase = Phase::Ending;
-        let (poll, connect, send) = (
-            conn.has(bits::POLL),
-            conn.has(bits::CONNECT),
-            conn.has(bits::SEND),
-        );
-        for (is_in_kernel, op) in [(poll, Op::Poll), (connect, Op::Connect), (send, Op::Send)] {
-            if is_in_kernel {
-                self.cancel(Token::of_conn(op, id));
+        let in_kernel = [
+            (bits::POLL, Op::Poll),
+            (bits::CONNECT, Op::Connect),
+            (bits::SEND, Op::Send),
+        ];
+        for (bit, op) in in_kernel {
+            if conn.has(bit) {
+                ring.cancel(Token::of_conn(op, id));
             }
         }
-        if send {
+        if conn.has(bits::SEND) {
             // Also a send that the cancel missed on its way between two tries comes back by this.
-            self.shutdown(id, libc::SHUT_RDWR);
+            shutdown(ring, id, conn, libc::SHUT_RDWR);
         }
-        self.step_out(id);
+        true
     }
 
-    /// The next step of a connection on its way out, once what it waits for has left the kernel.
-    pub fn step_out(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.live(id) else {
-            return;
-        };
-        match conn.phase {
-            Phase::Draining if !conn.has(bits::SEND) => self.linger(id),
-            Phase::HandingOver if !conn.has(bits::IN_KERNEL) => self.hand_out(id),
-            Phase::Ending if !conn.has(bits::IN_KERNEL) => self.close_conn(id),
-            _ => {}
-        }
-    }
-
-    fn close_conn(&mut self, id: ConnId) {
-        let (conn, flights) = self
-            .conns
-            .live_with_flights(id)
-            .expect("the caller looked it up");
+    /// Closes the slot of a connection that has nothing left in the kernel.
+    pub fn close(&mut self, ring: &mut Ring, id: ConnId, conn: &mut Conn) {
         conn.phase = Phase::Closing;
-        flights.end(&mut conn.flight); // of a send that was cancelled half-way
         if conn.slot == NO_SLOT {
             self.slotless.push(id);
             return;
         }
         let entry = opcode::Close::new(types::Fixed(conn.slot)).build();
-        self.ring
-            .push(entry.user_data(Token::of_conn(Op::Close, id).pack()));
+        ring.push(entry.user_data(Token::of_conn(Op::Close, id).pack()));
     }
 
-    /// The kernel does this on another thread, and looks the slot up only there: the slot must not be
-    /// closed, and taken by another connection, before it is done.
-    fn shutdown(&mut self, id: ConnId, how: i32) {
-        let conn = self.conns.live(id).expect("the caller looked it up");
-        if conn.has(bits::SHUTDOWN) {
-            return;
-        }
-        conn.set(bits::SHUTDOWN);
-        let entry = opcode::Shutdown::new(types::Fixed(conn.slot), how).build();
-        self.ring
-            .push(entry.user_data(Token::of_conn(Op::Shutdown, id).pack()));
+    pub fn has_slotless(&self) -> bool {
+        !self.slotless.is_empty()
     }
 
-    /// It fails where the peer is gone already, which is as good.
-    pub fn on_shutdown(&mut self, token: Token) {
-        if let Some(conn) = self.conns.live(token.conn()) {
-            conn.clear(bits::SHUTDOWN);
-            self.step_out(token.conn());
-        }
-    }
-
-    pub fn cut_off_closing(&mut self) {
-        while let Some(&(deadline, id)) = self.closing.front() {
-            if deadline > self.now.mono_us {
-                return;
-            }
-            self.closing.pop_front();
-            let Some(conn) = self.conns.live(id) else {
-                continue;
-            };
-            match conn.phase {
-                Phase::Draining | Phase::Lingering | Phase::HandingOver
-                    if conn.has(bits::PROGRESS) =>
-                {
-                    conn.clear(bits::PROGRESS);
-                    self.set_closing_deadline(id);
-                }
-                Phase::Draining | Phase::Lingering => self.end(id, Cause::LOCAL),
-                // Once the socket is on its way it arrives, or fails, by itself.
-                Phase::HandingOver if !conn.has(bits::HAND_OUT) => {
-                    self.end(id, Cause::errno(libc::ETIMEDOUT))
-                }
-                _ => {}
-            }
-        }
+    /// Connections that are at their end without a completion that would say so.
+    pub fn take_slotless(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.slotless)
     }
 }
 
-impl<D: Driver> Shard<D> {
-    pub(crate) fn on_close(&mut self, token: Token) {
-        self.closed(token.conn());
+/// The kernel does this on another thread, and looks the slot up only there: the slot must not be closed,
+/// and taken by another connection, before it is done.
+fn shutdown(ring: &mut Ring, id: ConnId, conn: &mut Conn, how: i32) {
+    if conn.has(bits::SHUTDOWN) {
+        return;
     }
-
-    /// The last of a connection.
-    pub(crate) fn closed(&mut self, id: ConnId) {
-        let Some(conn) = self.engine.conns.live_in(id, Phase::Closing) else {
-            return;
-        };
-        let cause = match conn.cause {
-            Cause::LOCAL => CloseCause::Local,
-            Cause::PEER => CloseCause::PeerClosed,
-            Cause::HANDED_OVER => CloseCause::HandedOver,
-            errno => CloseCause::Error(std::io::Error::from_raw_os_error(errno.as_errno())),
-        };
-        self.engine.conns.remove(id);
-        self.engine.stats.closes += 1;
-        self.emit(Event::Closed { conn: id, cause });
-        self.engine.resume_when_room();
-    }
-
-    pub(crate) fn close_slotless(&mut self) {
-        for id in std::mem::take(&mut self.engine.slotless) {
-            self.closed(id);
-        }
-    }
+    conn.set(bits::SHUTDOWN);
+    let entry = opcode::Shutdown::new(types::Fixed(conn.slot), how).build();
+    ring.push(entry.user_data(Token::of_conn(Op::Shutdown, id).pack()));
 }

@@ -5,16 +5,39 @@ use std::net::SocketAddr;
 
 use newim_proto::limits::SHARDS_MAX;
 
-use crate::engine::start::StartError;
-use crate::engine::token::INDEX_MAX;
+use super::start::StartError;
+use super::token::INDEX_MAX;
+use super::transport::Transport;
+use crate::limits::{
+    BUFFER_BYTES_MAX, BUFFER_COUNT_MAX, BUFFERS_MAX, BUFFERS_PER_SHARD_MIN, COMPLETIONS_MAX,
+    MAIL_PER_PAIR_MIN, MAIL_PER_SHARD_MAX,
+};
+
+/// An address that shards accept connections on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Port 0 takes a free one, the same on every shard.
+    pub addr: SocketAddr,
+    /// How the bytes of its connections travel.
+    pub transport: Transport,
+}
+
+impl From<SocketAddr> for Listener {
+    /// A plain one.
+    fn from(addr: SocketAddr) -> Listener {
+        Listener {
+            addr,
+            transport: Transport::Plain,
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct Config {
     /// One executor, one thread and one socket ring each; may be more than there are cores.
     pub shards: u16,
     /// Bound for every shard (SO_REUSEPORT); a shard listens once its driver calls `Io::accept`.
-    /// Port 0 takes a free one, the same on every shard.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
     /// Pin shards round-robin to the cores that the process may use.
     pub pin: bool,
     /// Cores that the shards run on. More shards than that take turns, and need less memory each.
@@ -76,18 +99,6 @@ impl Default for Config {
     }
 }
 
-/// Letters to one shard from all others together, which bounds the mesh's memory: 64 shards hold at most
-/// 64 × 4,096 letters.
-const MAIL_PER_SHARD_MAX: u32 = 4096;
-/// Of all shards together: 4 MiB.
-const COMPLETIONS_MAX: u32 = 262_144;
-/// Of all shards together: 16 MiB of the usual size.
-const BUFFERS_MAX: u16 = 4096;
-/// Of one, however many there are on how few cores: they are for many quiet connections.
-const BUFFERS_PER_SHARD_MIN: u16 = 32;
-/// A batch's worth between two shards, however many there are.
-const MAIL_PER_PAIR_MIN: u32 = 64;
-
 impl Config {
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let wrong = |what: &str| Err(StartError::Config(what.to_owned()));
@@ -100,10 +111,10 @@ impl Config {
                 INDEX_MAX / 2
             ));
         }
-        if !self.buffer_count.is_power_of_two() || self.buffer_count > 32_768 {
+        if !self.buffer_count.is_power_of_two() || self.buffer_count > BUFFER_COUNT_MAX {
             return wrong("buffer_count must be a power of two up to 32,768");
         }
-        if self.buffer_bytes == 0 || self.buffer_bytes > 1 << 20 {
+        if self.buffer_bytes == 0 || self.buffer_bytes > BUFFER_BYTES_MAX {
             return wrong("buffer_bytes must be from 1 to 1 MiB");
         }
         if self.mesh_capacity == 0 || self.control_capacity == 0 {

@@ -1,6 +1,8 @@
 //! Connecting. The socket is made and set up by plain calls, moved into the ring's table (which picks the
-//! slot), and connected by the ring.
+//! slot), and connected by the ring. On the shard's own core; called by `engine` alone.
 
+use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
@@ -8,20 +10,17 @@ use io_uring::{opcode, types};
 use newim_proto::ids::ConnId;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::conns::{Cause, Phase, bits};
-use crate::engine::Engine;
-use crate::engine::driver::{Driver, Event};
-use crate::engine::ring::Completion;
-use crate::engine::shard::Shard;
-use crate::engine::token::{Op, Token};
+use super::ring::{Completion, Ring};
+use super::token::{Op, Token};
+use crate::conns::{Conn, Phase, bits};
 
-/// Of a connection that has no place in the table yet.
+/// The slot of a connection that has no place in the ring's table yet.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// IORING_FILE_INDEX_ALLOC: the kernel picks the slot.
 const SLOT_ALLOC: i32 = -1;
 
-/// What the kernel reads, and writes to, while a connection comes about. Boxed: it must not move.
-pub(crate) struct Connecting {
+/// What the kernel reads, and writes to, while a connection comes about.
+struct Attempt {
     /// Closed as soon as the table holds it.
     socket: Option<Socket>,
     /// The descriptor on its way in, the slot on its way out.
@@ -29,92 +28,85 @@ pub(crate) struct Connecting {
     addr: SockAddr,
 }
 
-impl<M> Engine<M> {
-    /// Always leads to Connected or Closed, also where there is no room for it.
-    pub fn connect(&mut self, to: SocketAddr, from: Option<IpAddr>) -> ConnId {
-        self.stats.connects += 1;
-        let id = self.conns.insert(NO_SLOT, Phase::Registering);
-        let socket = match open_socket(to, from) {
-            Ok(socket) => socket,
-            Err(error) => {
-                self.end(
-                    id,
-                    Cause::errno(error.raw_os_error().unwrap_or(libc::EINVAL)),
-                );
-                return id;
-            }
-        };
-        let descriptor = socket.as_raw_fd();
-        let mut connecting = Box::new(Connecting {
+#[derive(Default)]
+pub(crate) struct Connecting {
+    /// By connection index. Boxed because the kernel holds pointers into them.
+    attempts: HashMap<u32, Box<Attempt>>,
+}
+
+impl Connecting {
+    /// Makes a socket and has it put into the table. Errors are those of socket(2) and bind(2).
+    pub fn begin(
+        &mut self,
+        ring: &mut Ring,
+        id: ConnId,
+        conn: &mut Conn,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+    ) -> io::Result<()> {
+        let socket = open_socket(to, from)?;
+        let mut attempt = Box::new(Attempt {
+            descriptor: socket.as_raw_fd(),
             socket: Some(socket),
-            descriptor,
             addr: to.into(),
         });
-        let entry = opcode::FilesUpdate::new(&raw mut connecting.descriptor, 1)
+        let entry = opcode::FilesUpdate::new(&raw mut attempt.descriptor, 1)
             .offset(SLOT_ALLOC)
             .build();
-        self.connecting.insert(id.index, connecting);
-        self.conns.live(id).expect("just made").set(bits::REGISTER);
-        self.ring
-            .push(entry.user_data(Token::of_conn(Op::Register, id).pack()));
-        id
+        self.attempts.insert(id.index, attempt);
+        conn.set(bits::REGISTER);
+        ring.push(entry.user_data(Token::of_conn(Op::Register, id).pack()));
+        Ok(())
     }
 
-    pub fn on_register(&mut self, token: Token, completion: Completion) {
-        let id = token.conn();
-        let conn = self.conns.live(id).expect("its place waits for this");
+    /// The socket is in the table, and is connected next. The errno where the table had no room, or where
+    /// the connection was given up meanwhile.
+    pub fn registered(
+        &mut self,
+        ring: &mut Ring,
+        id: ConnId,
+        conn: &mut Conn,
+        completion: Completion,
+    ) -> Result<(), i32> {
         conn.clear(bits::REGISTER);
-        let connecting = self
-            .connecting
+        let attempt = self
+            .attempts
             .get_mut(&id.index)
             .expect("kept until it is connected or not");
-        connecting.socket = None;
+        attempt.socket = None;
         if completion.result == 1 {
-            conn.slot = connecting.descriptor as u32;
+            conn.slot = attempt.descriptor as u32;
         }
         if conn.phase == Phase::Registering && completion.result == 1 {
             conn.phase = Phase::Connecting;
             conn.set(bits::CONNECT);
-            let (addr, len) = (connecting.addr.as_ptr(), connecting.addr.len());
+            let (addr, len) = (attempt.addr.as_ptr(), attempt.addr.len());
             let entry = opcode::Connect::new(types::Fixed(conn.slot), addr.cast(), len).build();
-            self.ring
-                .push(entry.user_data(Token::of_conn(Op::Connect, id).pack()));
-            return;
+            ring.push(entry.user_data(Token::of_conn(Op::Connect, id).pack()));
+            return Ok(());
         }
-        self.connecting.remove(&id.index);
-        self.end(id, Cause::errno(completion.errno().unwrap_or(libc::ENFILE)));
-        self.step_out(id);
+        self.attempts.remove(&id.index);
+        Err(completion.errno().unwrap_or(libc::ENFILE))
     }
 
-    /// Is it open now?
-    fn on_connect(&mut self, id: ConnId, completion: Completion) -> bool {
-        self.connecting.remove(&id.index);
-        let conn = self.conns.live(id).expect("its place waits for this");
+    /// The connection is open, or the errno says why it isn't.
+    pub fn connected(
+        &mut self,
+        id: ConnId,
+        conn: &mut Conn,
+        completion: Completion,
+    ) -> Result<(), i32> {
+        self.attempts.remove(&id.index);
         conn.clear(bits::CONNECT);
         if conn.phase == Phase::Connecting && completion.errno().is_none() {
             conn.phase = Phase::Open;
-            self.arm_poll(id);
-            return true;
+            return Ok(());
         }
-        self.end(
-            id,
-            Cause::errno(completion.errno().unwrap_or(libc::ECANCELED)),
-        );
-        self.step_out(id);
-        false
+        Err(completion.errno().unwrap_or(libc::ECANCELED))
     }
 }
 
-impl<D: Driver> Shard<D> {
-    pub(crate) fn on_connect(&mut self, token: Token, completion: Completion) {
-        let conn = token.conn();
-        if self.engine.on_connect(conn, completion) {
-            self.emit(Event::Connected { conn });
-        }
-    }
-}
-
-fn open_socket(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<Socket> {
+fn open_socket(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     if let Some(from) = from {
@@ -126,7 +118,7 @@ fn open_socket(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<Socket> 
 
 /// The port is picked with the destination known (ip(7)), so a source address has 28,000 ports for each
 /// destination, not for all together.
-fn bind_address_no_port(socket: &Socket) -> std::io::Result<()> {
+fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
     let yes: libc::c_int = 1;
     // SAFETY: the value lives through the call, and its size is passed.
     let result = unsafe {
@@ -139,7 +131,7 @@ fn bind_address_no_port(socket: &Socket) -> std::io::Result<()> {
         )
     };
     if result < 0 {
-        Err(std::io::Error::last_os_error())
+        Err(io::Error::last_os_error())
     } else {
         Ok(())
     }

@@ -9,9 +9,9 @@ use glommio::io::BufferedFile;
 use io_uring::types::Timespec;
 use io_uring::{IoUring, opcode};
 
+use super::ring::Ring;
+use super::token::{Op, Token};
 use crate::bell;
-use crate::engine::ring::Ring;
-use crate::engine::token::{Op, Token};
 
 pub(crate) struct Parking {
     eventfd: OwnedFd,

@@ -7,16 +7,16 @@ use newim_proto::ids::{ConnId, ShardIndex};
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
 
-use crate::engine::Engine;
-use crate::engine::driver::SendOutcome;
-use crate::engine::stats::EngineStats;
+use super::driver::SendOutcome;
+use super::engine::Engine;
+use super::stats::EngineStats;
 
 /// The engine of this shard. What is asked of it goes to the kernel after the present batch.
 ///
 /// Ids of connections that have ended are ignored, so a late call harms nobody. After `close`, `abort`
 /// or `hand_over` the only event that follows for an id is its `Closed`.
 pub struct Io<'a, M> {
-    engine: &'a mut Engine<M>,
+    pub(super) engine: &'a mut Engine<M>,
 }
 
 impl<'a, M> Io<'a, M> {
@@ -26,16 +26,16 @@ impl<'a, M> Io<'a, M> {
 
     /// Read once per batch.
     pub fn now(&self) -> Now {
-        self.engine.now
+        self.engine.now()
     }
 
     pub fn shard(&self) -> ShardIndex {
-        self.engine.mesh.me()
+        self.engine.shard()
     }
 
     /// Shards of this process.
     pub fn shards(&self) -> u16 {
-        self.engine.mesh.mesh().shards()
+        self.engine.shards()
     }
 
     /// Listens on `Config::listeners[listener]` on this shard, and accepts. Asked again, does nothing.
@@ -105,31 +105,26 @@ impl<'a, M> Io<'a, M> {
     /// To a shard of this process, this one included; in order per sender. Gives the letter back when the
     /// queue is full (`Config::mesh_capacity_of`) or that shard has ended. Panics for one that doesn't exist.
     pub fn mail(&mut self, to: ShardIndex, mail: M) -> Result<(), M> {
-        let outcome = self.engine.mesh.send(to, mail);
-        match outcome {
-            Ok(()) => self.engine.stats.mail_out += 1,
-            Err(_) => self.engine.stats.mail_refused += 1,
-        }
-        outcome
+        self.engine.mail(to, mail)
     }
 
     /// Ends this shard's loop after the present batch and closes all of its sockets. No event follows.
     pub fn stop(&mut self) {
-        self.engine.stopping = true;
+        self.engine.stop();
     }
 
     /// Bytes on the heap that the engine keeps for this shard's connections.
     pub fn table_bytes(&self) -> usize {
-        self.engine.conns.heap_bytes()
+        self.engine.heap_bytes()
     }
 
     /// Queues to and from other shards that take memory now.
     pub fn mesh_queues(&self) -> usize {
-        self.engine.mesh.queues()
+        self.engine.mesh_queues()
     }
 
     /// As of the end of the last batch, for what is counted by the ring.
     pub fn stats(&self) -> &EngineStats {
-        &self.engine.stats
+        self.engine.stats()
     }
 }

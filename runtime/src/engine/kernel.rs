@@ -5,14 +5,12 @@ use std::io;
 
 use io_uring::{IoUring, Probe, opcode};
 
-use crate::engine::start::StartError;
+use super::start::StartError;
+use crate::limits::MEMLOCK_BYTES_MIN;
 
 /// The oldest kernel that has everything without which the engine can't work: MSG_RING with descriptors
 /// and synchronous cancel. 6.1 brings DEFER_TASKRUN, the mode that it was built for.
 pub const KERNEL_MIN: &str = "6.0";
-
-/// Locked memory that each glommio executor demands.
-const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// What was found at start.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,7 @@
 //! When a shard gives back what it took for work that is over: before it sleeps, and by waking up for it
 //! when no work would.
 
-/// Between two times at least: what little traffic frees and takes again stays where it is. The allocator
-/// returns at one time what it found free at the one before, so there is another after the last work.
-const EVERY_US_MIN: u64 = 500_000;
+use crate::limits::REST_US_MIN;
 
 #[derive(Debug)]
 pub(crate) struct Rest {
@@ -43,19 +41,20 @@ impl Rest {
 
     /// Before a sleep: is it time?
     pub fn is_due(&mut self, now_us: u64) -> bool {
-        let may_be_us = self.last_us + EVERY_US_MIN;
+        let may_be_us = self.last_us + REST_US_MIN;
         if self.has_worked && now_us < may_be_us {
             self.again_us = Some(may_be_us);
         }
         now_us >= may_be_us && (self.has_worked || self.again_us.is_some_and(|due| due <= now_us))
     }
 
-    /// All was given back, but for what the mesh holds.
+    /// All was given back, but for what the mesh holds. The allocator returns at one time what it found free
+    /// at the one before, so there is another after the last work.
     pub fn rested(&mut self, now_us: u64, mesh_holds: bool) {
         self.last_us = now_us;
         self.again_us = match std::mem::take(&mut self.has_worked) {
-            true => Some(now_us + EVERY_US_MIN),
-            false => mesh_holds.then_some(now_us + self.unused_us_max.max(EVERY_US_MIN)),
+            true => Some(now_us + REST_US_MIN),
+            false => mesh_holds.then_some(now_us + self.unused_us_max.max(REST_US_MIN)),
         };
     }
 }
@@ -74,7 +73,7 @@ mod tests {
         rest.worked();
         assert!(rest.is_due(START));
         rest.rested(START, false);
-        let again = START + EVERY_US_MIN;
+        let again = START + REST_US_MIN;
         assert_eq!(rest.deadline(), Some(again));
         assert!(!rest.is_due(again - 1));
         assert!(rest.is_due(again));
@@ -91,7 +90,7 @@ mod tests {
         assert!(!rest.is_due(START + 1));
         assert_eq!(
             rest.deadline(),
-            Some(START + EVERY_US_MIN),
+            Some(START + REST_US_MIN),
             "never in the past"
         );
     }

@@ -6,13 +6,14 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use io_uring::squeue::Entry;
-use io_uring::{IoUring, cqueue};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{IoUring, cqueue, opcode, types};
 
-use crate::engine::config::Config;
-use crate::engine::enter::{self, RingHandle};
-use crate::engine::kernel::{KernelReport, ring_error};
-use crate::engine::start::StartError;
+use super::config::Config;
+use super::enter::{self, RingHandle};
+use super::kernel::{KernelReport, ring_error};
+use super::start::StartError;
+use super::token::{Op, Token};
 
 /// One completion, copied out of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +94,22 @@ impl Ring {
         while unsafe { self.uring.submission().push(&entry) }.is_err() {
             self.make_room();
         }
+    }
+
+    /// Asks the kernel to give an operation back. Its own completion tells when it did.
+    pub fn cancel(&mut self, token: Token) {
+        let entry = opcode::AsyncCancel::new(token.pack()).build();
+        self.push(
+            entry
+                .flags(Flags::SKIP_SUCCESS)
+                .user_data(Token::bare(Op::Ignored).pack()),
+        );
+    }
+
+    /// Closes a slot of the table that has no connection.
+    pub fn close_slot(&mut self, slot: u32) {
+        let entry = opcode::Close::new(types::Fixed(slot)).build();
+        self.push(entry.user_data(Token::bare(Op::CloseSlot).pack()));
     }
 
     fn make_room(&mut self) {

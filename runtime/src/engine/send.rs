@@ -1,47 +1,44 @@
-//! Sending: one send in flight per connection. The buffer stays with the connection until the kernel
-//! has all of it, however often that takes, and whatever becomes of the connection meanwhile.
+//! The sends of one shard: one in flight per connection. A buffer stays here until the kernel has all of
+//! it, however often that takes, and whatever becomes of the connection meanwhile. On the shard's own
+//! core; called by `engine` alone.
 
 use io_uring::{opcode, types};
 use newim_proto::ids::ConnId;
 use newim_proto::sendbuf::SendBuf;
 
-use crate::conns::{Cause, Phase, bits};
-use crate::engine::Engine;
-use crate::engine::driver::{Driver, Event, SendOutcome};
-use crate::engine::ring::Completion;
-use crate::engine::shard::Shard;
-use crate::engine::token::{Op, Token};
+use super::ring::{Completion, Ring};
+use super::stats::EngineStats;
+use super::token::{Op, Token};
+use crate::conns::{Conn, Phase, bits};
+use crate::flights::Flights;
+use crate::limits::SEND_BYTES_MAX;
 
-/// One SEND; longer buffers take several. The result of one must fit an i32.
-const SEND_BYTES_MAX: usize = 1 << 30;
+#[derive(Default)]
+pub(crate) struct Sending {
+    flights: Flights,
+}
 
-impl<M> Engine<M> {
-    pub fn send(&mut self, id: ConnId, buf: SendBuf) -> SendOutcome {
-        assert!(
-            buf.as_ref().len() <= u32::MAX as usize,
-            "a send of at most 4 GiB"
-        );
-        let Some((conn, flights)) = self.conns.live_with_flights(id) else {
-            return SendOutcome::Closed(buf);
-        };
-        if conn.phase != Phase::Open {
-            return SendOutcome::Closed(buf);
-        }
-        if conn.has(bits::SEND) {
-            return SendOutcome::Busy(buf);
-        }
-        conn.flight = flights.begin(buf);
-        self.submit_send(id);
-        SendOutcome::Sent
+/// What a completed SEND leads to.
+pub(crate) enum SendStep {
+    /// The rest of the buffer is submitted.
+    GoesOn,
+    /// The buffer is with the kernel, or it was cut because the connection is ending.
+    Out(SendBuf),
+    /// The socket refused it with this errno; the buffer is freed.
+    Failed(i32),
+}
+
+impl Sending {
+    /// Submits a buffer on a connection that has no send in flight.
+    pub fn begin(&mut self, ring: &mut Ring, id: ConnId, conn: &mut Conn, buf: SendBuf) {
+        debug_assert!(!conn.has(bits::SEND), "one send in flight per connection");
+        conn.flight = self.flights.begin(buf);
+        self.submit(ring, id, conn);
     }
 
-    /// The rest of the connection's buffer.
-    fn submit_send(&mut self, id: ConnId) {
-        let (conn, flights) = self
-            .conns
-            .live_with_flights(id)
-            .expect("the caller looked it up");
-        let flight = flights.get(conn.flight).expect("a buffer to send");
+    /// Submits what the kernel has not taken of the connection's buffer.
+    fn submit(&mut self, ring: &mut Ring, id: ConnId, conn: &mut Conn) {
+        let flight = self.flights.get(conn.flight).expect("a buffer to send");
         let rest = &flight.buf.as_ref()[flight.moved as usize..];
         let len = rest.len().min(SEND_BYTES_MAX) as u32;
         // The bytes stay where they are: the buffer is owned by its flight, whose heap memory doesn't move
@@ -50,50 +47,54 @@ impl<M> Engine<M> {
             .flags(libc::MSG_NOSIGNAL)
             .build();
         conn.set(bits::SEND);
-        self.ring
-            .push(entry.user_data(Token::of_conn(Op::Send, id).pack()));
+        ring.push(entry.user_data(Token::of_conn(Op::Send, id).pack()));
     }
 
-    /// Takes a completion in. The buffer when all of it is with the kernel and the driver wants to know.
-    fn on_send(&mut self, id: ConnId, completion: Completion) -> Option<SendBuf> {
-        let (conn, flights) = self.conns.live_with_flights(id)?;
+    /// Takes the completion of a SEND in, and submits the rest where there is some.
+    pub fn completed(
+        &mut self,
+        ring: &mut Ring,
+        stats: &mut EngineStats,
+        id: ConnId,
+        conn: &mut Conn,
+        completion: Completion,
+    ) -> SendStep {
         conn.clear(bits::SEND);
-        let flight = flights.get(conn.flight).expect("a send was in flight");
-        let ending = conn.phase == Phase::Ending;
+        let flight = self.flights.get(conn.flight).expect("a send was in flight");
         match completion.errno() {
             None => {
                 flight.moved += completion.result as u32;
-                self.stats.send_bytes += completion.result as u64;
+                stats.send_bytes += completion.result as u64;
             }
             Some(libc::EAGAIN | libc::EINTR) => {}
             Some(errno) => {
-                flights.end(&mut conn.flight);
-                self.end(id, Cause::errno(errno));
-                self.step_out(id);
-                return None;
+                self.free(conn);
+                return SendStep::Failed(errno);
             }
         }
-        if (flight.moved as usize) < flight.buf.as_ref().len() && !ending {
+        if (flight.moved as usize) < flight.buf.as_ref().len() && conn.phase != Phase::Ending {
             conn.set(bits::PROGRESS);
-            self.stats.send_short += 1;
-            self.submit_send(id);
-            return None;
+            stats.send_short += 1;
+            self.submit(ring, id, conn);
+            return SendStep::GoesOn;
         }
-        self.stats.sends += 1;
-        let buf = flights.end(&mut conn.flight);
-        if conn.phase == Phase::Open {
-            return buf;
-        }
-        self.step_out(id);
-        None
+        stats.sends += 1;
+        let buf = self.flights.end(&mut conn.flight);
+        SendStep::Out(buf.expect("it was looked up above"))
     }
-}
 
-impl<D: Driver> Shard<D> {
-    pub(crate) fn on_send(&mut self, token: Token, completion: Completion) {
-        let conn = token.conn();
-        if let Some(buf) = self.engine.on_send(conn, completion) {
-            self.emit(Event::Sent { conn, buf });
-        }
+    /// Frees the buffer of a connection whose send has left the kernel, or that has none.
+    pub fn free(&mut self, conn: &mut Conn) {
+        self.flights.end(&mut conn.flight);
+    }
+
+    /// Leaks all buffers. For the end of a shard whose kernel wouldn't let go of them: better than memory
+    /// that the kernel reads after it was freed.
+    pub fn leak(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.flights));
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.flights.heap_bytes()
     }
 }

@@ -12,19 +12,22 @@ use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use newim_proto::ids::ShardIndex;
 
+use super::accept::{Accepting, Acceptor};
+use super::buffers::Buffers;
+use super::closing::Closing;
+use super::config::Config;
+use super::control::{self, ControlSender};
+use super::driver::Driver;
+use super::engine::{Engine, Parts};
+use super::handover::{HandOvers, Notes};
+use super::idle::Parking;
+use super::kernel::{self, KERNEL_MIN, KernelReport};
+use super::listeners::{self, ShardListeners};
+use super::recv::Receiving;
+use super::rest::Rest;
+use super::ring::Ring;
+use super::shard::Shard;
 use crate::bell::Bell;
-use crate::engine::accept::Acceptor;
-use crate::engine::buffers::Buffers;
-use crate::engine::config::Config;
-use crate::engine::control::{self, ControlSender};
-use crate::engine::driver::Driver;
-use crate::engine::idle::Parking;
-use crate::engine::kernel::{self, KERNEL_MIN, KernelReport};
-use crate::engine::listeners::{self, ShardListeners};
-use crate::engine::rest::Rest;
-use crate::engine::ring::Ring;
-use crate::engine::shard::Shard;
-use crate::engine::{Engine, Limits};
 use crate::mesh::{Mesh, MeshPort};
 
 /// What runs: one thread per shard.
@@ -165,6 +168,7 @@ where
     let plan = Arc::new(Plan {
         conns_max: u64::from(config.conns_per_shard_max).min(nofile) as u32,
         mesh: Arc::new(Mesh::new(&bells, config.mesh_capacity_of())),
+        notes: Arc::new(Notes::new(config.shards)),
         cores: cores.clone(),
         config,
         make,
@@ -220,6 +224,7 @@ struct Plan<D: Driver, F> {
     config: Config,
     conns_max: u32,
     mesh: Arc<Mesh<D::Mail>>,
+    notes: Arc<Notes>,
     cores: Vec<usize>,
     make: F,
 }
@@ -374,14 +379,20 @@ fn build<D: Driver, F>(
         .map_err(StartError::Ring)?;
     plan.mesh.bell(shard).set_ring(ring.fd());
     let reserved = config.conns_reserved.min(plan.conns_max / 2);
-    let limits = Limits {
+    let listeners = config.listeners.iter();
+    let acceptors = sockets
+        .into_iter()
+        .zip(listeners)
+        .map(|(socket, listener)| Acceptor::new(socket, listener.transport.clone()))
+        .collect();
+    let engine = Engine::new(Parts {
+        ring,
+        mesh: MeshPort::new(Arc::clone(&plan.mesh), shard),
         conns_max: plan.conns_max,
-        accept_max: plan.conns_max - reserved,
-        buffer_count: u32::from(config.buffer_count_of()),
-        linger_us: config.linger_ms * 1000,
-        backlog: config.backlog as i32,
-    };
-    let acceptors = sockets.into_iter().map(Acceptor::new).collect();
-    let port = MeshPort::new(Arc::clone(&plan.mesh), shard);
-    Ok((report, Engine::new(ring, port, acceptors, limits), buffers))
+        accepting: Accepting::new(acceptors, plan.conns_max - reserved, config.backlog as i32),
+        receiving: Receiving::new(config.buffer_count_of().into()),
+        hand_overs: HandOvers::new(Arc::clone(&plan.notes)),
+        closing: Closing::new(config.linger_ms * 1000),
+    });
+    Ok((report, engine, buffers))
 }

@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn config(shards: u16) -> Config {
     Config {
         shards,
-        listeners: vec![loopback()],
+        listeners: vec![loopback().into()],
         ..Config::default()
     }
 }

@@ -1,0 +1,64 @@
+//! Every bound of the engine that no configuration sets, and what happens at it. What can be configured
+//! is in `Config`, which is cut by some of these.
+#![cfg_attr(not(feature = "engine"), allow(dead_code))] // most are the engine's
+
+/// Bytes of one SEND; a longer buffer takes several. The result of one must fit an i32.
+pub(crate) const SEND_BYTES_MAX: usize = 1 << 30;
+
+/// Reads from a peer that goes on sending after our FIN; then it is cut off. 4 MiB in full buffers.
+pub(crate) const LINGER_READS_MAX: u16 = 2048;
+
+/// Microseconds before accepting is tried again when the machine lacked something (EMFILE and its like).
+pub(crate) const ACCEPT_RETRY_US: u64 = 20_000;
+
+/// Connections that a shard may have more than the one that gives it another, where both have few; beyond
+/// it `Io::may_hand_over` says no.
+pub(crate) const HAND_OVER_AHEAD_MAX: u32 = 64;
+
+/// Completions of one batch: the driver flushes at least so often.
+pub(crate) const BATCH_MAX: usize = 1024;
+
+/// Control messages of one batch; the rest waits for the next.
+pub(crate) const CONTROLS_PER_BATCH_MAX: usize = 256;
+
+/// Microseconds that a shard waits on its own ring before it gives the thread to glommio, and that it
+/// keeps the thread at most when it is busy. The engine's task is the only one of its executor, so nothing
+/// waits for that turn; and parking in glommio costs several system calls, too many for a shard that sees
+/// some hundred messages a second.
+pub(crate) const TURN_US: u64 = 50_000;
+
+/// Microseconds between two times at least that a shard gives memory back: what little traffic frees and
+/// takes again stays where it is.
+pub(crate) const REST_US_MIN: u64 = 500_000;
+
+/// Sends in flight that a quiet shard keeps room for. What a burst (one fan-out to all) took beyond it is
+/// given back.
+pub(crate) const QUIET_FLIGHTS_MAX: usize = 1024;
+
+/// Receive buffers of one shard (`Config::buffer_count`): what a buffer ring of the kernel holds.
+pub(crate) const BUFFER_COUNT_MAX: u16 = 32_768;
+/// Bytes of one receive buffer (`Config::buffer_bytes`).
+pub(crate) const BUFFER_BYTES_MAX: u32 = 1 << 20;
+
+/// Entries of the completion queues of all shards together, 4 MiB; each gets its share.
+pub(crate) const COMPLETIONS_MAX: u32 = 262_144;
+/// Receive buffers of all shards together, 16 MiB of the usual size; each gets its share.
+pub(crate) const BUFFERS_MAX: u16 = 4096;
+/// Receive buffers of one shard, however many shards there are on however few cores: they are for many
+/// quiet connections.
+pub(crate) const BUFFERS_PER_SHARD_MIN: u16 = 32;
+/// Letters to one shard from all others together, which bounds the mesh's memory: 64 shards hold at most
+/// 64 × 4,096 letters.
+pub(crate) const MAIL_PER_SHARD_MAX: u32 = 4096;
+/// Letters between two shards, however many shards there are: a batch's worth.
+pub(crate) const MAIL_PER_PAIR_MIN: u32 = 64;
+
+/// Milliseconds that a port may still be held by the rings of a process that has ended; then the start is
+/// refused.
+pub(crate) const LEFTOVER_PORT_MS_MAX: u64 = 2000;
+/// Milliseconds between two tries at such a port.
+pub(crate) const LEFTOVER_PORT_RETRY_MS: u64 = 20;
+
+/// Bytes of locked memory that each glommio executor demands (RLIMIT_MEMLOCK); with less the start is
+/// refused.
+pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
