@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use newim_proto::ids::{ConnId, ShardIndex};
 use newim_proto::sendbuf::SendBuf;
@@ -14,6 +15,7 @@ use crate::conns::{Conns, Phase, bits};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+use common::chaos::Random;
 use common::{Cause, PATIENCE, Seen, Stage, pattern};
 
 fn masked(shards: u16) -> Config {
@@ -411,6 +413,58 @@ fn a_slow_reader_gets_all_of_a_large_send_and_the_buffer_comes_back_once() {
     drop(client);
     assert_eq!(stage.next(0), Seen::Closed(conn, Cause::Local));
     stage.stop();
+}
+
+/// Says anything that a client of the stage may say, and some that it may not, in pieces of any size.
+fn unruly_client(addr: SocketAddr, random: &mut Random) {
+    let Ok(mut stream) = TcpStream::connect(addr) else {
+        return;
+    };
+    let patience = Duration::from_millis(1 + random.below(20));
+    stream
+        .set_read_timeout(Some(patience))
+        .expect("a TCP socket");
+    stream
+        .set_write_timeout(Some(patience))
+        .expect("a TCP socket");
+    let mut stage = Masked::of_client();
+    let mut wire = HELLO.to_vec();
+    for _ in 0..random.below(6) {
+        match random.below(12) {
+            0 => wire.extend(GOODBYE),
+            1 => wire.extend(ALERT), // nonsense
+            2 => stage.seal(&vec![b'c'; random.below(50_000) as usize], &mut wire),
+            _ => stage.seal(b"c", &mut wire),
+        }
+        let cut = random.below(wire.len() as u64 + 1) as usize;
+        let failed = match random.below(4) {
+            0 => stream.shutdown(Shutdown::Write).is_err(),
+            1 => matches!(stream.read(&mut [0; 9000]), Ok(0)),
+            _ => stream
+                .write_all(&wire.drain(..cut).collect::<Vec<_>>())
+                .is_err(),
+        };
+        if failed {
+            break;
+        }
+    }
+    if random.below(3) > 0 {
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+#[test]
+fn whatever_drivers_and_peers_do_each_staged_connection_ends_once() {
+    for seed in 1..=3 {
+        let small = Config {
+            linger_ms: 40,
+            conns_per_shard_max: 128,
+            buffer_count: 4,
+            buffer_bytes: 256,
+            ..masked(3)
+        };
+        common::chaos::run(seed, small, unruly_client, false);
+    }
 }
 
 #[test]

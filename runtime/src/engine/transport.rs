@@ -273,8 +273,7 @@ impl Transports {
 
     /// Gives a connection the stage that it came with.
     pub fn put(&mut self, id: ConnId, conn: &mut Conn, carried: Box<Carried>) {
-        let mut staged = Staged::new(carried);
-        staged.seal_waiting();
+        let staged = Staged::new(carried);
         let index = id.index as usize;
         if index >= self.places.len() {
             self.places.resize(index + 1, 0);

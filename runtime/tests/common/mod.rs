@@ -2,6 +2,8 @@
 //! what it is told from outside.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod chaos;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
