@@ -29,3 +29,5 @@ mod mesh;
 pub use allocator::{Allocator, give_back_all_memory, give_back_memory};
 #[cfg(feature = "engine")]
 pub use engine::*;
+#[cfg(feature = "engine")]
+pub use limits::KERNEL_MIN;

@@ -2,6 +2,10 @@
 //! is in `Config`, which is cut by some of these.
 #![cfg_attr(not(feature = "engine"), allow(dead_code))] // most are the engine's
 
+/// The oldest kernel that has everything without which the engine can't work: MSG_RING with descriptors
+/// and synchronous cancel. 6.1 brings DEFER_TASKRUN, the mode that it was built for.
+pub const KERNEL_MIN: &str = "6.0";
+
 /// Bytes of one SEND; a longer buffer takes several. The result of one must fit an i32.
 pub(crate) const SEND_BYTES_MAX: usize = 1 << 30;
 
@@ -10,6 +14,9 @@ pub(crate) const LINGER_READS_MAX: u16 = 2048;
 
 /// Microseconds before accepting is tried again when the machine lacked something (EMFILE and its like).
 pub(crate) const ACCEPT_RETRY_US: u64 = 20_000;
+
+/// Microseconds between two lines at least that say the same of a shard (full, can't accept).
+pub(crate) const NOTICE_US_MIN: u64 = 60_000_000;
 
 /// Connections that a shard may have more than the one that gives it another, where both have few; beyond
 /// it `Io::may_hand_over` says no.

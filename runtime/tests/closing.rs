@@ -197,6 +197,9 @@ fn a_full_shard_makes_clients_wait_and_serves_them_when_others_leave() {
     }
     // Connected as far as the kernel is concerned, and in its queue: accepting has stopped.
     streams.push(client(stage.addr()));
+    common::eventually("the shard is full", || {
+        stage.on(0, |io| io.stats().accept_full_now) == 1
+    });
     // Places that clients can't take.
     let server = TcpListener::bind(common::loopback()).expect("loopback");
     let addr = server.local_addr().expect("bound");
@@ -216,6 +219,7 @@ fn a_full_shard_makes_clients_wait_and_serves_them_when_others_leave() {
     );
     let stats = stage.on(0, |io| *io.stats());
     assert!(stats.accept_backoffs > 0);
+    assert!(stats.accept_full > 0);
     stage.stop();
 }
 

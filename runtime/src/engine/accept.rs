@@ -6,8 +6,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use io_uring::{opcode, types};
+use newim_proto::ids::ShardIndex;
 use socket2::Socket;
 
+use super::notice::Notice;
 use super::ring::Ring;
 use super::stats::EngineStats;
 use super::token::{Op, Token};
@@ -76,14 +78,27 @@ pub(crate) struct Accepting {
     /// Accepting stops at so many connections of the shard, whoever they are.
     accept_max: u32,
     backlog: i32,
+    shard: ShardIndex,
+    is_full: bool,
+    full: Notice,
+    lacking: Notice,
 }
 
 impl Accepting {
-    pub fn new(acceptors: Vec<Acceptor>, accept_max: u32, backlog: i32) -> Accepting {
+    pub fn new(
+        shard: ShardIndex,
+        acceptors: Vec<Acceptor>,
+        accept_max: u32,
+        backlog: i32,
+    ) -> Accepting {
         Accepting {
             acceptors,
             accept_max,
             backlog,
+            shard,
+            is_full: false,
+            full: Notice::default(),
+            lacking: Notice::default(),
         }
     }
 
@@ -125,7 +140,10 @@ impl Accepting {
 
     /// After each connection that came: stops accepting where it was the last that fits. The kernel would
     /// go on accepting, find no slot, and drop those that came.
-    pub fn pause_when_full(&mut self, ring: &mut Ring, stats: &mut EngineStats, conns: u32) {
+    pub fn came(&mut self, ring: &mut Ring, stats: &mut EngineStats, now_us: u64, conns: u32) {
+        if self.lacking.ends() {
+            tracing::info!(shard = self.shard.0, "this shard can accept again");
+        }
         if conns < self.accept_max {
             return;
         }
@@ -138,12 +156,25 @@ impl Accepting {
                 }
             }
         }
+        if std::mem::replace(&mut self.is_full, true) {
+            return;
+        }
+        stats.accept_full += 1;
+        stats.accept_full_now = 1;
+        if self.full.begins(now_us) {
+            tracing::warn!(
+                shard = self.shard.0,
+                connections = conns,
+                "this shard is full: new clients wait until others leave, or time out. Raise the connections \
+                 per shard, the open files where they cap it (ulimit -n, LimitNOFILE=), or the shards"
+            );
+        }
     }
 
     /// After each connection that closed. Waits for some room, so that a full table doesn't cancel and arm
     /// with each connection that comes and goes.
-    pub fn resume_when_room(&mut self, ring: &mut Ring, conns: u32) {
-        if !self.has_room_beside(conns) {
+    pub fn resume_when_room(&mut self, ring: &mut Ring, stats: &mut EngineStats, conns: u32) {
+        if !self.is_full || !self.has_room_beside(conns) {
             return;
         }
         for (listener, acceptor) in self.acceptors.iter_mut().enumerate() {
@@ -151,6 +182,15 @@ impl Accepting {
                 acceptor.mode = Mode::On;
                 acceptor.arm(ring, listener);
             }
+        }
+        self.is_full = false;
+        stats.accept_full_now = 0;
+        if self.full.ends() {
+            tracing::info!(
+                shard = self.shard.0,
+                connections = conns,
+                "this shard has room again"
+            );
         }
     }
 
@@ -169,21 +209,29 @@ impl Accepting {
         }
     }
 
+    /// An accept failed; it is tried again at once, or after a while where the machine lacks something.
     pub fn failed(&mut self, stats: &mut EngineStats, now_us: u64, listener: usize, errno: i32) {
-        match errno {
-            // That peer is gone again, or we cancelled: nothing to wait for.
-            libc::ECANCELED | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO => {}
-            _ => {
-                stats.accept_backoffs += 1;
-                let acceptor = &mut self.acceptors[listener];
-                if acceptor.mode == Mode::On {
-                    // Re-arming at once would burn the core: the connection that can't be accepted
-                    // stays ready.
-                    acceptor.mode = Mode::BackingOff {
-                        until: now_us + ACCEPT_RETRY_US,
-                    };
-                }
-            }
+        // That peer is gone again, or we cancelled: nothing to wait for.
+        if matches!(
+            errno,
+            libc::ECANCELED | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO
+        ) {
+            return;
+        }
+        stats.accept_backoffs += 1;
+        let acceptor = &mut self.acceptors[listener];
+        if acceptor.mode == Mode::On {
+            // Re-arming at once would burn the core: the connection that can't be accepted stays ready.
+            acceptor.mode = Mode::BackingOff {
+                until: now_us + ACCEPT_RETRY_US,
+            };
+        }
+        if self.lacking.begins(now_us) {
+            tracing::warn!(
+                shard = self.shard.0,
+                error = %io::Error::from_raw_os_error(errno),
+                "this shard can't accept connections; it goes on trying"
+            );
         }
     }
 

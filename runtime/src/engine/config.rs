@@ -1,11 +1,11 @@
-//! What a runtime is started with. Checked and cut to what the machine allows by `start`, before any
-//! thread runs.
+//! What a runtime is started with. Checked and cut to what the machine allows by `start`, on the starting
+//! thread, before any other runs.
 
 use std::net::SocketAddr;
 
 use newim_proto::limits::SHARDS_MAX;
 
-use super::start::StartError;
+use super::error::StartError;
 use super::token::INDEX_MAX;
 use super::transport::Transport;
 use crate::limits::{
@@ -32,21 +32,25 @@ impl From<SocketAddr> for Listener {
     }
 }
 
+/// What a runtime is started with. `start` refuses values that can't be, with `StartError::Config`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// One executor, one thread and one socket ring each; may be more than there are cores.
+    /// Shards from 1 to `SHARDS_MAX`: one executor, one thread and one socket ring each. There may be more
+    /// than cores.
     pub shards: u16,
-    /// Bound for every shard (SO_REUSEPORT); a shard listens once its driver calls `Io::accept`.
+    /// Addresses, bound for every shard (SO_REUSEPORT); a shard listens once its driver calls `Io::accept`.
     pub listeners: Vec<Listener>,
-    /// Pin shards round-robin to the cores that the process may use.
+    /// Pin shards round-robin to the cores that the process may use. Where that is refused the shards run
+    /// unpinned, and `KernelReport::pinning_refused` says so.
     pub pin: bool,
     /// Cores that the shards run on. More shards than that take turns, and need less memory each.
     pub cores: u16,
-    /// Cut to RLIMIT_NOFILE (raised to its hard limit first), which caps a ring's table of direct
-    /// descriptors; `KernelReport::conns_per_shard` says what became of it.
+    /// Places of one shard's table of connections. Cut to RLIMIT_NOFILE (raised to its hard limit first),
+    /// which caps a ring's table of direct descriptors; `KernelReport::conns_per_shard` says what became of
+    /// it.
     pub conns_per_shard_max: u32,
-    /// Of `conns_per_shard_max`, places that accepting leaves to `connect` and `hand_over`, so that a
-    /// shard full of clients still reaches its own servers. At most half of them.
+    /// Places among these that accepting leaves to `connect` and `hand_over`, so that a shard full of
+    /// clients still reaches its own servers. At most half of them.
     pub conns_reserved: u32,
     /// Entries of the socket ring's submission queue; more than fit are submitted in several calls.
     pub sq_entries: u32,
@@ -59,19 +63,22 @@ pub struct Config {
     /// next batch. With many shards, and where they share cores, it is less, so that all buffers together
     /// stay small: see `buffer_count_of`.
     pub buffer_count: u16,
-    /// What one read takes. 2 KB made pipelined echo 1.7 times as dear (16 messages of 128 bytes no longer
-    /// fit into one read), 512 B twice.
+    /// Bytes that one read takes, from 1 to 1 MiB. 2 KB made pipelined echo cost 1.7 times as much
+    /// (16 messages of 128 bytes no longer fit into one read), 512 B twice.
     pub buffer_bytes: u32,
     /// Letters that wait between each two shards; `Io::mail` refuses the next. With many shards it is
     /// less, so that all queues together stay small: see `mesh_capacity_of`.
     pub mesh_capacity: u32,
-    /// A queue without a letter for so long gives its memory back, until the next one.
+    /// Milliseconds after which a queue of the mesh without a letter gives its memory back, until the next
+    /// letter.
     pub mesh_unused_ms: u64,
-    /// What waits from other threads for one shard; `ControlSender` refuses or blocks at the next.
+    /// Messages that wait from other threads for one shard; `ControlSender` refuses or blocks at the next.
     pub control_capacity: u32,
-    /// A closing connection is cut off when for so long neither its last send moved nor its peer ended
-    /// the connection. 0: cut at once.
+    /// Milliseconds for which a closing connection may make no headway: its last send doesn't move, or its
+    /// peer doesn't end the connection. Then it is cut off. 0: cut off at once.
     pub linger_ms: u64,
+    /// Connections that the kernel queues per listener and shard until they are accepted; net.core.somaxconn
+    /// caps it.
     pub backlog: u32,
 }
 
@@ -160,7 +167,7 @@ impl Config {
         self.buffer_count.min(power_of_two)
     }
 
-    /// The bound of one ordered pair of shards.
+    /// Letters that wait from one shard to another.
     pub fn mesh_capacity_of(&self) -> u32 {
         let share = (MAIL_PER_SHARD_MAX / u32::from(self.shards)).max(MAIL_PER_PAIR_MIN);
         self.mesh_capacity.min(share)

@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::bell::Bell;
 
-/// Sends to one shard, in order. Cheap to clone, one for each thread that wants it.
+/// The sending end of one shard's control queue. Messages of one sender arrive in order. Cheap to clone, one
+/// for each thread that wants it.
 pub struct ControlSender<C> {
     sender: Sender<C>,
     bell: Arc<Bell>,

@@ -15,7 +15,7 @@ use newim_proto::time::Now;
 use super::accept::Accepting;
 use super::closing::Closing;
 use super::connect::{Connecting, NO_SLOT};
-use super::driver::{CloseCause, SendOutcome};
+use super::event::{CloseCause, SendOutcome};
 use super::handover::{HandOvers, Note, Way};
 use super::recv::{Got, Receiving};
 use super::ring::{Completion, Ring};
@@ -323,8 +323,9 @@ impl<M> Engine<M> {
         self.transports.accepted(id, conn, transport);
         Receiving::watch(&mut self.ring, &mut self.stats, id, conn);
         let conns = self.conns.len() as u32;
+        let now_us = self.now.mono_us;
         self.accepting
-            .pause_when_full(&mut self.ring, &mut self.stats, conns);
+            .came(&mut self.ring, &mut self.stats, now_us, conns);
         Some(id)
     }
 
@@ -480,7 +481,8 @@ impl<M> Engine<M> {
         self.conns.remove(id);
         self.stats.closes += 1;
         let conns = self.conns.len() as u32;
-        self.accepting.resume_when_room(&mut self.ring, conns);
+        self.accepting
+            .resume_when_room(&mut self.ring, &mut self.stats, conns);
     }
 
     /// Connections that are at their end without a completion that would say so.

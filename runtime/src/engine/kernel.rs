@@ -5,12 +5,9 @@ use std::io;
 
 use io_uring::{IoUring, Probe, opcode};
 
-use super::start::StartError;
-use crate::limits::MEMLOCK_BYTES_MIN;
-
-/// The oldest kernel that has everything without which the engine can't work: MSG_RING with descriptors
-/// and synchronous cancel. 6.1 brings DEFER_TASKRUN, the mode that it was built for.
-pub const KERNEL_MIN: &str = "6.0";
+use super::error::StartError;
+use super::process;
+use crate::limits::{KERNEL_MIN, MEMLOCK_BYTES_MIN};
 
 /// What was found at start.
 #[derive(Clone, Debug, Default)]
@@ -21,82 +18,57 @@ pub struct KernelReport {
     pub used: Vec<&'static str>,
     /// Flags that the kernel refused, with the errno; something else is used instead.
     pub refused: Vec<(&'static str, i32)>,
-    /// Connections that one shard can hold, and what decided it.
+    /// Places of one shard's table of connections, clients and others together.
     pub conns_per_shard: u32,
+    /// Connections at which one shard stops accepting; the places above are kept for `connect` and
+    /// `hand_over`.
+    pub accepts_per_shard: u32,
+    /// RLIMIT_NOFILE made them fewer than `Config::conns_per_shard_max`.
     pub conns_capped_by_nofile: bool,
     /// Cores that shards are pinned to, in order; empty when they are not pinned.
     pub cores: Vec<usize>,
+    /// The errno of sched_setaffinity(2) or sched_getaffinity(2), where it was asked for and refused: the
+    /// shards run unpinned.
+    pub pinning_refused: Option<i32>,
 }
 
+/// `uname -r`.
 pub(crate) fn release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "unknown".into(), |text| text.trim().into())
-}
-
-/// Raises the soft limit of open files to the hard one; returns what it is then.
-pub(crate) fn raise_nofile() -> io::Result<u64> {
-    let mut limit = limit_of(libc::RLIMIT_NOFILE)?;
-    if limit.rlim_cur < limit.rlim_max {
-        limit.rlim_cur = limit.rlim_max;
-        // SAFETY: the structure lives through the call and holds values that the kernel gave.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(limit.rlim_cur)
-}
-
-pub(crate) fn check_memlock() -> Result<(), StartError> {
-    let limit = limit_of(libc::RLIMIT_MEMLOCK).map_err(StartError::Limits)?;
-    if limit.rlim_cur < MEMLOCK_BYTES_MIN {
-        return Err(StartError::Memlock {
-            bytes: limit.rlim_cur,
-            bytes_min: MEMLOCK_BYTES_MIN,
-        });
-    }
-    Ok(())
-}
-
-fn limit_of(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    // SAFETY: an all-zero structure is valid: arrays of characters.
+    let mut names: libc::utsname = unsafe { std::mem::zeroed() };
     // SAFETY: the structure lives through the call, which fills it.
-    if unsafe { libc::getrlimit(resource, &raw mut limit) } < 0 {
-        return Err(io::Error::last_os_error());
+    if unsafe { libc::uname(&raw mut names) } < 0 {
+        return "unknown".into();
     }
-    Ok(limit)
+    let bytes = names.release.map(|byte| byte as u8);
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
-/// The cores that this process may run on.
-pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
-    // SAFETY: an all-zero set is a valid, empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the size passed is that of the set, which lives through the call.
-    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } < 0 {
-        return Err(io::Error::last_os_error());
+/// Is a release older than another? Not where its number can't be read.
+fn is_older(release: &str, than: &str) -> bool {
+    let number = |text: &str| {
+        let mut parts = text.split(|c: char| !c.is_ascii_digit());
+        let major = parts.next()?.parse::<u32>().ok()?;
+        let minor = parts.next()?.parse::<u32>().ok()?;
+        Some((major, minor))
+    };
+    match (number(release), number(than)) {
+        (Some(release), Some(than)) => release < than,
+        _ => false,
     }
-    // SAFETY: CPU_ISSET only reads the set, below its size.
-    Ok((0..libc::CPU_SETSIZE as usize)
-        .filter(|&core| unsafe { libc::CPU_ISSET(core, &set) })
-        .collect())
 }
 
-/// Binds the calling thread to one core.
-pub(crate) fn pin_thread(core: usize) -> io::Result<()> {
-    // SAFETY: an all-zero set is a valid, empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `core` came from `allowed_cores`, so it is below the set's size.
-    unsafe { libc::CPU_SET(core, &mut set) };
-    // SAFETY: the size passed is that of the set, which lives through the call.
-    if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } < 0 {
-        return Err(io::Error::last_os_error());
+/// Is as much memory lockable as glommio demands?
+pub(crate) fn check_memlock() -> Result<(), StartError> {
+    match process::memlock().map_err(StartError::Limits)? {
+        bytes if bytes < MEMLOCK_BYTES_MIN => Err(too_little_memlock(bytes)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// May this process use io_uring, and has the kernel every operation that the engine uses?
+/// May this process use io_uring, and has the kernel every operation that the engine uses? The operations
+/// decide and not the release, for distributors bring newer io_uring to older kernels.
 pub(crate) fn check_io_uring() -> Result<(), StartError> {
     let uring = IoUring::new(2).map_err(ring_error)?;
     let too_old = |missing: &'static str| StartError::KernelTooOld {
@@ -133,21 +105,38 @@ pub(crate) fn check_io_uring() -> Result<(), StartError> {
 
 /// Why there is no ring at all.
 pub(crate) fn ring_error(error: io::Error) -> StartError {
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    refusal(error, release(), disabled)
+}
+
+/// What io_uring_setup(2) means by an error. On a kernel that is too old for the engine, it means that,
+/// whatever it is: locked memory was accounted differently, and who lifts a ban there gains nothing.
+fn refusal(error: io::Error, release: String, disabled: Option<u32>) -> StartError {
+    if is_older(&release, KERNEL_MIN) {
+        let missing = "io_uring as the engine needs it";
+        return StartError::KernelTooOld { release, missing };
+    }
     match error.raw_os_error() {
-        Some(libc::ENOSYS) => StartError::KernelTooOld {
-            release: release(),
-            missing: "io_uring_setup",
+        Some(errno @ (libc::ENOSYS | libc::EPERM | libc::EACCES)) => StartError::IoUringForbidden {
+            release,
+            errno,
+            disabled,
         },
         Some(libc::EINVAL) => StartError::KernelTooOld {
-            release: release(),
+            release,
             missing: "IORING_SETUP_SUBMIT_ALL",
         },
-        Some(libc::EPERM | libc::EACCES) => StartError::IoUringForbidden,
-        Some(libc::ENOMEM) => StartError::Memlock {
-            bytes: limit_of(libc::RLIMIT_MEMLOCK).map_or(0, |limit| limit.rlim_cur),
-            bytes_min: MEMLOCK_BYTES_MIN,
-        },
-        _ => StartError::Ring(error),
+        Some(libc::ENOMEM) => too_little_memlock(process::memlock().unwrap_or(0)),
+        _ => StartError::of(error, StartError::Ring),
+    }
+}
+
+fn too_little_memlock(bytes: u64) -> StartError {
+    StartError::Memlock {
+        bytes,
+        bytes_min: MEMLOCK_BYTES_MIN,
     }
 }
 
@@ -155,20 +144,55 @@ pub(crate) fn ring_error(error: io::Error) -> StartError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn this_process_may_run_somewhere() {
-        let cores = allowed_cores().expect("the call has no reason to fail");
-        assert!(!cores.is_empty());
+    fn refused(errno: i32, release: &str, disabled: Option<u32>) -> String {
+        let error = io::Error::from_raw_os_error(errno);
+        refusal(error, release.into(), disabled).to_string()
     }
 
     #[test]
-    fn a_forbidden_ring_is_told_from_a_missing_one() {
-        let forbidden = ring_error(io::Error::from_raw_os_error(libc::EPERM));
+    fn on_an_old_kernel_its_age_is_told_whatever_the_errno() {
+        for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL, libc::ENOMEM] {
+            let told = refused(errno, "5.10.0-28-amd64", None);
+            assert!(
+                told.contains("5.10.0-28-amd64") && told.contains("Linux 6.0 is needed"),
+                "{told}"
+            );
+            assert!(!told.contains("ulimit"), "{told}");
+        }
+    }
+
+    #[test]
+    fn on_a_new_kernel_a_ban_is_told_and_who_lifts_it() {
+        for errno in [libc::ENOSYS, libc::EPERM, libc::EACCES] {
+            let told = refused(errno, "6.12.1", None);
+            assert!(
+                told.contains("seccomp") && told.contains("gVisor"),
+                "{told}"
+            );
+            assert!(!told.contains("is needed"), "{told}");
+            let told = refused(errno, "6.12.1", Some(0));
+            assert!(!told.contains("sysctl"), "it allows it: {told}");
+            let told = refused(errno, "6.12.1", Some(2));
+            assert!(told.contains("kernel.io_uring_disabled to 0"), "{told}");
+        }
+    }
+
+    #[test]
+    fn limits_are_told_by_how_to_raise_them() {
+        let files = refused(libc::EMFILE, "6.12.1", None);
         assert!(
-            forbidden.to_string().contains("io_uring_disabled"),
-            "{forbidden}"
+            files.contains("ulimit -n") && files.contains("LimitNOFILE="),
+            "{files}"
         );
-        let missing = ring_error(io::Error::from_raw_os_error(libc::ENOSYS));
-        assert!(missing.to_string().contains(KERNEL_MIN), "{missing}");
+        let memory = refused(libc::ENOMEM, "6.12.1", None);
+        assert!(memory.contains("ulimit -l"), "{memory}");
+    }
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        assert!(is_older("5.10.0-28-amd64", "6.0") && is_older("5.19", "6.0"));
+        assert!(!is_older("6.0.0", "6.0") && !is_older("6.12.1", "6.0"));
+        assert!(!is_older("10.0", "6.0") && !is_older("unknown", "6.0"));
+        assert!(!release().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::Listener;
-use super::start::StartError;
+use super::error::StartError;
 use crate::limits::{LEFTOVER_PORT_MS_MAX, LEFTOVER_PORT_RETRY_MS};
 
 /// The sockets of one shard, in the order of `Config::listeners`.
@@ -27,9 +27,11 @@ pub(crate) fn bind_all(
         .map(|_| Vec::with_capacity(listeners.len()))
         .collect();
     for wanted in listeners.iter().map(|listener| listener.addr) {
-        let failed = |error| StartError::Bind {
-            addr: wanted,
-            error,
+        let failed = |error| {
+            StartError::of(error, |error| StartError::Bind {
+                addr: wanted,
+                error,
+            })
         };
         check_free(wanted).map_err(failed)?;
         let mut addr = wanted;

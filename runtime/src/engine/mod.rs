@@ -15,6 +15,8 @@ mod driver;
 #[allow(clippy::module_inception)] // the folder is what the crate is for, the file its middle
 mod engine;
 mod enter;
+mod error;
+mod event;
 mod handover;
 mod idle;
 mod io;
@@ -22,6 +24,8 @@ mod kernel;
 mod listeners;
 #[cfg(test)]
 mod masked;
+mod notice;
+mod process;
 mod recv;
 mod rest;
 mod ring;
@@ -37,9 +41,11 @@ mod wake;
 
 pub use config::{Config, Listener};
 pub use control::ControlSender;
-pub use driver::{CloseCause, Driver, Event, SendOutcome};
+pub use driver::Driver;
+pub use error::{ShardError, StartError};
+pub use event::{CloseCause, Event, SendOutcome};
 pub use io::Io;
-pub use kernel::{KERNEL_MIN, KernelReport};
-pub use start::{Runtime, ShardError, ShardExit, StartError, start};
+pub use kernel::KernelReport;
+pub use start::{Runtime, ShardExit, start};
 pub use stats::EngineStats;
 pub use transport::Transport;

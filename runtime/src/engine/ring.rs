@@ -11,8 +11,8 @@ use io_uring::{IoUring, cqueue, opcode, types};
 
 use super::config::Config;
 use super::enter::{self, RingHandle};
+use super::error::StartError;
 use super::kernel::{KernelReport, ring_error};
-use super::start::StartError;
 use super::token::{Op, Token};
 
 /// One completion, copied out of the queue.

@@ -9,8 +9,9 @@ use io_uring::cqueue;
 use newim_proto::ids::ConnId;
 
 use super::buffers::Buffers;
-use super::driver::{CloseCause, Driver, Event};
+use super::driver::Driver;
 use super::engine::Engine;
+use super::event::{CloseCause, Event};
 use super::handover::Note;
 use super::idle::Parking;
 use super::io::Io;
