@@ -6,6 +6,8 @@
 //! of its name. What stands beside it needs neither glommio nor io_uring: the tables `conns` and `flights`
 //! (one shard's), the queues of `mesh` (two shards), `bell` and `clock` (any thread), the `allocator`.
 
+#![deny(missing_docs)]
+
 #[cfg(test)]
 extern crate self as newim_runtime; // the drivers of the integration tests serve unit tests, too
 

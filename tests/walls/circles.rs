@@ -18,10 +18,20 @@ pub fn circles(folder: &Path, type_name: &str) -> Vec<Vec<String>> {
     in_circles(&calls(&files(folder), type_name))
 }
 
-/// The files of one folder that import one another in a circle, by `super::name` or `crate::folder::name`.
+/// The modules of one folder that import one another in a circle, by `super::name` or `crate::folder::name`.
+/// A folder within it is one module.
 pub fn import_circles(folder: &Path) -> Vec<Vec<String>> {
     let name = folder.file_name().and_then(|name| name.to_str());
-    in_circles(&imports(&files(folder), name.unwrap_or_default()))
+    let mut modules: BTreeMap<String, String> = BTreeMap::new();
+    for (file, code) in files(folder) {
+        let module = file.split('/').next().unwrap_or_default();
+        modules
+            .entry(module.to_owned())
+            .or_default()
+            .push_str(&code);
+    }
+    let modules: Vec<_> = modules.into_iter().collect();
+    in_circles(&imports(&modules, name.unwrap_or_default()))
 }
 
 /// Names within the folder, without `.rs`, and the code of each.

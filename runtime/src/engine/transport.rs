@@ -30,6 +30,7 @@ pub enum Transport {
     /// As the driver gives them and gets them.
     #[default]
     Plain,
+    /// The tests' stage.
     #[cfg(test)]
     Masked,
 }
