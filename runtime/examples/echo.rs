@@ -9,7 +9,7 @@ use newim_proto::ids::{ConnId, ShardIndex};
 use newim_proto::sendbuf::SendBuf;
 use newim_runtime::{Config, Driver, EngineStats, Event, Io, SendOutcome, start};
 
-/// By connection index: what is not sent yet. Buffers go round: sent ones come back empty.
+/// Bytes that are not sent yet, by connection index. Buffers are reused: a sent one comes back empty.
 #[derive(Default)]
 struct Echo {
     unsent: Vec<Vec<u8>>,

@@ -1,5 +1,6 @@
 //! The buffers of sends that the kernel has: one for each connection that is sending, none for the many
-//! that are not. Owned here until the kernel is done with it, whatever becomes of the connection.
+//! that are not. A buffer is owned here until the kernel is done with it, whatever becomes of the connection.
+//! On the shard's own core; used by `send` alone.
 
 use newim_proto::sendbuf::SendBuf;
 
@@ -8,11 +9,11 @@ use crate::limits::QUIET_FLIGHTS_MAX;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub buf: SendBuf,
-    /// Bytes of it that the kernel took.
+    /// Bytes of the buffer that the kernel took.
     pub moved: u32,
 }
 
-/// Where a connection's flight is; none while it sends nothing.
+/// The place of a connection's flight, plus one; zero while it sends nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FlightPlace(u32);
 
@@ -50,7 +51,7 @@ impl Flights {
         self.places[place.0.checked_sub(1)? as usize].as_mut()
     }
 
-    /// The buffer comes back, and the place is another's.
+    /// Returns the buffer, and frees the place for another.
     #[inline]
     pub fn end(&mut self, place: &mut FlightPlace) -> Option<SendBuf> {
         let at = std::mem::take(place).0.checked_sub(1)?;

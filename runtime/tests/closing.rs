@@ -27,7 +27,7 @@ fn reset(stream: TcpStream) {
 }
 
 #[test]
-fn a_peer_that_ends_is_told_as_such_after_its_last_bytes() {
+fn a_peers_end_is_reported_after_its_last_bytes() {
     let stage = Stage::new(config(1));
     let mut stream = client(stage.addr());
     let conn = stage.next_accepted();
@@ -39,7 +39,7 @@ fn a_peer_that_ends_is_told_as_such_after_its_last_bytes() {
 }
 
 #[test]
-fn a_reset_is_told_as_an_error() {
+fn a_reset_is_reported_as_an_error() {
     let stage = Stage::new(config(1));
     let stream = client(stage.addr());
     let conn = stage.next_accepted();
@@ -52,7 +52,7 @@ fn a_reset_is_told_as_an_error() {
 }
 
 #[test]
-fn a_paused_connection_that_breaks_is_told_too() {
+fn a_paused_connection_that_breaks_is_reported_too() {
     let stage = Stage::new(config(1));
     let stream = client(stage.addr());
     let conn = stage.next_accepted();
@@ -106,7 +106,7 @@ fn nothing_is_received_while_paused_and_everything_after() {
     let conn = stage.next_accepted();
     stage.on(0, move |io| io.pause(conn));
     stream.write_all(b"held back").expect("sent");
-    // By the second of these the poll's completion was taken in, if it is taken for a reason to read.
+    // By the second of these the shard has taken the poll's completion in, and would have read.
     for _ in 0..2 {
         stage.on(0, |_| ());
     }
@@ -137,7 +137,7 @@ fn connecting_works_both_ways_and_keeps_the_bytes() {
 }
 
 #[test]
-fn a_refused_connect_is_told_as_an_error() {
+fn a_refused_connect_is_reported_as_an_error() {
     let stage = Stage::new(config(1));
     let addr = TcpListener::bind(common::loopback())
         .expect("loopback")
@@ -224,7 +224,7 @@ fn a_full_shard_makes_clients_wait_and_serves_them_when_others_leave() {
 }
 
 #[test]
-fn fifty_thousand_connections_leave_no_slot_behind_in_a_table_of_64() {
+fn fifty_thousand_connections_leave_no_descriptor_behind_in_a_table_of_64() {
     let runtime = start_echo(Config {
         conns_per_shard_max: 64,
         conns_reserved: 8,

@@ -1,4 +1,4 @@
-//! A full shard says so. In a process of its own: the log is the process's.
+//! A full shard says so in the log. A test program of its own, because the log is the process's.
 
 mod common;
 
@@ -30,7 +30,7 @@ impl Log {
 }
 
 #[test]
-fn a_full_shard_is_said_once_and_its_room_too() {
+fn the_log_says_once_that_a_shard_is_full_and_once_that_it_has_room() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()

@@ -40,7 +40,7 @@ fn a_slow_reader_gets_all_of_a_large_send_and_the_buffer_comes_back_once() {
             SendOutcome::Sent
         ))
     });
-    // Nobody reads yet: what the kernel takes at first is less than the whole.
+    // The peer doesn't read yet: what the kernel takes at first is less than the whole.
     eventually("the kernel is full", || {
         stage.on(0, |io| io.stats().send_short) > 0
     });
@@ -78,7 +78,7 @@ fn while_one_send_is_in_flight_the_next_buffer_comes_back() {
 }
 
 #[test]
-fn abort_ends_a_send_that_nobody_reads() {
+fn abort_ends_a_send_that_the_peer_doesnt_read() {
     let stage = Stage::new(config(1));
     let _stream = small_receive_buffer(stage.addr());
     let conn = stage.next_accepted();

@@ -50,7 +50,7 @@ fn a_handed_over_connection_keeps_every_byte() {
 }
 
 #[test]
-fn hand_overs_keep_the_loads_alike() {
+fn hand_overs_keep_the_shards_loads_alike() {
     let mut small = config(2);
     (small.conns_per_shard_max, small.conns_reserved) = (128, 0);
     let stage = Stage::new(small);
@@ -62,7 +62,7 @@ fn hand_overs_keep_the_loads_alike() {
         });
         told.recv_timeout(PATIENCE).expect("the shard answers")
     };
-    assert!(may(0, 1) && may(1, 0), "nobody is anywhere");
+    assert!(may(0, 1) && may(1, 0), "both are empty");
     let mut streams = Vec::new();
     let mut held = 0;
     while held <= 64 {
@@ -131,7 +131,7 @@ fn connections_handed_around_under_load_lose_nothing() {
     stage.stop();
 }
 
-/// Sends `LETTERS` to every shard, itself included, as fast as the mesh takes them; counts what comes.
+/// Sends `MESSAGES` to every shard, itself included, as fast as the mesh takes them; counts what comes.
 struct Gossip {
     next: Vec<u64>,
     expected: Vec<u64>,
@@ -139,7 +139,7 @@ struct Gossip {
     told: bool,
 }
 
-const LETTERS: u64 = 5_000;
+const MESSAGES: u64 = 5_000;
 
 impl Driver for Gossip {
     type Mail = (ShardIndex, u64);
@@ -166,19 +166,19 @@ impl Driver for Gossip {
     fn flush(&mut self, io: &mut Io<'_, Self::Mail>) {
         for to in 0..io.shards() {
             let next = &mut self.next[usize::from(to)];
-            while *next < LETTERS && io.mail(ShardIndex(to), (io.shard(), *next)).is_ok() {
+            while *next < MESSAGES && io.mail(ShardIndex(to), (io.shard(), *next)).is_ok() {
                 *next += 1;
             }
         }
-        if !self.told && self.expected.iter().all(|count| *count == LETTERS) {
+        if !self.told && self.expected.iter().all(|count| *count == MESSAGES) {
             self.told = true;
             self.done.send(io.shard()).expect("the test waits");
         }
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        // Refused letters are tried again at once.
-        self.next.iter().any(|next| *next < LETTERS).then_some(0)
+        // Refused messages are tried again at once.
+        self.next.iter().any(|next| *next < MESSAGES).then_some(0)
     }
 }
 
@@ -206,14 +206,14 @@ fn mail_between_all_pairs_arrives_complete_and_in_order() {
 }
 
 #[test]
-fn shards_that_write_no_more_give_their_queues_back() {
+fn shards_that_send_no_more_free_their_queues() {
     let stage = Stage::new(Config {
         mesh_unused_ms: 1,
         ..config(2)
     });
-    for letter in 0..2 {
-        stage.on(0, move |io| io.mail(ShardIndex(1), letter).expect("room"));
-        assert_eq!(stage.next(1), Seen::Mail(ShardIndex(0), letter));
+    for mail in 0..2 {
+        stage.on(0, move |io| io.mail(ShardIndex(1), mail).expect("room"));
+        assert_eq!(stage.next(1), Seen::Mail(ShardIndex(0), mail));
         for shard in [0, 1] {
             eventually("no queue is held", || {
                 stage.on(shard, |io| io.mesh_queues()) == 0
@@ -241,7 +241,7 @@ fn stage_parks(stage: &Stage, shard: u16) -> u64 {
 }
 
 #[test]
-fn a_full_queue_gives_the_letter_back() {
+fn a_full_queue_gives_the_message_back() {
     let stage = Stage::new(Config {
         mesh_capacity: 4,
         ..config(2)
@@ -342,7 +342,7 @@ fn stop_closes_every_socket() {
 }
 
 #[test]
-fn a_panicking_shard_is_told_and_the_others_go_on() {
+fn a_panicking_shard_is_reported_and_the_others_go_on() {
     let stage = Stage::new(config(2));
     let act: common::Act = Box::new(|_| panic!("a planted fault"));
     assert!(stage.runtime.control(ShardIndex(1)).try_send(act).is_ok());
@@ -361,7 +361,7 @@ fn a_panicking_shard_is_told_and_the_others_go_on() {
 }
 
 #[test]
-fn a_driver_that_panics_at_its_making_refuses_the_start() {
+fn a_driver_that_panics_while_it_is_made_refuses_the_start() {
     let made = start(config(2), |shard| {
         assert_ne!(shard, ShardIndex(1), "a planted fault");
         common::Echo::default()

@@ -1,5 +1,5 @@
-//! Starts that the system doesn't allow, or not wholly: a filter on a thread's system calls stands for the
-//! container, the sandbox or the kernel that refuses them.
+//! Starts that the system refuses, or allows in part. A filter on a thread's system calls stands for the
+//! container, the sandbox or the kernel that refuses.
 
 mod common;
 
@@ -29,7 +29,7 @@ fn error_of(calls: &[(libc::c_long, i32)]) -> StartError {
     }
 }
 
-/// For the calling thread, for good.
+/// Makes system calls of the calling thread, and of threads that it starts, fail from now on.
 fn refuse(calls: &[(libc::c_long, i32)]) {
     let statement = |code: u32, k: u32, jump_if_equal: u8| libc::sock_filter {
         code: code as u16,
@@ -84,11 +84,11 @@ fn a_ban_of_io_uring_is_not_blamed_on_the_kernels_age() {
 }
 
 #[test]
-fn an_old_kernel_is_told_before_its_locked_memory() {
+fn an_old_kernel_is_reported_before_too_little_locked_memory() {
     let error = std::thread::spawn(|| {
         // SAFETY: no pointers. The thread's uname(2) says 2.6 from now on.
         assert_ne!(unsafe { libc::personality(libc::UNAME26 as u64) }, -1);
-        // As 5.10 does where too little memory may be locked.
+        // 5.10 answers so where too little memory may be locked.
         error_of(&[(libc::SYS_io_uring_setup, libc::ENOMEM)])
     });
     match error.join().expect("no panic") {
@@ -100,7 +100,7 @@ fn an_old_kernel_is_told_before_its_locked_memory() {
 }
 
 #[test]
-fn too_little_locked_memory_is_told() {
+fn too_little_locked_memory_is_reported() {
     let status = Command::new("sh")
         .args(["-c", "ulimit -S -l 64 && exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().expect("this test"))
@@ -122,7 +122,7 @@ fn with_little_locked_memory() {
 }
 
 #[test]
-fn too_few_open_files_are_told_whatever_fails_by_them() {
+fn too_few_open_files_are_reported_whatever_fails_by_them() {
     for call in [
         libc::SYS_io_uring_setup,
         libc::SYS_eventfd2,
@@ -154,7 +154,7 @@ fn shards_that_may_not_be_pinned_run_unpinned() {
 }
 
 #[test]
-fn what_a_shard_accepts_is_told_apart_from_what_it_holds() {
+fn the_report_tells_what_a_shard_accepts_from_what_it_holds() {
     let runtime = common::start_echo(Config {
         conns_per_shard_max: 300,
         conns_reserved: 64,

@@ -1,6 +1,6 @@
-//! Accepting: one multishot accept per listener and shard, which the kernel fills the table of direct
-//! descriptors by. It is put off when the machine or the table is full. On the shard's own core; called
-//! by `engine` alone.
+//! Accepting: one multishot accept per listener and shard, by which the kernel puts new sockets into the
+//! ring's table of direct descriptors. It is put off when the machine or the table is full, which the log
+//! says. On the shard's own core; called by `engine` alone.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -75,7 +75,7 @@ impl Acceptor {
 /// All listeners of this shard, in the order of `Config::listeners`.
 pub(crate) struct Accepting {
     acceptors: Vec<Acceptor>,
-    /// Accepting stops at so many connections of the shard, whoever they are.
+    /// Connections of the shard at which accepting stops, outgoing and handed-over ones included.
     accept_max: u32,
     backlog: i32,
     shard: ShardIndex,
@@ -139,7 +139,7 @@ impl Accepting {
     }
 
     /// After each connection that came: stops accepting where it was the last that fits. The kernel would
-    /// go on accepting, find no slot, and drop those that came.
+    /// go on accepting, find no descriptor, and drop those that came.
     pub fn came(&mut self, ring: &mut Ring, stats: &mut EngineStats, now_us: u64, conns: u32) {
         if self.lacking.ends() {
             tracing::info!(shard = self.shard.0, "this shard can accept again");
@@ -235,7 +235,7 @@ impl Accepting {
         }
     }
 
-    /// The multishot accept has ended, whatever for.
+    /// The multishot accept has ended; it is armed again where the listener is on.
     pub fn left_kernel(&mut self, ring: &mut Ring, listener: usize) {
         let acceptor = &mut self.acceptors[listener];
         acceptor.in_kernel = false;

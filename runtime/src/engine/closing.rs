@@ -1,5 +1,5 @@
 //! The steps by which a connection ends, and when they are cut short. In order: the send in flight is let
-//! out, our FIN follows it, what the peer still sends is read and dropped until it ends too; then the slot
+//! out, our FIN follows it, what the peer still sends is read and dropped until it ends too; then the descriptor
 //! is closed. Which step is next is decided by `engine`, the only caller, on the shard's own core.
 
 use std::collections::VecDeque;
@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use io_uring::{opcode, types};
 use newim_proto::ids::ConnId;
 
-use super::connect::NO_SLOT;
+use super::connect::NO_DESCRIPTOR;
 use super::ring::Ring;
 use super::token::{Op, Token};
 use crate::conns::{Cause, Conn, Phase, bits};
@@ -15,8 +15,8 @@ use crate::conns::{Cause, Conn, Phase, bits};
 pub(crate) struct Closing {
     /// When connections on their way out are cut off; all wait equally long, so this is in order.
     deadlines: VecDeque<(u64, ConnId)>,
-    /// Ended without ever having a slot, so that no CLOSE completes for them.
-    slotless: Vec<ConnId>,
+    /// Ended without ever having a descriptor, so that no CLOSE completes for them.
+    unregistered: Vec<ConnId>,
     linger_us: u64,
 }
 
@@ -24,7 +24,7 @@ impl Closing {
     pub fn new(linger_us: u64) -> Closing {
         Closing {
             deadlines: VecDeque::new(),
-            slotless: Vec::new(),
+            unregistered: Vec::new(),
             linger_us,
         }
     }
@@ -89,40 +89,40 @@ impl Closing {
             }
         }
         if conn.has(bits::SEND) {
-            // Also a send that the cancel missed on its way between two tries comes back by this.
+            // This brings back a send that the cancel missed between two tries, too.
             shutdown(ring, id, conn, libc::SHUT_RDWR);
         }
         true
     }
 
-    /// Closes the slot of a connection that has nothing left in the kernel.
+    /// Closes the descriptor of a connection that has nothing left in the kernel.
     pub fn close(&mut self, ring: &mut Ring, id: ConnId, conn: &mut Conn) {
         conn.phase = Phase::Closing;
-        if conn.slot == NO_SLOT {
-            self.slotless.push(id);
+        if conn.descriptor == NO_DESCRIPTOR {
+            self.unregistered.push(id);
             return;
         }
-        let entry = opcode::Close::new(types::Fixed(conn.slot)).build();
+        let entry = opcode::Close::new(types::Fixed(conn.descriptor)).build();
         ring.push(entry.user_data(Token::of_conn(Op::Close, id).pack()));
     }
 
-    pub fn has_slotless(&self) -> bool {
-        !self.slotless.is_empty()
+    pub fn has_unregistered(&self) -> bool {
+        !self.unregistered.is_empty()
     }
 
     /// Connections that are at their end without a completion that would say so.
-    pub fn take_slotless(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.slotless)
+    pub fn take_unregistered(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.unregistered)
     }
 }
 
-/// The kernel does this on another thread, and looks the slot up only there: the slot must not be closed,
+/// The kernel does this on another thread, and looks the descriptor up only there: the descriptor must not be closed,
 /// and taken by another connection, before it is done.
 fn shutdown(ring: &mut Ring, id: ConnId, conn: &mut Conn, how: i32) {
     if conn.has(bits::SHUTDOWN) {
         return;
     }
     conn.set(bits::SHUTDOWN);
-    let entry = opcode::Shutdown::new(types::Fixed(conn.slot), how).build();
+    let entry = opcode::Shutdown::new(types::Fixed(conn.descriptor), how).build();
     ring.push(entry.user_data(Token::of_conn(Op::Shutdown, id).pack()));
 }

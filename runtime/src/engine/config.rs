@@ -23,7 +23,7 @@ pub struct Listener {
 }
 
 impl From<SocketAddr> for Listener {
-    /// A plain one.
+    /// A listener whose connections are plain.
     fn from(addr: SocketAddr) -> Listener {
         Listener {
             addr,
@@ -66,11 +66,10 @@ pub struct Config {
     /// Bytes that one read takes, from 1 to 1 MiB. 2 KB made pipelined echo cost 1.7 times as much
     /// (16 messages of 128 bytes no longer fit into one read), 512 B twice.
     pub buffer_bytes: u32,
-    /// Letters that wait between each two shards; `Io::mail` refuses the next. With many shards it is
+    /// Messages that wait between each two shards; `Io::mail` refuses the next. With many shards it is
     /// less, so that all queues together stay small: see `mesh_capacity_of`.
     pub mesh_capacity: u32,
-    /// Milliseconds after which a queue of the mesh without a letter gives its memory back, until the next
-    /// letter.
+    /// Milliseconds after which a queue of the mesh without mail gives its memory back, until the next mail.
     pub mesh_unused_ms: u64,
     /// Messages that wait from other threads for one shard; `ControlSender` refuses or blocks at the next.
     pub control_capacity: u32,
@@ -167,7 +166,7 @@ impl Config {
         self.buffer_count.min(power_of_two)
     }
 
-    /// Letters that wait from one shard to another.
+    /// Messages that may wait from one shard to another.
     pub fn mesh_capacity_of(&self) -> u32 {
         let share = (MAIL_PER_SHARD_MAX / u32::from(self.shards)).max(MAIL_PER_PAIR_MIN);
         self.mesh_capacity.min(share)
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_knows_what_its_ring_and_buffers_take() {
+    fn the_memory_of_a_shards_ring_and_buffers_is_known() {
         let config = Config {
             sq_entries: 1000,
             cq_entries: 4096,
@@ -217,7 +216,7 @@ mod tests {
         assert_eq!(config.receive_buffers_bytes(), 464);
     }
 
-    /// On as many cores.
+    /// Shards that have a core each.
     fn of_shards(shards: u16) -> Config {
         Config {
             shards,

@@ -1,5 +1,5 @@
-//! Connecting. The socket is made and set up by plain calls, moved into the ring's table (which picks the
-//! slot), and connected by the ring. On the shard's own core; called by `engine` alone.
+//! Connecting. The socket is made and set up by plain calls, moved into the ring's table of direct
+//! descriptors, and connected by the ring. On the shard's own core; called by `engine` alone.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,23 +14,23 @@ use super::ring::{Completion, Ring};
 use super::token::{Op, Token};
 use crate::conns::{Conn, Phase, bits};
 
-/// The slot of a connection that has no place in the ring's table yet.
-pub(crate) const NO_SLOT: u32 = u32::MAX;
-/// IORING_FILE_INDEX_ALLOC: the kernel picks the slot.
-const SLOT_ALLOC: i32 = -1;
+/// The direct descriptor of a connection that isn't in the ring's table yet.
+pub(crate) const NO_DESCRIPTOR: u32 = u32::MAX;
+/// IORING_FILE_INDEX_ALLOC: the kernel picks the descriptor.
+const DESCRIPTOR_ALLOC: i32 = -1;
 
 /// What the kernel reads, and writes to, while a connection comes about.
 struct Attempt {
     /// Closed as soon as the table holds it.
     socket: Option<Socket>,
-    /// The descriptor on its way in, the slot on its way out.
+    /// The process's descriptor on its way in, the table's on its way out.
     descriptor: i32,
     addr: SockAddr,
 }
 
 #[derive(Default)]
 pub(crate) struct Connecting {
-    /// By connection index. Boxed because the kernel holds pointers into them.
+    /// Attempts by connection index. Boxed because the kernel holds pointers into them.
     attempts: HashMap<u32, Box<Attempt>>,
 }
 
@@ -51,7 +51,7 @@ impl Connecting {
             addr: to.into(),
         });
         let entry = opcode::FilesUpdate::new(&raw mut attempt.descriptor, 1)
-            .offset(SLOT_ALLOC)
+            .offset(DESCRIPTOR_ALLOC)
             .build();
         self.attempts.insert(id.index, attempt);
         conn.set(bits::REGISTER);
@@ -75,13 +75,14 @@ impl Connecting {
             .expect("kept until it is connected or not");
         attempt.socket = None;
         if completion.result == 1 {
-            conn.slot = attempt.descriptor as u32;
+            conn.descriptor = attempt.descriptor as u32;
         }
         if conn.phase == Phase::Registering && completion.result == 1 {
             conn.phase = Phase::Connecting;
             conn.set(bits::CONNECT);
             let (addr, len) = (attempt.addr.as_ptr(), attempt.addr.len());
-            let entry = opcode::Connect::new(types::Fixed(conn.slot), addr.cast(), len).build();
+            let entry =
+                opcode::Connect::new(types::Fixed(conn.descriptor), addr.cast(), len).build();
             ring.push(entry.user_data(Token::of_conn(Op::Connect, id).pack()));
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! The way into a shard from threads that are no shards: the control thread, the embedded store. Bounded;
-//! the receiving end is emptied by the shard's loop.
+//! The control queue of a shard: the way in from threads that are no shards, such as the control thread and
+//! the embedded store. Bounded. Any thread sends; the shard's loop takes.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -15,9 +15,9 @@ pub enum StartError {
     Config(String),
     /// The address can't be listened on.
     Bind {
-        /// As it was asked for.
+        /// The address as it was asked for.
         addr: SocketAddr,
-        /// Of socket(2) or bind(2).
+        /// The error of socket(2) or bind(2).
         error: io::Error,
     },
     /// The kernel's io_uring can't do what the engine needs.

@@ -24,7 +24,7 @@ pub enum Event<'a, M, C> {
     Received {
         /// The connection.
         conn: ConnId,
-        /// In arrival order, as the transport stage gave them. The buffer is the core's own and is taken
+        /// The bytes, in arrival order, after the transport stage. The buffer is the core's own and is taken
         /// back when the call returns; it may be changed in place (unmasked).
         bytes: &'a mut [u8],
     },
@@ -49,14 +49,14 @@ pub enum Event<'a, M, C> {
         conn: ConnId,
         /// The shard that gave it.
         from: ShardIndex,
-        /// As that shard's driver set it.
+        /// The tag that the other shard's driver set.
         tag: u64,
     },
-    /// A letter of `Io::mail`.
+    /// A message of another shard's `Io::mail`, or of this one's.
     Mail {
         /// The shard that sent it.
         from: ShardIndex,
-        /// The letter. In the order of sending, for each sender.
+        /// The message. Those of one sender come in the order of sending.
         mail: M,
     },
     /// A message of a `ControlSender`.

@@ -58,7 +58,7 @@ struct HandOut {
 
 pub(crate) struct HandOvers {
     notes: Arc<Notes>,
-    /// By connection index.
+    /// Connections on their way, by index.
     out: HashMap<u32, HandOut>,
     count: u32,
     /// Ready to change their id within this shard (handed over to itself).
@@ -147,10 +147,14 @@ impl HandOvers {
         self.notes.of(to).insert(arrival.pack(), note);
         conn.set(bits::HAND_OUT);
         let target = types::Fd(mesh.mesh().bell(to).ring_fd());
-        let slot = types::DestinationSlot::auto_target();
-        let entry =
-            opcode::MsgRingSendFd::new(target, types::Fixed(conn.slot), slot, arrival.pack())
-                .build();
+        let descriptor = types::DestinationSlot::auto_target();
+        let entry = opcode::MsgRingSendFd::new(
+            target,
+            types::Fixed(conn.descriptor),
+            descriptor,
+            arrival.pack(),
+        )
+        .build();
         ring.push(entry.user_data(Token::of_conn(Op::HandOut, id).pack()));
     }
 

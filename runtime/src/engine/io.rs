@@ -110,8 +110,8 @@ impl<'a, M> Io<'a, M> {
         self.engine.may_hand_over(to)
     }
 
-    /// Sends a letter to a shard of this process, this one included; in order per sender. Gives it back
-    /// when the queue is full (`Config::mesh_capacity_of`) or that shard has ended. Panics for a shard that
+    /// Sends mail to a shard of this process, this one included; in order per sender. Gives it back when the
+    /// queue is full (`Config::mesh_capacity_of`) or that shard has ended. Panics for a shard that
     /// doesn't exist.
     pub fn mail(&mut self, to: ShardIndex, mail: M) -> Result<(), M> {
         self.engine.mail(to, mail)

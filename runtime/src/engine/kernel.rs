@@ -1,4 +1,4 @@
-//! What the kernel and its limits allow: found out at start, on the starting thread and on each shard's,
+//! What the kernel's io_uring can do here: found out at start, on the starting thread and on each shard's,
 //! and reported, so that an operator sees in which mode a node runs, or why it doesn't.
 
 use std::io;
@@ -59,7 +59,7 @@ fn is_older(release: &str, than: &str) -> bool {
     }
 }
 
-/// Is as much memory lockable as glommio demands?
+/// May this process lock as much memory as glommio demands?
 pub(crate) fn check_memlock() -> Result<(), StartError> {
     match process::memlock().map_err(StartError::Limits)? {
         bytes if bytes < MEMLOCK_BYTES_MIN => Err(too_little_memlock(bytes)),
@@ -67,8 +67,8 @@ pub(crate) fn check_memlock() -> Result<(), StartError> {
     }
 }
 
-/// May this process use io_uring, and has the kernel every operation that the engine uses? The operations
-/// decide and not the release, for distributors bring newer io_uring to older kernels.
+/// May this process use io_uring, and has the kernel every operation that the engine uses? Where it may, the
+/// operations decide and not the release: distributors bring newer io_uring to older kernels.
 pub(crate) fn check_io_uring() -> Result<(), StartError> {
     let uring = IoUring::new(2).map_err(ring_error)?;
     let too_old = |missing: &'static str| StartError::KernelTooOld {
@@ -111,8 +111,8 @@ pub(crate) fn ring_error(error: io::Error) -> StartError {
     refusal(error, release(), disabled)
 }
 
-/// What io_uring_setup(2) means by an error. On a kernel that is too old for the engine, it means that,
-/// whatever it is: locked memory was accounted differently, and who lifts a ban there gains nothing.
+/// What an error of io_uring_setup(2) means. On a kernel that is too old for the engine, every error means
+/// that: such kernels count rings as locked memory (ENOMEM), and lifting a ban there gains nothing.
 fn refusal(error: io::Error, release: String, disabled: Option<u32>) -> StartError {
     if is_older(&release, KERNEL_MIN) {
         let missing = "io_uring as the engine needs it";
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn on_an_old_kernel_its_age_is_told_whatever_the_errno() {
+    fn an_old_kernel_is_reported_as_old_whatever_the_errno() {
         for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL, libc::ENOMEM] {
             let told = refused(errno, "5.10.0-28-amd64", None);
             assert!(
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_new_kernel_a_ban_is_told_and_who_lifts_it() {
+    fn a_ban_on_a_new_kernel_is_reported_with_its_remedy() {
         for errno in [libc::ENOSYS, libc::EPERM, libc::EACCES] {
             let told = refused(errno, "6.12.1", None);
             assert!(
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_told_by_how_to_raise_them() {
+    fn a_limit_is_reported_with_how_to_raise_it() {
         let files = refused(libc::EMFILE, "6.12.1", None);
         assert!(
             files.contains("ulimit -n") && files.contains("LimitNOFILE="),

@@ -1,5 +1,5 @@
 //! Listening sockets: one per shard and address, bound before any shard starts, so that an address in
-//! use is told at once. Made on the starting thread, listened on by the shards (see `accept`).
+//! use is reported at once. Made on the starting thread by `start`; the shards listen on them (`accept`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ pub(crate) type ShardListeners = Vec<Socket>;
 
 /// Binds every address for every shard; returns the real addresses and each shard's sockets.
 ///
-/// None of them listens yet: the kernel spreads connections over the listening sockets of a port alone,
-/// so a shard that never accepts gets none.
+/// None of them listens yet: the kernel spreads connections over the sockets of a port that listen, so a
+/// shard that never accepts gets none.
 pub(crate) fn bind_all(
     listeners: &[Listener],
     shards: u16,
@@ -46,12 +46,12 @@ pub(crate) fn bind_all(
     Ok((real, per_shard))
 }
 
-/// With SO_REUSEPORT a second process of the same user would join in silently and take half of the
-/// connections. This bind, without it, fails where anyone listens; SO_REUSEADDR only lets it pass
-/// connections in TIME_WAIT.
+/// Checks that no other process listens on an address. With SO_REUSEPORT a second process of the same user
+/// would join in silently and take half of the connections. This bind, without it, fails where a process
+/// listens; SO_REUSEADDR only lets it pass connections in TIME_WAIT.
 ///
 /// The kernel takes a ring apart, and its listening sockets with it, a while after its process has
-/// ended: a node that is started again at once finds its own port taken, and tries it until then.
+/// ended: a node that is started again at once finds its own port taken, and tries again for a while.
 fn check_free(addr: SocketAddr) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_millis(LEFTOVER_PORT_MS_MAX);
     loop {

@@ -20,7 +20,7 @@ pub const ALERT: [u8; 2] = [0xff, 0xfe];
 pub struct Masked {
     is_ready: bool,
     has_failed: bool,
-    /// What came of a hello or a record that isn't complete.
+    /// The bytes of a hello or a record that isn't complete.
     held: Vec<u8>,
     incoming: Keystream,
     outgoing: Keystream,
@@ -61,8 +61,8 @@ impl Masked {
         Opened { plain, end }
     }
 
-    /// Moves what the records hold to the front. How much that is, how much was used up for it, and whether
-    /// anything will follow.
+    /// Moves what the records hold to the front. Returns how many bytes that are, how many were used up for
+    /// them, and whether nothing will follow.
     fn open_in_place(
         &mut self,
         bytes: &mut [u8],
@@ -107,7 +107,7 @@ impl Masked {
         End::Broken
     }
 
-    /// At least one record, also for nothing.
+    /// Writes at least one record, also for no bytes: each send has bytes that the kernel takes.
     pub fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
         let mut rest = plain;
         loop {
@@ -130,7 +130,7 @@ impl Masked {
     }
 }
 
-/// Differs at every position, so that bytes are read right only in their place.
+/// A mask that differs at every position, so that bytes are read right only in their place.
 #[derive(Default)]
 struct Keystream {
     position: u32,

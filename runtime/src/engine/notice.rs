@@ -24,7 +24,7 @@ impl Notice {
         is_due
     }
 
-    /// The state is over, if it was. Is that to be said?
+    /// The state is over, or never was. Is that to be said?
     pub fn ends(&mut self) -> bool {
         std::mem::take(&mut self.is_said)
     }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_that_flaps_is_said_once_in_a_while() {
+    fn a_state_that_flaps_is_reported_once_in_a_while() {
         let mut notice = Notice::default();
         assert!(!notice.ends(), "it never began");
         assert!(notice.begins(5));

@@ -1,6 +1,6 @@
-//! Reading: an idle connection waits on a multishot poll and owns no buffer; when it is readable, a
-//! receive takes one from the shard's pool and gives it back as soon as the driver has seen the bytes.
-//! On the shard's own core; called by `engine` alone. Owns who may have a buffer, and who waits for one.
+//! Reading. An idle connection waits on a multishot poll and owns no buffer; when it is readable, a
+//! receive takes a buffer from the shard's pool and gives it back as soon as the driver has seen the bytes.
+//! On the shard's own core; called by `engine` alone. Owns the count of free buffers, and the queue for them.
 
 use std::collections::VecDeque;
 
@@ -50,7 +50,7 @@ impl Receiving {
             return;
         }
         conn.set(bits::POLL);
-        let entry = opcode::PollAdd::new(types::Fixed(conn.slot), READABLE as u32)
+        let entry = opcode::PollAdd::new(types::Fixed(conn.descriptor), READABLE as u32)
             .multi(true)
             .build();
         ring.push(entry.user_data(Token::of_conn(Op::Poll, id).pack()));
@@ -76,7 +76,7 @@ impl Receiving {
         self.buffers_free -= 1;
         conn.clear(bits::READABLE);
         conn.set(bits::RECV);
-        let entry = opcode::Recv::new(types::Fixed(conn.slot), std::ptr::null_mut(), 0)
+        let entry = opcode::Recv::new(types::Fixed(conn.descriptor), std::ptr::null_mut(), 0)
             .buf_group(GROUP)
             .flags(libc::MSG_DONTWAIT)
             .build()
@@ -100,7 +100,7 @@ impl Receiving {
         let events = completion.result.max(0);
         if events & BROKEN != 0 {
             // Data and a reset behind it come as one completion, and SOCK_NONEMPTY says nothing of the
-            // reset (the hint counts a FIN, not an RST): without this the session would live for ever.
+            // reset (the hint counts a FIN, not an RST): without this the connection would live for ever.
             conn.set(bits::BROKEN);
         }
         match conn.phase {

@@ -1,5 +1,5 @@
 //! The socket ring of one shard: entries in, completions out. Made on the shard's own thread and used
-//! there alone (SINGLE_ISSUER); knows operations only as entries.
+//! there alone (SINGLE_ISSUER), by every part of the engine.
 
 use std::collections::VecDeque;
 use std::io;
@@ -96,7 +96,7 @@ impl Ring {
         }
     }
 
-    /// Asks the kernel to give an operation back. Its own completion tells when it did.
+    /// Asks the kernel to give an operation up. The operation's own completion says when it did.
     pub fn cancel(&mut self, token: Token) {
         let entry = opcode::AsyncCancel::new(token.pack()).build();
         self.push(
@@ -106,10 +106,10 @@ impl Ring {
         );
     }
 
-    /// Closes a slot of the table that has no connection.
-    pub fn close_slot(&mut self, slot: u32) {
-        let entry = opcode::Close::new(types::Fixed(slot)).build();
-        self.push(entry.user_data(Token::bare(Op::CloseSlot).pack()));
+    /// Closes a direct descriptor that belongs to no connection.
+    pub fn close_descriptor(&mut self, descriptor: u32) {
+        let entry = opcode::Close::new(types::Fixed(descriptor)).build();
+        self.push(entry.user_data(Token::bare(Op::CloseDescriptor).pack()));
     }
 
     fn make_room(&mut self) {
@@ -121,7 +121,7 @@ impl Ring {
         self.backlog.extend(taken);
     }
 
-    /// Submits, and waits for `want` completions or the timeout. Being interrupted, timing out and an
+    /// Submits, and waits for `want` completions or the timeout. An interruption, the timeout and an
     /// overflowing queue are no errors: the caller goes on with what is there.
     pub fn enter(&mut self, want: u32, timeout: Duration) -> io::Result<()> {
         let queue = self.uring.submission();

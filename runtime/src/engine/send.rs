@@ -43,7 +43,7 @@ impl Sending {
         let len = rest.len().min(SEND_BYTES_MAX) as u32;
         // The bytes stay where they are: the buffer is owned by its flight, whose heap memory doesn't move
         // with the table, until the completion of this entry clears `bits::SEND`.
-        let entry = opcode::Send::new(types::Fixed(conn.slot), rest.as_ptr(), len)
+        let entry = opcode::Send::new(types::Fixed(conn.descriptor), rest.as_ptr(), len)
             .flags(libc::MSG_NOSIGNAL)
             .build();
         conn.set(bits::SEND);

@@ -136,7 +136,7 @@ impl<D: Driver> Shard<D> {
             events += usize::from(self.complete(completion));
         }
         self.buffers.publish();
-        for id in self.engine.take_slotless() {
+        for id in self.engine.take_unregistered() {
             self.closed(id);
         }
         for id in self.engine.take_moving() {
@@ -199,7 +199,7 @@ impl<D: Driver> Shard<D> {
                 self.parking.deadline_passed(token);
                 return false;
             }
-            Op::Ignored | Op::CloseSlot | Op::Wake | Op::Bell => return false,
+            Op::Ignored | Op::CloseDescriptor | Op::Wake | Op::Bell => return false,
         }
         true
     }

@@ -90,9 +90,9 @@ where
 {
     config.check()?;
     let nofile = process::raise_nofile().map_err(StartError::Limits)?;
-    // Before glommio tries, whose errors tell nobody what to do, and before locked memory is looked at, which
-    // no one should raise for a kernel that won't do. On a thread of its own: when a ring is torn down, the
-    // kernel interrupts whatever system call its maker is in by then (EINTR).
+    // Before glommio tries, whose errors don't say what to do, and before locked memory is checked: raising
+    // it is in vain on a kernel that won't do. On a thread of its own: when a ring is torn down, the kernel
+    // interrupts the system call that its maker is in by then (EINTR).
     std::thread::spawn(kernel::check_io_uring)
         .join()
         .expect("a probe doesn't panic")?;
@@ -167,11 +167,11 @@ where
     })
 }
 
-/// What all shards start from.
+/// What all shards are made from.
 struct Plan<D: Driver, F> {
     config: Config,
     conns_max: u32,
-    /// Of them, those that accepting may take.
+    /// Places that accepting may take.
     accept_max: u32,
     mesh: Arc<Mesh<D::Mail>>,
     notes: Arc<Notes>,
@@ -179,13 +179,13 @@ struct Plan<D: Driver, F> {
     make: F,
 }
 
-/// What one shard starts from.
+/// What one shard is made from.
 struct Birth<C> {
     shard: ShardIndex,
     sockets: ShardListeners,
     control: Receiver<C>,
     ready: mpsc::Sender<Result<KernelReport, StartError>>,
-    /// Awaited twice: nothing may go over the mesh before every ring is made, and no loop runs before
+    /// Waited for twice: nothing may go over the mesh before every ring is made, and no loop runs before
     /// every driver has started.
     go: mpsc::Receiver<()>,
 }
@@ -256,9 +256,9 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".into())
 }
 
-/// In effect never. When this timer fires after glommio polled its rings and before it ran a task (the
-/// thread was preempted for so long), glommio 0.9 takes the queue for empty and sleeps, with our task
-/// ready to run. At 2 ms an overloaded machine got there within minutes. It is meant for fairness among
+/// glommio's preemption timer, set so long that it never fires. When it fires after glommio polled its rings
+/// and before it ran a task (the thread was preempted meanwhile), glommio 0.9 takes the queue for empty and
+/// sleeps, with our task ready to run. At 2 ms an overloaded machine got there within minutes. It is meant for fairness among
 /// tasks; here is only one, which gives way by itself.
 const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 

@@ -50,11 +50,11 @@ pub struct EngineStats {
     pub parks: u64,
     /// Wake-ups sent to other shards.
     pub wakes_out: u64,
-    /// Letters sent to shards.
+    /// Mail sent to shards, in messages.
     pub mail_out: u64,
-    /// Letters received.
+    /// Mail received.
     pub mail_in: u64,
-    /// Letters given back because the receiver's queue was full or the receiver is gone.
+    /// Mail given back because the receiver's queue was full or the receiver is gone.
     pub mail_refused: u64,
     /// Messages of other threads.
     pub controls_in: u64,

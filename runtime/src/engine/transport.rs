@@ -27,7 +27,7 @@ use crate::conns::{Cause, Conn, bits};
 /// How the bytes of a listener's connections travel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
-    /// As the driver gives them and gets them.
+    /// Bytes travel as the driver gives them and gets them: no stage.
     #[default]
     Plain,
     /// The tests' stage.
@@ -46,9 +46,9 @@ pub(crate) enum Stage {
 #[cfg_attr(not(test), expect(dead_code))] // the stages of today's builds are none
 pub(crate) enum Plain<'a> {
     None,
-    /// In the receive buffer, which was the stage's for the call.
+    /// Bytes in the receive buffer, where the stage left them.
     Here(&'a mut [u8]),
-    /// In a buffer of their own: they came in several receives.
+    /// Bytes in a buffer of their own: they came in several receives.
     Apart(Vec<u8>),
 }
 
@@ -87,8 +87,8 @@ impl Stage {
         }
     }
 
-    /// Takes received bytes, which are gone after the call. What the stage answers by itself is appended
-    /// to `wire`.
+    /// Takes received bytes, which are the core's again after the call. Appends to `wire` what the stage
+    /// answers by itself.
     fn open<'a>(&mut self, bytes: &'a mut [u8], wire: &mut Vec<u8>) -> Opened<'a> {
         let _ = (&bytes, &wire);
         match *self {
@@ -97,7 +97,7 @@ impl Stage {
         }
     }
 
-    /// Can it seal? False during a handshake.
+    /// Can the stage seal? Not during a handshake.
     fn is_ready(&self) -> bool {
         match *self {
             #[cfg(test)]
@@ -105,7 +105,8 @@ impl Stage {
         }
     }
 
-    /// Appends to `wire` what the peer gets in place of `plain`. Only when the stage is ready.
+    /// Appends to `wire` what the peer gets in place of `plain`: at least one byte, also for none. Called only
+    /// when the stage is ready.
     fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
         let _ = (&plain, &wire);
         match *self {
@@ -214,7 +215,7 @@ impl Staged {
         }
     }
 
-    /// All that is to be sent, for the next send; None where that is nothing.
+    /// Takes all that is to be sent, for the next send; None where that is nothing.
     pub fn take_wire(&mut self) -> Option<Vec<u8>> {
         let wire = self
             .wire
@@ -228,7 +229,7 @@ impl Staged {
         Some(wire)
     }
 
-    /// What `take_wire` gave is with the kernel. The driver's buffer, where its last bytes were in it.
+    /// What `take_wire` gave is with the kernel. Returns the driver's buffer, where its last bytes were in it.
     pub fn landed(&mut self) -> Option<SendBuf> {
         match std::mem::take(&mut self.lent) {
             Lent::Flying(buf) => Some(buf),
@@ -239,7 +240,7 @@ impl Staged {
         }
     }
 
-    /// For another shard: nothing of it is in the kernel or waits to go there.
+    /// What another shard gets. Nothing of the connection is in the kernel or waits to go there.
     fn into_carried(mut self) -> Box<Carried> {
         debug_assert!(self.wire.is_empty(), "the kernel has all that was sealed");
         if let Lent::Unsealed(buf) = self.lent {
@@ -253,8 +254,8 @@ impl Staged {
 /// The staged connections of one shard.
 #[derive(Default)]
 pub(crate) struct Transports {
-    /// By connection index: a place in `staged`, where the connection's bit says that it has one. As long
-    /// as the highest index that ever had a stage.
+    /// Places in `staged` by connection index; valid where the connection has the bit. As long as the highest
+    /// index that ever had a stage, so empty while all connections are plain.
     places: Vec<u32>,
     staged: Slab<Staged>,
 }

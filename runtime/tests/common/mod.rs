@@ -1,5 +1,4 @@
-//! Two drivers that the tests run shards with: one that echoes, and one that reports all it sees and does
-//! what it is told from outside.
+//! Two drivers for the tests: `Echo`, and `Recorder`, which reports all events and does what the test asks.
 #![allow(dead_code)] // each test file uses its part
 
 pub mod chaos;
@@ -115,7 +114,7 @@ pub enum Cause {
 
 pub type Act = Box<dyn FnOnce(&mut Io<'_, u64>) + Send>;
 
-/// Tells all events, does what it is told.
+/// Reports all events, and runs what the test sends.
 pub struct Recorder {
     seen: Sender<Seen>,
 }
@@ -206,7 +205,7 @@ impl Stage {
             .expect("an event")
     }
 
-    /// Everything that was told so far.
+    /// All events that were reported so far.
     pub fn drain(&self, shard: u16) -> Vec<Seen> {
         self.seen[usize::from(shard)].try_iter().collect()
     }
@@ -218,7 +217,7 @@ impl Stage {
         }
     }
 
-    /// The end of a connection, past whatever else is told of it before.
+    /// Waits for the end of a connection, past all other events.
     pub fn await_closed(&self, shard: u16, id: ConnId) -> Cause {
         loop {
             if let Seen::Closed(conn, cause) = self.next(shard) {
@@ -250,7 +249,7 @@ impl Stage {
     }
 }
 
-/// Bytes in which every loss and every swap shows.
+/// Bytes in which every loss and every swap would be seen.
 pub fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|at| (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0])

@@ -18,9 +18,9 @@ use crate::engine::wake;
 impl<M> Engine<M> {
     /// A socket came in by a listener. None where there is no room for it, or where it was an error.
     pub fn accepted(&mut self, listener: usize, completion: Completion) -> Option<ConnId> {
-        let slot = completion.result as u32;
+        let descriptor = completion.result as u32;
         let accepted = match completion.errno() {
-            None => self.take_in(listener, slot),
+            None => self.take_in(listener, descriptor),
             Some(errno) => {
                 let now_us = self.now.mono_us;
                 self.accepting
@@ -34,14 +34,14 @@ impl<M> Engine<M> {
         accepted
     }
 
-    fn take_in(&mut self, listener: usize, slot: u32) -> Option<ConnId> {
+    fn take_in(&mut self, listener: usize, descriptor: u32) -> Option<ConnId> {
         self.stats.accepts += 1;
         if self.conns.len() >= self.conns_max as usize {
             self.stats.accept_dropped += 1;
-            self.ring.close_slot(slot);
+            self.ring.close_descriptor(descriptor);
             return None;
         }
-        let id = self.conns.insert(slot, Phase::Open);
+        let id = self.conns.insert(descriptor, Phase::Open);
         let conn = self.conns.live(id).expect("just made");
         let transport = self.accepting.transport(listener);
         self.transports.accepted(id, conn, transport);
@@ -60,7 +60,7 @@ impl<M> Engine<M> {
             .registered(&mut self.ring, id, conn, completion);
         if let Err(errno) = registered {
             self.end(id, Cause::errno(errno));
-            self.settle(id);
+            self.next_step(id);
         }
     }
 
@@ -74,7 +74,7 @@ impl<M> Engine<M> {
             }
             Err(errno) => {
                 self.end(id, Cause::errno(errno));
-                self.settle(id);
+                self.next_step(id);
                 false
             }
         }
@@ -88,7 +88,7 @@ impl<M> Engine<M> {
         if self.receiving.polled(ring, stats, id, conn, completion) {
             return self.end(id, Cause::LOCAL);
         }
-        self.settle(id);
+        self.next_step(id);
     }
 
     /// Bytes came, or a read failed. What the driver is to see of it; `read_on` comes after that.
@@ -138,12 +138,12 @@ impl<M> Engine<M> {
         };
         if conn.has(bits::STAGED) {
             self.heed_stage(id);
-            conn = self.conns.live(id).expect("it still has its slot");
+            conn = self.conns.live(id).expect("it still has its descriptor");
         }
         let (ring, stats) = (&mut self.ring, &mut self.stats);
         self.receiving.read_on(ring, stats, id, conn, completion);
         if conn.phase != Phase::Open {
-            self.settle(id);
+            self.next_step(id);
         }
     }
 
@@ -156,7 +156,7 @@ impl<M> Engine<M> {
             SendStep::Out(buf) => buf,
             SendStep::Failed(errno) => {
                 self.end(id, Cause::errno(errno));
-                self.settle(id);
+                self.next_step(id);
                 return None;
             }
         };
@@ -168,7 +168,7 @@ impl<M> Engine<M> {
         if phase == Phase::Open {
             return buf;
         }
-        self.settle(id);
+        self.next_step(id);
         None
     }
 
@@ -184,11 +184,11 @@ impl<M> Engine<M> {
     pub fn shut_down(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.live(id) {
             conn.clear(bits::SHUTDOWN);
-            self.settle(id);
+            self.next_step(id);
         }
     }
 
-    /// The slot is closed, or there never was one: why the connection ended. It is gone after this.
+    /// The descriptor is closed, or there never was one: why the connection ended. It is gone after this.
     pub fn closed(&mut self, id: ConnId) -> Option<CloseCause> {
         let conn = self.conns.live_in(id, Phase::Closing)?;
         let cause = match conn.cause {
@@ -210,8 +210,8 @@ impl<M> Engine<M> {
     }
 
     /// Connections that are at their end without a completion that would say so.
-    pub fn take_slotless(&mut self) -> Vec<ConnId> {
-        self.closing.take_slotless()
+    pub fn take_unregistered(&mut self) -> Vec<ConnId> {
+        self.closing.take_unregistered()
     }
 
     /// The other shard has the socket, or couldn't take it.
@@ -223,7 +223,7 @@ impl<M> Engine<M> {
             self.stats.hand_overs_out += 1;
         }
         self.end(id, cause);
-        self.settle(id);
+        self.next_step(id);
     }
 
     /// A socket came in from another shard: its connection, with what is to be told of it.
@@ -232,14 +232,14 @@ impl<M> Engine<M> {
         if completion.errno().is_some() {
             return None;
         }
-        let slot = completion.result as u32;
+        let descriptor = completion.result as u32;
         match note {
             Some(note) if self.conns.len() < self.conns_max as usize => {
-                Some(self.take_over(slot, note))
+                Some(self.take_over(descriptor, note))
             }
             _ => {
                 self.stats.accept_dropped += 1;
-                self.ring.close_slot(slot);
+                self.ring.close_descriptor(descriptor);
                 None
             }
         }
@@ -253,20 +253,20 @@ impl<M> Engine<M> {
     /// Ends such a connection, and begins it under a new id. None where it was cut off meanwhile.
     pub fn move_within(&mut self, id: ConnId) -> Option<(ConnId, Note)> {
         let conn = self.conns.live_in(id, Phase::HandingOver)?;
-        let slot = conn.slot;
+        let descriptor = conn.descriptor;
         let stage = self.transports.take(id, conn);
         let note = self.hand_overs.move_within(self.mesh.me(), id, stage);
         self.conns.remove(id);
         self.stats.closes += 1;
         self.stats.hand_overs_out += 1;
-        Some(self.take_over(slot, note))
+        Some(self.take_over(descriptor, note))
     }
 
-    fn take_over(&mut self, slot: u32, mut note: Note) -> (ConnId, Note) {
-        let id = self.conns.insert(slot, Phase::Open);
+    fn take_over(&mut self, descriptor: u32, mut note: Note) -> (ConnId, Note) {
+        let id = self.conns.insert(descriptor, Phase::Open);
         let conn = self.conns.live(id).expect("just made");
         self.stats.hand_overs_in += 1;
-        // As if it were being read, so that it can't leave again before its unread bytes were seen.
+        // It counts as being read, so that it can't leave again before its unread bytes were seen.
         conn.set(bits::RECV);
         if let Some(stage) = note.stage.take() {
             self.transports.put(id, conn, stage);
@@ -298,7 +298,7 @@ impl<M> Engine<M> {
         if conn.has(bits::STAGED) {
             self.heed_stage(id);
         }
-        self.settle(id);
+        self.next_step(id);
     }
 
     pub fn woke(&mut self, token: Token, completion: Completion) {

@@ -129,7 +129,7 @@ impl<M> Engine<M> {
     pub fn has_work(&self) -> bool {
         self.stopping
             || self.mesh.has_mail()
-            || self.closing.has_slotless()
+            || self.closing.has_unregistered()
             || self.hand_overs.has_moving()
     }
 
@@ -210,7 +210,7 @@ impl<M> Engine<M> {
 }
 
 impl<M> Drop for Engine<M> {
-    /// Also when the driver panicked.
+    /// Runs also when the driver panicked.
     fn drop(&mut self) {
         self.bell().set_gone();
         self.shut();

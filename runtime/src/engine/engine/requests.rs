@@ -8,7 +8,7 @@ use newim_proto::sendbuf::SendBuf;
 
 use super::Engine;
 use crate::conns::{Cause, Phase, bits};
-use crate::engine::connect::NO_SLOT;
+use crate::engine::connect::NO_DESCRIPTOR;
 use crate::engine::event::SendOutcome;
 use crate::engine::token::{Op, Token};
 use crate::limits::HAND_OVER_AHEAD_MAX;
@@ -25,7 +25,7 @@ impl<M> Engine<M> {
     /// Always leads to Connected or Closed, also where there is no room for it.
     pub fn connect(&mut self, to: SocketAddr, from: Option<IpAddr>) -> ConnId {
         self.stats.connects += 1;
-        let id = self.conns.insert(NO_SLOT, Phase::Registering);
+        let id = self.conns.insert(NO_DESCRIPTOR, Phase::Registering);
         let conn = self.conns.live(id).expect("just made");
         if let Err(error) = self.connecting.begin(&mut self.ring, id, conn, to, from) {
             let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
@@ -111,7 +111,7 @@ impl<M> Engine<M> {
         self.mesh.mesh().expect_conn(to);
         self.hand_overs.begin(id, to, tag, seen);
         self.closing.set_deadline(self.now.mono_us, id);
-        self.settle(id);
+        self.next_step(id);
     }
 
     pub fn mail(&mut self, to: ShardIndex, mail: M) -> Result<(), M> {

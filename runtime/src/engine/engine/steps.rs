@@ -59,7 +59,7 @@ impl<M> Engine<M> {
     pub(super) fn drain(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.live(id) {
             self.closing.drain(self.now.mono_us, id, conn);
-            self.settle(id);
+            self.next_step(id);
         }
     }
 
@@ -83,14 +83,14 @@ impl<M> Engine<M> {
     }
 
     /// The next step of a connection on its way out, once what it waits for has left the kernel.
-    pub(super) fn settle(&mut self, id: ConnId) {
+    pub(super) fn next_step(&mut self, id: ConnId) {
         let Some(conn) = self.conns.live(id) else {
             return;
         };
         match conn.phase {
             Phase::Draining if !conn.has(bits::SEND) => self.say_last(id),
             Phase::HandingOver if !conn.has(bits::IN_KERNEL) => self.hand_out(id),
-            Phase::Ending if !conn.has(bits::IN_KERNEL) => self.close_slot(id),
+            Phase::Ending if !conn.has(bits::IN_KERNEL) => self.close_descriptor(id),
             _ => {}
         }
     }
@@ -136,7 +136,7 @@ impl<M> Engine<M> {
         }
     }
 
-    /// Takes everything of it back from the kernel; then the slot is closed. The first cause counts.
+    /// Takes everything of it back from the kernel; then the descriptor is closed. The first cause counts.
     pub(super) fn end(&mut self, id: ConnId, cause: Cause) {
         let Some(conn) = self.conns.live(id) else {
             return;
@@ -146,11 +146,11 @@ impl<M> Engine<M> {
         }
         let is_first = Closing::end(&mut self.ring, id, conn, cause);
         if is_first && !conn.has(bits::IN_KERNEL) {
-            self.close_slot(id);
+            self.close_descriptor(id);
         }
     }
 
-    pub(super) fn close_slot(&mut self, id: ConnId) {
+    pub(super) fn close_descriptor(&mut self, id: ConnId) {
         let conn = self.conns.live(id).expect("the caller looked it up");
         self.sending.free(conn); // of a send that was cancelled half-way
         self.transports.free(id, conn);
