@@ -5,7 +5,7 @@ mod common;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
-use common::{Stage, config, eventually};
+use common::{Shards, config, eventually};
 use newim_runtime::Config;
 
 #[derive(Clone, Default)]
@@ -37,25 +37,25 @@ fn the_log_says_once_that_a_shard_is_full_and_once_that_it_has_room() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();
-    let stage = Stage::new(Config {
+    let shards = Shards::new(Config {
         conns_per_shard_max: 8,
         conns_reserved: 4,
         ..config(1)
     });
     for _ in 0..3 {
         let streams: Vec<_> = (0..5)
-            .map(|_| TcpStream::connect(stage.addr()).expect("the kernel queues it"))
+            .map(|_| TcpStream::connect(shards.addr()).expect("the kernel queues it"))
             .collect();
         eventually("it is full", || {
-            stage.on(0, |io| io.stats().accept_full_now) == 1
+            shards.on(0, |io| io.stats().accept_full_now) == 1
         });
         drop(streams);
         eventually("it has room", || {
-            stage.on(0, |io| (io.stats().accept_full_now, io.stats().conns_now)) == (0, 0)
+            shards.on(0, |io| (io.stats().accept_full_now, io.stats().conns_now)) == (0, 0)
         });
     }
-    assert!(stage.on(0, |io| io.stats().accept_full) >= 3);
-    stage.stop();
+    assert!(shards.on(0, |io| io.stats().accept_full) >= 3);
+    shards.stop();
     assert_eq!(log.times("this shard is full"), 1);
     assert_eq!(log.times("shard=0 connections=4"), 1);
     assert_eq!(log.times("this shard has room again"), 1);

@@ -94,9 +94,12 @@ impl Parking {
     }
 }
 
-/// Keeps the text of an error alone: glommio's errors hold what can't be shared between threads.
-fn from_glommio(error: glommio::GlommioError<()>) -> io::Error {
-    io::Error::other(error.to_string())
+/// The errno of an error, or its text: glommio's errors hold what can't be shared between threads.
+pub(crate) fn from_glommio(error: glommio::GlommioError<()>) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::other(error.to_string()),
+    }
 }
 
 fn timer(number: u32) -> Token {

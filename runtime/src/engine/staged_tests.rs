@@ -16,7 +16,7 @@ use crate::conns::{Conns, Phase, bits};
 #[path = "../../tests/common/mod.rs"]
 mod common;
 use common::chaos::Random;
-use common::{Cause, PATIENCE, Seen, Stage, pattern};
+use common::{Cause, PATIENCE, Seen, Shards, pattern};
 
 fn masked(shards: u16) -> Config {
     let listener = Listener {
@@ -108,8 +108,8 @@ impl Client {
     }
 }
 
-fn send(stage: &Stage, shard: u16, conn: ConnId, bytes: &'static [u8]) {
-    stage.on(shard, move |io| {
+fn send(shards: &Shards, shard: u16, conn: ConnId, bytes: &'static [u8]) {
+    shards.on(shard, move |io| {
         let outcome = io.send(conn, SendBuf::Owned(bytes.to_vec()));
         assert!(matches!(outcome, SendOutcome::Sent), "{outcome:?}");
     });
@@ -117,34 +117,34 @@ fn send(stage: &Stage, shard: u16, conn: ConnId, bytes: &'static [u8]) {
 
 #[test]
 fn the_driver_hears_nothing_of_the_handshake_and_gets_plain_bytes() {
-    let stage = Stage::new(masked(1));
-    let mut client = Client::greeted(stage.addr());
-    let conn = stage.next_accepted();
-    stage.on(0, |_| ());
-    assert_eq!(stage.drain(0), [], "the handshake is the stage's own");
+    let shards = Shards::new(masked(1));
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
+    shards.on(0, |_| ());
+    assert_eq!(shards.drain(0), [], "the handshake is the stage's own");
     client.send(b"a question");
-    assert_eq!(stage.receive(0, conn, 10), b"a question");
-    send(&stage, 0, conn, b"an answer");
+    assert_eq!(shards.receive(0, conn, 10), b"a question");
+    send(&shards, 0, conn, b"an answer");
     assert_eq!(client.receive(9), b"an answer");
-    assert_eq!(stage.next(0), Seen::Sent(conn, 9));
-    stage.stop();
+    assert_eq!(shards.next(0), Seen::Sent(conn, 9));
+    shards.stop();
 }
 
 #[test]
 fn a_hello_and_the_first_records_may_share_a_read_and_a_record_may_take_many() {
-    let stage = Stage::new(masked(1));
-    let mut client = Client::connect(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(masked(1));
+    let mut client = Client::connect(shards.addr());
+    let conn = shards.next_accepted();
     let mut wire = HELLO.to_vec();
     wire.extend(client.seal(&pattern(250)));
     client.write(&wire);
-    assert_eq!(stage.receive(0, conn, 250), pattern(250));
+    assert_eq!(shards.receive(0, conn, 250), pattern(250));
     let wire = client.seal(&pattern(250));
     for byte in wire {
         client.write(&[byte]);
     }
-    assert_eq!(stage.receive(0, conn, 250), pattern(250));
-    stage.stop();
+    assert_eq!(shards.receive(0, conn, 250), pattern(250));
+    shards.stop();
 }
 
 #[test]
@@ -199,13 +199,13 @@ fn a_connection_takes_its_stage_from_shard_to_shard_in_mid_stream() {
     const MOVES: usize = 60;
     /// Pieces of the stream that end within records as well as with them.
     const PIECE: usize = 131;
-    let stage = Stage::new(masked(2));
-    let mut client = Client::greeted(stage.addr());
+    let shards = Shards::new(masked(2));
+    let mut client = Client::greeted(shards.addr());
     let wire = client.seal(&pattern(2 * MOVES * PIECE));
     let len = 2 * MOVES * PIECE;
     let mut pieces = wire.chunks(PIECE);
     let mut holder = 0;
-    let mut conn = stage.next_accepted();
+    let mut conn = shards.next_accepted();
     let mut got = Vec::new();
     let mut sent = Vec::new();
     for number in 0..MOVES {
@@ -214,7 +214,7 @@ fn a_connection_takes_its_stage_from_shard_to_shard_in_mid_stream() {
         let to = if number % 4 == 3 { holder } else { 1 - holder };
         let said = pattern(number % 7 * 60);
         let words = said.clone();
-        let took = stage.on(holder, move |io| {
+        let took = shards.on(holder, move |io| {
             let outcome = io.send(conn, SendBuf::Owned(words));
             io.hand_over(conn, ShardIndex(to), number as u64, Vec::new());
             matches!(outcome, SendOutcome::Sent)
@@ -223,13 +223,13 @@ fn a_connection_takes_its_stage_from_shard_to_shard_in_mid_stream() {
         sent.extend(said);
         client.write(pieces.next().expect("enough for two each"));
         loop {
-            match stage.next(holder) {
+            match shards.next(holder) {
                 Seen::Received(_, piece) => got.extend(piece),
                 Seen::Closed(closed, Cause::HandedOver) if closed == conn => break,
                 other => panic!("{other:?}"),
             }
         }
-        conn = match stage.next(to) {
+        conn = match shards.next(to) {
             Seen::HandedOver(moved, from, tag) => {
                 assert_eq!((from, tag), (ShardIndex(holder), number as u64));
                 moved
@@ -239,168 +239,168 @@ fn a_connection_takes_its_stage_from_shard_to_shard_in_mid_stream() {
         holder = to;
     }
     pieces.for_each(|piece| client.write(piece));
-    got.extend(stage.receive(holder, conn, len - got.len()));
+    got.extend(shards.receive(holder, conn, len - got.len()));
     assert!(got == pattern(len), "what arrived differs");
     assert!(client.receive(sent.len()) == sent, "what was sent differs");
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
 fn what_is_sent_before_the_handshake_follows_it() {
-    let stage = Stage::new(masked(1));
-    let mut client = Client::connect(stage.addr());
-    let conn = stage.next_accepted();
-    send(&stage, 0, conn, b"early");
-    stage.on(0, move |io| {
+    let shards = Shards::new(masked(1));
+    let mut client = Client::connect(shards.addr());
+    let conn = shards.next_accepted();
+    send(&shards, 0, conn, b"early");
+    shards.on(0, move |io| {
         let second = io.send(conn, SendBuf::Owned(b"second".to_vec()));
         assert!(matches!(second, SendOutcome::Busy(_)), "{second:?}");
     });
-    assert_eq!(stage.drain(0), []);
+    assert_eq!(shards.drain(0), []);
     client.write(HELLO);
     client.read_welcome();
     assert_eq!(client.receive(5), b"early");
-    assert_eq!(stage.next(0), Seen::Sent(conn, 5));
-    send(&stage, 0, conn, b"");
+    assert_eq!(shards.next(0), Seen::Sent(conn, 5));
+    send(&shards, 0, conn, b"");
     assert_eq!(
-        stage.next(0),
+        shards.next(0),
         Seen::Sent(conn, 0),
         "an empty send is one too"
     );
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
 fn what_waits_for_the_handshake_moves_along() {
-    let stage = Stage::new(masked(2));
-    let mut client = Client::connect(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(masked(2));
+    let mut client = Client::connect(shards.addr());
+    let conn = shards.next_accepted();
     let (first, rest) = HELLO.split_at(2);
     client.write(first);
-    send(&stage, 0, conn, b"early");
-    stage.on(0, move |io| {
+    send(&shards, 0, conn, b"early");
+    shards.on(0, move |io| {
         io.hand_over(conn, ShardIndex(1), 0, Vec::new())
     });
-    assert_eq!(stage.await_closed(0, conn), Cause::HandedOver);
-    let moved = match stage.next(1) {
+    assert_eq!(shards.await_closed(0, conn), Cause::HandedOver);
+    let moved = match shards.next(1) {
         Seen::HandedOver(moved, ..) => moved,
         other => panic!("{other:?}"),
     };
     client.write(rest);
     client.read_welcome();
     assert_eq!(client.receive(5), b"early");
-    send(&stage, 1, moved, b"late");
+    send(&shards, 1, moved, b"late");
     assert_eq!(client.receive(4), b"late");
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
 fn the_stage_has_the_last_words_before_the_fin() {
-    let stage = Stage::new(masked(1));
-    let mut client = Client::greeted(stage.addr());
-    let conn = stage.next_accepted();
-    stage.on(0, move |io| io.pause(conn));
+    let shards = Shards::new(masked(1));
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
+    shards.on(0, move |io| io.pause(conn));
     client.send(&pattern(50_000)); // unread at the close
-    send(&stage, 0, conn, b"goodbye");
-    stage.on(0, move |io| io.close(conn));
+    send(&shards, 0, conn, b"goodbye");
+    shards.on(0, move |io| io.close(conn));
     assert_eq!(client.receive_all(), (b"goodbye".to_vec(), Some(End::Peer)));
     drop(client);
-    assert_eq!(stage.await_closed(0, conn), Cause::Local);
-    stage.stop();
+    assert_eq!(shards.await_closed(0, conn), Cause::Local);
+    shards.stop();
 }
 
 #[test]
 fn a_peers_goodbye_ends_the_connection_and_is_answered() {
-    let stage = Stage::new(masked(1));
-    let mut client = Client::greeted(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(masked(1));
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
     let mut wire = client.seal(b"last words");
     wire.extend(GOODBYE);
     client.write(&wire);
-    assert_eq!(stage.receive(0, conn, 10), b"last words");
+    assert_eq!(shards.receive(0, conn, 10), b"last words");
     assert_eq!(client.receive_all(), (Vec::new(), Some(End::Peer)));
     drop(client);
-    assert_eq!(stage.next(0), Seen::Closed(conn, Cause::Peer));
-    stage.stop();
+    assert_eq!(shards.next(0), Seen::Closed(conn, Cause::Peer));
+    shards.stop();
 }
 
 #[test]
 fn a_peer_that_ends_without_a_goodbye_gets_ours() {
-    let stage = Stage::new(masked(1));
-    let mut client = Client::greeted(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(masked(1));
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
     client.stream.shutdown(Shutdown::Write).expect("connected");
     assert_eq!(client.receive_all(), (Vec::new(), Some(End::Peer)));
-    assert_eq!(stage.next(0), Seen::Closed(conn, Cause::Peer));
-    stage.stop();
+    assert_eq!(shards.next(0), Seen::Closed(conn, Cause::Peer));
+    shards.stop();
 }
 
 #[test]
 fn what_no_stage_understands_ends_the_connection_with_an_alert() {
-    let stage = Stage::new(masked(1));
-    let mut client = Client::connect(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(masked(1));
+    let mut client = Client::connect(shards.addr());
+    let conn = shards.next_accepted();
     client.write(b"GET / HTTP/1.1\r\n\r\n");
     let mut answer = Vec::new();
     client.stream.read_to_end(&mut answer).expect("no reset");
     assert_eq!(answer, ALERT);
     drop(client);
     assert_eq!(
-        stage.next(0),
+        shards.next(0),
         Seen::Closed(conn, Cause::Errno(libc::EPROTO))
     );
 
-    let mut client = Client::greeted(stage.addr());
-    let conn = stage.next_accepted();
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
     let mut wire = client.seal(b"good");
     wire.extend(ALERT);
     client.write(&wire);
-    assert_eq!(stage.receive(0, conn, 4), b"good");
+    assert_eq!(shards.receive(0, conn, 4), b"good");
     let mut answer = Vec::new();
     client.stream.read_to_end(&mut answer).expect("no reset");
     assert_eq!(answer, ALERT);
     drop(client);
     assert_eq!(
-        stage.next(0),
+        shards.next(0),
         Seen::Closed(conn, Cause::Errno(libc::EPROTO))
     );
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
 fn an_end_that_is_read_while_the_connection_moves_is_heeded_by_the_other_shard() {
-    let stage = Stage::new(masked(2));
-    let mut client = Client::greeted(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(masked(2));
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
     client.send(b"x");
-    assert_eq!(stage.receive(0, conn, 1), b"x");
+    assert_eq!(shards.receive(0, conn, 1), b"x");
     // The goodbye is read at the giving shard, the receiving one, or on the way.
     client.write(&GOODBYE);
-    stage.on(0, move |io| {
+    shards.on(0, move |io| {
         io.hand_over(conn, ShardIndex(1), 0, b"seen".to_vec())
     });
-    let cause = stage.await_closed(0, conn);
+    let cause = shards.await_closed(0, conn);
     if cause == Cause::HandedOver {
-        let moved = match stage.next(1) {
+        let moved = match shards.next(1) {
             Seen::HandedOver(moved, ..) => moved,
             other => panic!("{other:?}"),
         };
-        assert_eq!(stage.receive(1, moved, 4), b"seen");
+        assert_eq!(shards.receive(1, moved, 4), b"seen");
         assert_eq!(client.receive_all(), (Vec::new(), Some(End::Peer)));
         drop(client);
-        assert_eq!(stage.next(1), Seen::Closed(moved, Cause::Peer));
+        assert_eq!(shards.next(1), Seen::Closed(moved, Cause::Peer));
     } else {
         assert_eq!(cause, Cause::Peer);
     }
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
 fn a_slow_reader_gets_all_of_a_large_send_and_the_buffer_comes_back_once() {
     const BYTES: usize = 4 * 1024 * 1024;
-    let stage = Stage::new(masked(1));
-    let mut client = Client::greeted(stage.addr());
-    let conn = stage.next_accepted();
-    stage.on(0, move |io| {
+    let shards = Shards::new(masked(1));
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
+    shards.on(0, move |io| {
         let outcome = io.send(conn, SendBuf::Owned(pattern(BYTES)));
         assert!(matches!(outcome, SendOutcome::Sent), "{outcome:?}");
         let next = io.send(conn, SendBuf::Owned(Vec::new()));
@@ -411,8 +411,8 @@ fn a_slow_reader_gets_all_of_a_large_send_and_the_buffer_comes_back_once() {
     assert!(got == pattern(BYTES), "what arrived differs");
     assert_eq!(end, Some(End::Peer));
     drop(client);
-    assert_eq!(stage.next(0), Seen::Closed(conn, Cause::Local));
-    stage.stop();
+    assert_eq!(shards.next(0), Seen::Closed(conn, Cause::Local));
+    shards.stop();
 }
 
 /// Says anything that a client of the stage may say, and some that it may not, in pieces of any size.

@@ -21,7 +21,7 @@ use super::driver::Driver;
 use super::engine::{Engine, Parts};
 use super::error::{ShardError, StartError};
 use super::handover::{HandOvers, Notes};
-use super::idle::Parking;
+use super::idle::{Parking, from_glommio};
 use super::kernel::{self, KernelReport};
 use super::listeners::{self, ShardListeners};
 use super::process;
@@ -288,7 +288,9 @@ where
         } = birth;
         let (mut report, engine, buffers) = build(plan, shard, sockets)?;
         report.pinning_refused = pinning_refused;
-        let parking = Parking::new().await.map_err(StartError::Ring)?;
+        let parking = Parking::new()
+            .await
+            .map_err(|error| StartError::of(error, StartError::Ring))?;
         let driver = (plan.make)(shard);
         let mut shard = Shard {
             engine,
@@ -319,13 +321,9 @@ fn pin(cores: &[usize], shard: ShardIndex) -> Option<i32> {
 }
 
 fn executor_error(error: glommio::GlommioError<()>) -> StartError {
-    match error.raw_os_error() {
-        Some(libc::EMFILE) => StartError::of(
-            io::Error::from_raw_os_error(libc::EMFILE),
-            StartError::Limits,
-        ),
-        _ => StartError::Executor(error.to_string()),
-    }
+    StartError::of(from_glommio(error), |error| {
+        StartError::Executor(error.to_string())
+    })
 }
 
 fn build<D: Driver, F>(

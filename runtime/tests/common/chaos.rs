@@ -29,7 +29,7 @@ struct Tally {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Stage {
+enum HeldState {
     Connecting,
     Open,
     /// We closed it, or gave it away: only Closed may follow.
@@ -38,7 +38,7 @@ enum Stage {
 
 struct Held {
     generation: u32,
-    stage: Stage,
+    state: HeldState,
     sending: Option<usize>,
 }
 
@@ -51,11 +51,11 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn open(&mut self, conn: ConnId, stage: Stage) {
+    fn open(&mut self, conn: ConnId, state: HeldState) {
         self.tally.live.fetch_add(1, Ordering::Relaxed);
         let held = Held {
             generation: conn.generation,
-            stage,
+            state,
             sending: None,
         };
         assert!(
@@ -82,7 +82,7 @@ impl Chaos {
         let len = self.random.below(200_000) as usize;
         let refused = Arc::clone(&self.tally);
         let held = self.held(conn);
-        if held.stage != Stage::Open {
+        if held.state != HeldState::Open {
             assert!(matches!(
                 io.send(conn, SendBuf::Owned(Vec::new())),
                 SendOutcome::Closed(_)
@@ -104,17 +104,17 @@ impl Chaos {
             40..50 => io.pause(conn),
             50..80 => io.resume(conn),
             80..85 => {
-                held.stage = Stage::Left;
+                held.state = HeldState::Left;
                 io.close(conn);
                 io.close(conn);
             }
             85..90 => {
-                held.stage = Stage::Left;
+                held.state = HeldState::Left;
                 io.abort(conn);
                 io.pause(conn);
             }
             90..96 => {
-                held.stage = Stage::Left;
+                held.state = HeldState::Left;
                 refused.handed_out.fetch_add(1, Ordering::Relaxed);
                 io.hand_over(conn, to, u64::from(conn.index), Vec::new());
             }
@@ -135,29 +135,29 @@ impl Driver for Chaos {
         let conn = match event {
             Event::Accepted { conn, .. } => {
                 self.tally.accepted.fetch_add(1, Ordering::Relaxed);
-                self.open(conn, Stage::Open);
+                self.open(conn, HeldState::Open);
                 conn
             }
             Event::HandedOver { conn, .. } => {
                 self.tally.handed_in.fetch_add(1, Ordering::Relaxed);
-                self.open(conn, Stage::Open);
+                self.open(conn, HeldState::Open);
                 conn
             }
             Event::Connected { conn } => {
                 let held = self.held(conn);
-                assert_eq!(held.stage, Stage::Connecting);
-                held.stage = Stage::Open;
+                assert_eq!(held.state, HeldState::Connecting);
+                held.state = HeldState::Open;
                 conn
             }
             Event::Received { conn, bytes } => {
                 assert!(!bytes.is_empty() && bytes.iter().all(|byte| matches!(byte, b'c' | b'e')));
                 bytes.fill(0);
-                assert_eq!(self.held(conn).stage, Stage::Open);
+                assert_eq!(self.held(conn).state, HeldState::Open);
                 conn
             }
             Event::Sent { conn, buf } => {
                 let held = self.held(conn);
-                assert_eq!(held.stage, Stage::Open);
+                assert_eq!(held.state, HeldState::Open);
                 assert_eq!(
                     held.sending.take(),
                     Some(buf.as_ref().len()),
@@ -166,9 +166,9 @@ impl Driver for Chaos {
                 conn
             }
             Event::Closed { conn, cause } => {
-                let stage = self.held(conn).stage;
+                let state = self.held(conn).state;
                 if matches!(cause, CloseCause::Local | CloseCause::HandedOver) {
-                    assert_eq!(stage, Stage::Left, "{cause:?} is asked for");
+                    assert_eq!(state, HeldState::Left, "{cause:?} is asked for");
                 }
                 self.held.remove(&conn.index);
                 self.tally.live.fetch_sub(1, Ordering::Relaxed);
@@ -186,7 +186,7 @@ impl Driver for Chaos {
     fn flush(&mut self, io: &mut Io<'_, u64>) {
         if self.tally.calm.load(Ordering::Relaxed) {
             for (index, held) in &mut self.held {
-                held.stage = Stage::Left;
+                held.state = HeldState::Left;
                 io.abort(ConnId {
                     index: *index,
                     generation: held.generation,
@@ -214,9 +214,9 @@ impl Driver for Chaos {
         }
         if let Some(addr) = self.addr.filter(|_| self.random.below(4) == 0) {
             let conn = io.connect(addr);
-            self.open(conn, Stage::Connecting);
+            self.open(conn, HeldState::Connecting);
             if self.random.below(5) == 0 {
-                self.held(conn).stage = Stage::Left;
+                self.held(conn).state = HeldState::Left;
                 io.close(conn);
             }
         }

@@ -160,20 +160,20 @@ impl Driver for Recorder {
 }
 
 /// A running set of recorders; shard 0 accepts.
-pub struct Stage {
+pub struct Shards {
     pub runtime: Runtime<Act>,
     seen: Vec<Receiver<Seen>>,
 }
 
-impl Stage {
-    pub fn new(config: Config) -> Stage {
+impl Shards {
+    pub fn new(config: Config) -> Shards {
         let (senders, seen): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| channel()).unzip();
         let senders = Mutex::new(senders);
         let runtime = start(config, move |shard| Recorder {
             seen: senders.lock().expect("no panic")[usize::from(shard.0)].clone(),
         })
         .expect("the runtime starts");
-        Stage { runtime, seen }
+        Shards { runtime, seen }
     }
 
     pub fn addr(&self) -> SocketAddr {
