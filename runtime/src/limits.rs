@@ -9,6 +9,10 @@ pub const KERNEL_MIN: &str = "6.0";
 /// Bytes of one SEND; a longer buffer takes several. The result of one must fit an i32.
 pub(crate) const SEND_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes that a transport stage may have to say by itself while a send is in flight. A peer that makes it say
+/// more reads nothing of it, and is cut off.
+pub(crate) const STAGE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// Reads from a peer that goes on sending after our FIN; then it is cut off. 4 MiB in full buffers.
 pub(crate) const LINGER_READS_MAX: u16 = 2048;
 

@@ -14,7 +14,7 @@ use crate::limits::{
 };
 
 /// An address that shards accept connections on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// Port 0 takes a free one, the same on every shard.
     pub addr: SocketAddr,

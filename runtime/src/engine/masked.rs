@@ -4,7 +4,7 @@
 //! test's side by hand.
 //!
 //! The client says [`HELLO`] and the server [`WELCOME`]. Then each side sends records: two bytes of length,
-//! and as many bytes, masked. [`GOODBYE`] in place of a length ends a side; the server says [`ALERT`] when
+//! and as many bytes, masked. The server answers a client's empty record with one. [`GOODBYE`] in place of a length ends a side; the server says [`ALERT`] when
 //! it can't make sense of a length.
 
 use super::transport::{End, Opened, Plain};
@@ -18,6 +18,7 @@ pub const ALERT: [u8; 2] = [0xff, 0xfe];
 
 #[derive(Default)]
 pub struct Masked {
+    is_client: bool,
     is_ready: bool,
     has_failed: bool,
     /// The bytes of a hello or a record that isn't complete.
@@ -30,6 +31,7 @@ impl Masked {
     /// The client's end, after its hello was answered.
     pub fn of_client() -> Masked {
         Masked {
+            is_client: true,
             is_ready: true,
             ..Masked::default()
         }
@@ -95,6 +97,9 @@ impl Masked {
             }
             self.incoming.mask(&mut bytes[record.clone()]);
             bytes.copy_within(record.clone(), plain);
+            if len == 0 && !self.is_client {
+                self.seal(&[], wire);
+            }
             plain += len;
             at = record.end;
         }

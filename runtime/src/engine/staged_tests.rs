@@ -415,6 +415,28 @@ fn a_slow_reader_gets_all_of_a_large_send_and_the_buffer_comes_back_once() {
     shards.stop();
 }
 
+#[test]
+fn a_peer_that_makes_the_stage_answer_and_never_reads_is_cut_off() {
+    let shards = Shards::new(Config {
+        linger_ms: 50,
+        ..masked(1)
+    });
+    let mut client = Client::greeted(shards.addr());
+    let conn = shards.next_accepted();
+    let asks = client.seal(b"").repeat(100_000);
+    let asking = std::thread::spawn(move || {
+        // Far more than the kernel keeps of the answers.
+        let asked = (0..1000).try_for_each(|_| client.stream.write_all(&asks));
+        assert!(asked.is_err(), "all 200 MB were taken");
+    });
+    assert_eq!(
+        shards.next(0),
+        Seen::Closed(conn, Cause::Errno(libc::EPROTO))
+    );
+    asking.join().expect("cut off");
+    shards.stop();
+}
+
 /// Says anything that a client of the stage may say, and some that it may not, in pieces of any size.
 fn unruly_client(addr: SocketAddr, random: &mut Random) {
     let Ok(mut stream) = TcpStream::connect(addr) else {
@@ -475,7 +497,10 @@ fn a_plain_connection_is_lent_nothing_and_a_stage_is_freed_with_its_connection()
         let id = conns.insert(0, Phase::Open);
         let conn = conns.live(id).expect("just made");
         transports.accepted(id, conn, &transport);
-        assert_eq!(conn.has(bits::STAGED), transport != Transport::Plain);
+        assert_eq!(
+            conn.has(bits::STAGED),
+            matches!(transport, Transport::Masked)
+        );
         transports.free(id, conn);
         assert!(!conn.has(bits::STAGED));
     };

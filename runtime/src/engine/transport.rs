@@ -23,9 +23,10 @@ use newim_proto::tables::Slab;
 #[cfg(test)]
 use super::masked::Masked;
 use crate::conns::{Cause, Conn, bits};
+use crate::limits::STAGE_ANSWER_BYTES_MAX;
 
 /// How the bytes of a listener's connections travel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Transport {
     /// Bytes travel as the driver gives them and gets them: no stage.
     #[default]
@@ -64,7 +65,7 @@ pub(crate) struct Opened<'a> {
 pub(crate) enum End {
     /// The peer ended the connection in good order.
     Peer,
-    /// What came is nothing that this stage understands.
+    /// What came is nothing that this stage understands, or more than it answers.
     Broken,
 }
 
@@ -151,6 +152,8 @@ pub(crate) struct Staged {
     carried: Box<Carried>,
     /// Sealed, and not in the kernel yet.
     wire: Vec<u8>,
+    /// Bytes of it that the stage says by itself.
+    answered: usize,
     lent: Lent,
     has_said_last: bool,
 }
@@ -160,6 +163,7 @@ impl Staged {
         Staged {
             carried,
             wire: Vec::new(),
+            answered: 0,
             lent: Lent::None,
             has_said_last: false,
         }
@@ -167,8 +171,12 @@ impl Staged {
 
     /// Passes received bytes through the stage.
     pub fn open<'a>(&mut self, bytes: &'a mut [u8]) -> Plain<'a> {
+        let before = self.wire.len();
         let opened = self.carried.stage.open(bytes, &mut self.wire);
-        self.carried.end = self.carried.end.or(opened.end);
+        self.answered += self.wire.len() - before;
+        let flooded = self.answered > STAGE_ANSWER_BYTES_MAX;
+        let end = opened.end.or(flooded.then_some(End::Broken));
+        self.carried.end = self.carried.end.or(end);
         self.seal_waiting();
         opened.plain
     }
@@ -222,6 +230,7 @@ impl Staged {
             .is_empty()
             .not()
             .then(|| std::mem::take(&mut self.wire))?;
+        self.answered = 0;
         self.lent = match std::mem::take(&mut self.lent) {
             Lent::Sealed(buf) => Lent::Flying(buf),
             lent => lent,
