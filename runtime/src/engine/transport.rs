@@ -91,7 +91,7 @@ impl Stage {
     /// Takes received bytes, which are the core's again after the call. Appends to `wire` what the stage
     /// answers by itself.
     fn open<'a>(&mut self, bytes: &'a mut [u8], wire: &mut Vec<u8>) -> Opened<'a> {
-        let _ = (&bytes, &wire);
+        let _ = (&bytes, &wire); // a build without stages reads neither
         match *self {
             #[cfg(test)]
             Stage::Masked(ref mut masked) => masked.open(bytes, wire),
@@ -109,7 +109,7 @@ impl Stage {
     /// Appends to `wire` what the peer gets in place of `plain`: at least one byte, also for none. Called only
     /// when the stage is ready.
     fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) {
-        let _ = (&plain, &wire);
+        let _ = (&plain, &wire); // as above
         match *self {
             #[cfg(test)]
             Stage::Masked(ref mut masked) => masked.seal(plain, wire),
@@ -118,7 +118,7 @@ impl Stage {
 
     /// Appends to `wire` what is to be said before our FIN; called once.
     fn last_words(&mut self, wire: &mut Vec<u8>) {
-        let _ = &wire;
+        let _ = &wire; // as above
         match *self {
             #[cfg(test)]
             Stage::Masked(ref mut masked) => masked.last_words(wire),
