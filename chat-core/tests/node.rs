@@ -34,7 +34,7 @@ impl Node {
         let for_shards = snapshots.clone();
         let config = Config {
             shards: SHARDS,
-            listeners: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listeners: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
             ..Config::default()
         };
         let runtime = newim_runtime::start(config, move |shard| {
