@@ -1,6 +1,7 @@
-//! The server's side of the opening handshake (RFC 6455, 4.2): an HTTP request in, an agreement or a
-//! refusal out. Called by a gateway session while its first bytes come in, and once for each set of
-//! them: a cut request is read again from its start, which 8 KiB keep cheap.
+//! The server's side of the opening handshake (RFC 6455, 4.2): reads an HTTP request, and writes the agreement.
+//! (`request` holds what the request says, `refusal` the answers that refuse it.) A gateway shard calls it on
+//! its core each time that a connection's first bytes come in. A cut request is read again from its start,
+//! which its bound of 8 KiB keeps cheap.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,24 +14,27 @@ use crate::ws::request::{HeaderFields, UpgradeRequest};
 /// The subprotocol of v2 clients.
 pub const PROTOCOL_V2: &str = "newim.v2";
 
-/// What the bytes of a connection so far amount to.
+/// What the first bytes of a connection are, as far as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "lives on the stack for one call; a box would be an allocation for each connection"
 )]
 pub enum Upgrade<'a> {
-    /// Not the whole request yet: come again with more bytes behind the same ones.
+    /// The request is not whole yet: call again with more bytes behind the same ones.
     Partial,
-    /// `consumed` bytes are the request; what follows are frames.
+    /// A valid request. What follows it in the bytes are frames.
     Ready {
+        /// What it says.
         request: UpgradeRequest<'a>,
+        /// Its bytes.
         consumed: usize,
     },
+    /// The bytes are no request to speak WebSocket, or a wrong one. Send the refusal and close.
     Refused(Refusal),
 }
 
-/// Reads an upgrade request from the first bytes of a connection.
+/// Reads an upgrade request from the first bytes of a connection. It does not look at whose connection it is.
 pub fn parse_upgrade(bytes: &[u8]) -> Upgrade<'_> {
     let mut headers = [httparse::EMPTY_HEADER; limits::UPGRADE_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -59,7 +63,8 @@ pub fn parse_upgrade(bytes: &[u8]) -> Upgrade<'_> {
     Upgrade::Refused(refusal)
 }
 
-/// Appends the server's agreement. `protocol`: the one chosen among those offered.
+/// Appends the server's agreement. `protocol` is the one chosen among those that the client offered; None if it
+/// offered none that is spoken here.
 pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -73,7 +78,7 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// Base64 of the SHA-1 of the key and the GUID of RFC 6455, 1.3.
+/// `Sec-WebSocket-Accept` for a key: base64 of the SHA-1 of the key and the GUID of RFC 6455, 1.3.
 pub(crate) fn accept_of(key: &str) -> [u8; 28] {
     let mut hasher = Sha1::new();
     hasher.update(key.as_bytes());
@@ -127,7 +132,7 @@ fn version_refusal() -> Refusal {
 const PROXY_V1: &[u8] = b"PROXY ";
 const PROXY_V2: &[u8] = b"\r\n\r\n\0";
 
-/// What stopped httparse, in the words of whoever has to mend it. `head`: what came so far.
+/// The refusal for bytes that httparse does not take, in words that help to mend it. `head` is what came so far.
 fn no_http(head: &[u8], error: httparse::Error) -> Refusal {
     if head.starts_with(PROXY_V1) || head.starts_with(PROXY_V2) {
         return Refusal::bad_request(
@@ -154,7 +159,7 @@ fn has_space_in_target(head: &[u8]) -> bool {
     behind_target.is_some_and(|found| !found.starts_with(b"HTTP/") && !b"HTTP/".starts_with(found))
 }
 
-/// A body would be taken for frames.
+/// Refuses a request with a body, which would be taken for frames.
 fn check_no_body(fields: &HeaderFields<'_>) -> Result<(), Refusal> {
     let has_body = fields
         .values("Content-Length")

@@ -1,6 +1,6 @@
-//! What a valid upgrade request says: its path, query, headers, cookies and subprotocols, borrowed from
-//! the bytes of the connection. The handshake makes it on a gateway shard's core; whoever decides whose
-//! connection it is reads it there. Nothing here allocates, except a cookie or a query parameter that is
+//! The parts of a valid upgrade request: path, query, headers, cookies and subprotocols, borrowed from the
+//! bytes of the connection. The handshake makes it on a gateway shard's core, where the code that decides whose
+//! connection it is reads it. Nothing here allocates, except for a cookie or a query parameter that is
 //! percent-encoded.
 
 use std::borrow::Cow;
@@ -13,17 +13,17 @@ use crate::ws::handshake::PROTOCOL_V2;
 use crate::ws::refusal::Refusal;
 
 /// A request to speak WebSocket that [`parse_upgrade`](super::parse_upgrade) found valid: what RFC 6455,
-/// 4.2.1 asks for is there. What says *who* asks (cookies, `Authorization`, query parameters) is not
-/// looked at before a method here is called for it.
+/// 4.2.1 asks for is there. What says who asks (cookies, `Authorization`, query parameters) is decoded when a
+/// method here is called for it, not before.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UpgradeRequest<'a> {
-    /// The path of the request target, without the query. As it was sent: percent-encoding stands.
+    /// The path of the request target, without the query. Percent-encoding is not decoded.
     pub path: &'a str,
     /// The query of the request target, without its `?`.
     pub query: Option<&'a str>,
     /// The value of `Host`.
     pub host: &'a str,
-    /// The value of `Origin`: a browser names the site whose page opens the connection.
+    /// The value of `Origin`, by which a browser names the site whose page opens the connection.
     pub origin: Option<&'a str>,
     /// The value of `Sec-WebSocket-Key`, for [`write_accept`](super::write_accept).
     pub key: &'a str,
@@ -77,7 +77,7 @@ impl<'a> UpgradeRequest<'a> {
     /// `URLSearchParams` write it). A parameter without `=` has an empty value. Names are compared as they
     /// were sent.
     ///
-    /// The error answers 400: the parameter stands twice, or can't be decoded as a cookie can't.
+    /// The error answers 400: the parameter stands twice, or its value can't be decoded.
     pub fn query_param(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let mut found = self.query.unwrap_or("").split('&').filter_map(|pair| {
             let (its_name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -114,7 +114,7 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
-/// Shows what is safe in a log: queries, cookies and tokens are secrets.
+/// Shows only what is safe in a log: queries, cookies and tokens are secrets.
 impl fmt::Debug for UpgradeRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpgradeRequest")
@@ -126,8 +126,8 @@ impl fmt::Debug for UpgradeRequest<'_> {
     }
 }
 
-/// The header fields of a request: where each name and value lies in its bytes. Places instead of slices
-/// make it a quarter of httparse's list, so that it can be passed on by value.
+/// The header fields of a request, as places in its bytes. Places take a quarter of the memory of httparse's
+/// slices, so the list can be passed on by value.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct HeaderFields<'a> {
     bytes: &'a [u8],
