@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn varints_come_back_as_they_were_written_and_have_the_length_foretold() {
+    fn varints_are_read_as_they_were_written_and_have_the_length_that_was_computed() {
         for bits in 0..64 {
             for value in [1u64 << bits, (1u64 << bits) - 1, u64::MAX >> bits] {
                 let mut out = Vec::new();

@@ -195,7 +195,7 @@ mod tests {
         let table = RouteTable::build(1, (1..=8).map(|n| chat(n, 4, false)).collect(), vec![]);
         let counts = counts(&table);
         assert_eq!(counts.len(), 32);
-        // 128 each, with a standard deviation of 11: five of them either way.
+        // The mean is 128 and the standard deviation 11; five of them are allowed either way.
         assert!(
             counts.values().all(|count| (73..=183).contains(count)),
             "{counts:?}"

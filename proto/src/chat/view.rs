@@ -247,7 +247,7 @@ mod tests {
     use crate::schema::{ChatMessage, ChatStatus};
     use prost::Message;
 
-    /// boxid "b", group 0, mtype SmallText, op CHAT.
+    /// A message with boxid "b", group 0, mtype SmallText, op CHAT.
     const SHORTEST: &[u8] = b"\x0a\x01b\x10\x00\x38\x00\x40\x02";
 
     fn with(extra: &[u8]) -> Vec<u8> {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_said_to_one_and_to_no_group_is_direct() {
+    fn a_message_is_direct_if_it_has_a_receiver_and_is_for_no_group() {
         let of = |group: i32, op: ChatOp, receiver: &str| {
             let message = ChatMessage {
                 boxid: "b".into(),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_field_that_stands_twice_the_last_one_counts() {
+    fn the_last_one_counts_of_a_field_that_stands_twice() {
         let bytes = with(b"\x0a\x01c\x40\x00\x0a\x01d");
         let view = ChatView::parse(&bytes).unwrap();
         assert_eq!((view.boxid, view.op), ("d", ChatOp::Join));
@@ -436,14 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn no_receiver_can_be_written_that_runs_into_the_body() {
+    fn no_receiver_can_be_chosen_that_hashes_as_part_of_the_body() {
         let of = |receiver: &str, body: &str| {
             let mut bytes = with(&[]);
             put_bytes(&mut bytes, field::RECEIVER, receiver.as_bytes());
             put_bytes(&mut bytes, field::BODY, body.as_bytes());
             digest(&ChatView::parse(&bytes).unwrap())
         };
-        // Were the length no true one but a mark of any value below 128.
+        // This would be possible if any value below 128 could stand for the length.
         for mark in 0..128u8 {
             let mark = char::from(mark).to_string() + &"\0".repeat(7);
             assert_ne!(of(&format!("x{mark}y"), "z"), of("x", &format!("y{mark}z")));
@@ -470,7 +470,7 @@ mod tests {
             b"\x2a\x00",            // an empty receiver
             b"\x32\x01r",           // body
             b"\x2a\x02ab\x32\x01c", // receiver and body
-            b"\x2a\x01a\x32\x02bc", // the same letters, parted elsewhere
+            b"\x2a\x01a\x32\x02bc", // the same letters, split elsewhere
         ];
         let digests: std::collections::HashSet<_> =
             others.iter().map(|other| of(&with(other))).collect();

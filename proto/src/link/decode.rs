@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_over_the_bound_is_refused_by_its_length_and_a_promised_one_holds_no_memory() {
+    fn a_frame_over_the_bound_is_refused_by_its_length_and_an_announced_one_takes_no_memory() {
         let over = (limits::LINK_FRAME_BYTES_MAX as u32 + 1).to_be_bytes();
         let bytes = limits::LINK_FRAME_BYTES_MAX as u32 + 1;
         assert_eq!(error(&over), LinkError::FrameTooLong { bytes });

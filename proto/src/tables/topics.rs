@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_users_cost_what_is_promised() {
+    fn a_topic_per_user_costs_what_is_promised() {
         let mut table = TopicTable::<u32>::default();
         let users = 20_000; // of one shard of fifty
         for user in 0..users {

@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_known_with_the_byte_that_shows_it() {
+    fn each_fault_is_refused_at_the_byte_that_shows_it() {
         let cases: [(&[u8], FrameError); 12] = [
             (b"\xc1", FrameError::ReservedBits),
             (b"\xa1", FrameError::ReservedBits),

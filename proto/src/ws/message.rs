@@ -421,7 +421,7 @@ mod tests {
         out
     }
 
-    /// What comes out when the stream arrives in such chunks, in words; the last may be an error.
+    /// The events of a stream that arrives in chunks of that size, in words. The last one may be an error.
     fn fed(stream: &[u8], chunk_bytes: usize) -> Vec<String> {
         let mut messages = Messages::new();
         let mut said = Vec::new();
@@ -442,7 +442,7 @@ mod tests {
         said
     }
 
-    /// However the stream is cut.
+    /// Asserts what a stream says, in chunks of every size.
     fn assert_says(stream: &[u8], expected: &[&str]) {
         for chunk_bytes in [1, 2, 3, 5, 8, 1000] {
             assert_eq!(
@@ -508,7 +508,7 @@ mod tests {
         ]
         .concat();
         assert_says(&fragments[..fragments.len() - 1], &[too_big]);
-        // Control frames don't count.
+        // Control frames do not count toward the limit.
         let stream = [
             frame(Opcode::Binary, false, &[0; 20]),
             frame(Opcode::Ping, true, &[0; 125]),
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_utf8_is_known_with_its_byte_not_with_the_messages_end() {
+    fn bad_utf8_is_refused_at_its_byte_and_not_at_the_messages_end() {
         // RFC 6455, 8.1; the sequences of Autobahn's cases 6.3 and 6.4.
         let bad = b"\xce\xba\xf4\x90";
         let cut_frame = &frame(Opcode::Text, true, b"\xce\xba\xf4\x90\x80\x80")[..6 + bad.len()];
@@ -556,7 +556,7 @@ mod tests {
         for mut part in rest.chunks_mut(2) {
             assert_eq!(messages.next(limits, &mut part), Ok(None));
         }
-        // All but the half character are checked and need no second look.
+        // Everything except the half character is checked and not looked at again.
         assert_eq!(messages.pending.unwrap().text_checked, 498);
     }
 

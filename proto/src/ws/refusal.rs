@@ -32,11 +32,11 @@ impl Refusal {
 /// The HTTP statuses that a gateway refuses an upgrade with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
-    /// 400: the request is malformed, or says who asks in a way that can't be read.
+    /// 400: the request is malformed, or the name of the user in it is.
     BadRequest,
-    /// 401: the request does not say who asks, or what it says is not believed.
+    /// 401: the request does not name a user, or proves nothing.
     Unauthorized,
-    /// 403: who asks may not connect.
+    /// 403: the user may not connect, or not from that site.
     Forbidden,
     /// 404: the path is none of this gateway's.
     NotFound,
