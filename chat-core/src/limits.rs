@@ -14,8 +14,7 @@ pub(crate) const TIDY_US: u64 = 1_000_000;
 #[cfg(feature = "driver")]
 pub(crate) const HAND_OVER_MS_MAX: u64 = 10_000;
 
-/// Microseconds between two snapshots of the counters while there is work. A shard without work
-/// publishes its last change at once when the time is over.
+/// Microseconds between two snapshots of the counters. A change sooner after a snapshot waits for the next.
 #[cfg(feature = "driver")]
 pub(crate) const SNAPSHOT_US_MIN: u64 = 100_000;
 

@@ -1,14 +1,14 @@
-//! Decides which closed links get a line in the log. Anybody who reaches the exchange port can open
-//! connections without end, and so can a gateway that is configured wrongly: each kind of fault is said
-//! once, and then at most once in [`REPORT_MS_MIN`], with the number of those not said. Lives on the
-//! shard's core and is asked by its driver.
+//! Decides which closed links get a line in the log. A stranger that reaches the exchange port can open
+//! connections without end, and so can a gateway that is configured wrongly. So each kind of fault gets a
+//! line at first, and then at most one in [`REPORT_MS_MIN`], with the number of those without. Part of the
+//! driver, on the shard's core.
 
 use newim_proto::link::LinkError;
 use newim_proto::time::Now;
 
 use crate::limits::REPORT_MS_MIN;
 
-/// What was said of each kind of fault, and when. Kinds are names in this program, so they are few.
+/// When each kind of fault last got a line. Kinds are names in this program, so they are few.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
     kinds: Vec<Kind>,
@@ -17,14 +17,15 @@ pub(super) struct Reports {
 #[derive(Debug)]
 struct Kind {
     name: &'static str,
-    /// `Now::mono_us` from which on a line may be written again.
+    /// When the next line may be written, in `Now::mono_us`.
     quiet_until_us: u64,
+    /// Faults since the last line.
     unsaid: u64,
 }
 
 impl Reports {
-    /// Counts one fault of that kind. Some: write a line for it, and name the number of faults since the
-    /// last line that got none.
+    /// Counts one fault of that kind. Some: it gets a line, which names the number of faults since the last
+    /// line that got none.
     pub fn admit(&mut self, now: Now, name: &'static str) -> Option<u64> {
         let quiet_until_us = now.after_ms(REPORT_MS_MIN);
         let Some(kind) = self.kinds.iter_mut().find(|kind| kind.name == name) else {
@@ -44,8 +45,8 @@ impl Reports {
     }
 }
 
-/// What a peer spoke whose first bytes are no link frame. Its first four bytes were read as a length
-/// that is over the bound, so the error has them.
+/// Names what a peer spoke whose first bytes are no link frame. The decoder read the first four as a length
+/// over its bound, so the error has them.
 pub(super) fn spoken(error: LinkError) -> &'static str {
     let LinkError::FrameTooLong { bytes } = error else {
         return "no link message";
