@@ -68,6 +68,10 @@ pub enum Command {
 }
 
 #[derive(Args, Clone, Debug, Default)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are the help text, where brackets mean what may be left out"
+)]
 pub struct NodeFlags {
     /// Where clients connect (WebSocket) [default: 127.0.0.1:8180, 0.0.0.0:8180 for a gateway]
     ///

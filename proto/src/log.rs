@@ -34,6 +34,9 @@ pub enum Command {
     Boxes(Uid),
     /// Moves a user's marks in a box. Reply: [`Reply::Marked`]. Errors: NotAMember, BadSeq.
     Mark(Mark),
+    /// Reads the facts of a box, for an operator or the backend: nobody's membership is checked. Reply:
+    /// [`Reply::Facts`]. No errors of its own.
+    Facts(BoxId),
 }
 
 /// One message to be stored, in one atomic step keyed by box: dedupe on (sender, box, client_id), check the
@@ -126,6 +129,8 @@ pub enum Reply {
     Boxes(Vec<BoxState>),
     /// The marks of a Mark are stored; the head of the box at that time.
     Marked(Head),
+    /// The facts that Facts asked for.
+    Facts(BoxFacts),
 }
 
 /// Where an appended message stands.
@@ -177,6 +182,15 @@ pub struct Head {
     pub epoch: u64,
     /// The newest seq in that epoch.
     pub seq: u64,
+}
+
+/// The facts of a box, whatever the rights of the caller. Zeros for a box that does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BoxFacts {
+    /// The box's newest position.
+    pub head: Head,
+    /// The number of members.
+    pub members: u64,
 }
 
 /// One box in a user's list.

@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod dependencies;
+mod licences;
+mod rooms;
 mod sources;
 
 /// Fails with all violations at once: whoever broke two rules wants to know both.
