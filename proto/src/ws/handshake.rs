@@ -12,8 +12,7 @@ use crate::limits;
 use crate::ws::refusal::{Refusal, Status};
 use crate::ws::request::{self, HeaderFields, Once, UpgradeRequest};
 
-/// The subprotocol of v2 clients.
-pub const PROTOCOL_V2: &str = "newim.v2";
+pub use crate::ws::request::PROTOCOL_V2;
 
 /// What the first bytes of a connection are, as far as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,10 @@ use std::fmt;
 use httparse::Header;
 
 use crate::limits;
-use crate::ws::handshake::PROTOCOL_V2;
 use crate::ws::refusal::Refusal;
+
+/// The subprotocol of v2 clients.
+pub const PROTOCOL_V2: &str = "newim.v2";
 
 /// A request to speak WebSocket that [`parse_upgrade`](super::parse_upgrade) found valid: what RFC 6455,
 /// 4.2.1 asks for is there. What says who asks (cookies, `Authorization`, query parameters) is decoded when a
@@ -30,6 +32,7 @@ pub struct UpgradeRequest<'a> {
     pub(super) fields: HeaderFields<'a>,
 }
 
+/// The header field in which a client offers subprotocols.
 const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
 
 impl<'a> UpgradeRequest<'a> {
