@@ -12,7 +12,6 @@
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
-#[allow(missing_docs)] // the names of fields in `_now` say what they count
 mod counters;
 #[cfg(feature = "driver")]
 pub mod driver;
@@ -21,6 +20,7 @@ mod fault;
 mod holds;
 mod limits;
 mod links;
+mod metrics;
 mod ordering;
 mod ownership;
 mod settings;

@@ -36,7 +36,7 @@ pub enum ClusterError {
     #[error("/newim/slots holds {found}, this node needs {ours}")]
     SlotsMismatch { found: String, ours: String },
     /// Two nodes claim one exchange address, and both live.
-    #[error("{path} belongs to another node that lives, boot id {boot_id:?}")]
+    #[error("{path} belongs to another node that lives{}", shown(*boot_id))]
     DuplicateName {
         path: String,
         boot_id: Option<BootId>,
@@ -47,6 +47,11 @@ pub enum ClusterError {
     AuthFailed,
     #[error("this ZooKeeper is too old: 3.6 or later is needed (recursive watches, multi-reads)")]
     TooOld,
+}
+
+/// The boot id of a node, as people see it elsewhere; nothing where the znode doesn't tell it.
+fn shown(boot_id: Option<BootId>) -> String {
+    boot_id.map_or_else(String::new, |boot_id| format!(" (boot id {boot_id})"))
 }
 
 /// Derives the state from what two observers see: the session's own life and our work in it.
@@ -180,6 +185,16 @@ fn log(state: &ClusterState) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boot_id_is_shown_as_everywhere_and_only_if_it_is_known() {
+        let error = |boot_id| {
+            let path = "/newim/servers/exchange/h:1".to_owned();
+            ClusterError::DuplicateName { path, boot_id }.to_string()
+        };
+        assert!(error(Some(BootId(0xab))).ends_with("that lives (boot id 00000000000000ab)"));
+        assert!(error(None).ends_with("that lives"));
+    }
 
     #[test]
     fn a_lost_link_suspends_a_member_and_only_a_member() {

@@ -4,6 +4,7 @@
 //! driver calls the pure shard itself, and nothing here is used.)
 
 mod arrivals;
+mod metrics;
 mod node;
 mod peers;
 mod reports;
@@ -39,27 +40,29 @@ struct Letter {
     rest: Vec<u8>,
 }
 
-/// Counters of a shard's links as bytes, beside [`ChatCounters`]: totals since the shard started, and a value
-/// as of now (`_now`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WireCounters {
-    /// Connections accepted on the exchange port.
-    pub accepted: u64,
-    /// Bytes received on links.
-    pub bytes_in: u64,
-    /// Bytes given to the engine to be sent on links.
-    pub bytes_out: u64,
-    /// Links closed because their bytes are no link messages.
-    pub undecodable: u64,
-    /// Connections closed before their Hello: they spoke another protocol or nothing, or there were too many
-    /// links.
-    pub strangers: u64,
-    /// Links closed because their gateway does not take what is queued for it.
-    pub queue_full: u64,
-    /// Links lost on their way from one shard of this process to another.
-    pub hand_overs_failed: u64,
-    /// Bytes that wait or are in flight on links.
-    pub queued_bytes_now: u64,
+newim_proto::counters! {
+    /// Counters of a shard's links as bytes, beside [`ChatCounters`]: totals since the shard started, and a
+    /// value as of now (`_now`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct WireCounters {
+        /// Connections accepted on the exchange port.
+        pub accepted: u64,
+        /// Bytes received on links.
+        pub bytes_in: u64,
+        /// Bytes given to the engine to be sent on links.
+        pub bytes_out: u64,
+        /// Links closed because their bytes are no link messages.
+        pub undecodable: u64,
+        /// Connections closed before their Hello: they spoke another protocol or nothing, or there were too
+        /// many links.
+        pub strangers: u64,
+        /// Links closed because their gateway does not take what is queued for it.
+        pub queue_full: u64,
+        /// Links lost on their way from one shard of this process to another.
+        pub hand_overs_failed: u64,
+        /// Bytes that wait or are in flight on links.
+        pub queued_bytes_now: u64,
+    }
 }
 
 /// A chat shard with the connections of its links.

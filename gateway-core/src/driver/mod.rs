@@ -4,6 +4,7 @@
 mod asked;
 mod links;
 mod mailbox;
+mod metrics;
 mod node;
 mod redis;
 mod snapshot;

@@ -145,6 +145,49 @@ pub(crate) enum Job {
     Stop,
 }
 
+/// The queue of a store whose folder has not been opened. Shards can be given their handles first, so that a node
+/// whose shards can't start leaves the folder as it was. Commands may be submitted already; if the queue is dropped,
+/// they are handed back.
+pub struct EmbeddedQueue {
+    config: EmbeddedConfig,
+    sender: Sender<Job>,
+    receiver: Receiver<Job>,
+}
+
+impl EmbeddedQueue {
+    pub fn new(config: EmbeddedConfig) -> EmbeddedQueue {
+        let (sender, receiver) = bounded(config.queue_batches_max);
+        EmbeddedQueue {
+            config,
+            sender,
+            receiver,
+        }
+    }
+
+    pub fn handle(&self) -> EmbeddedHandle {
+        EmbeddedHandle {
+            sender: self.sender.clone(),
+        }
+    }
+
+    /// Opens the store in `folder`, making both when they are missing, and locks it. After a crash this
+    /// first does again what the write-ahead log holds.
+    pub fn open(self, folder: &Path) -> Result<EmbeddedStore, OpenError> {
+        let made = std::fs::create_dir_all(folder);
+        made.map_err(|error| OpenError::Folder {
+            path: folder.into(),
+            error,
+        })?;
+        Ok(EmbeddedStore {
+            engine: Engine::open(folder.into(), self.config)?,
+            config: self.config,
+            sender: self.sender,
+            receiver: self.receiver,
+            on_quiet: || {},
+        })
+    }
+}
+
 /// An opened store whose thread has not been started. Commands may be submitted already.
 pub struct EmbeddedStore {
     engine: Engine,
@@ -155,23 +198,9 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `folder`, making both when they are missing, and locks it. After a crash this
-    /// first does again what the write-ahead log holds.
+    /// Opens the store in `folder`: see [`EmbeddedQueue::open`].
     pub fn open(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, OpenError> {
-        let made = std::fs::create_dir_all(folder);
-        made.map_err(|error| OpenError::Folder {
-            path: folder.into(),
-            error,
-        })?;
-        let engine = Engine::open(folder.into(), config)?;
-        let (sender, receiver) = bounded(config.queue_batches_max);
-        Ok(EmbeddedStore {
-            engine,
-            config,
-            sender,
-            receiver,
-            on_quiet: || {},
-        })
+        EmbeddedQueue::new(config).open(folder)
     }
 
     /// To be called on each of the store's threads whenever it had nothing to do for a while. What one
