@@ -26,3 +26,8 @@ pub(crate) const MEASURE_US_MIN: u64 = 1_000_000;
 /// next line names their number.
 #[cfg(feature = "driver")]
 pub(crate) const REPORT_MS_MIN: u64 = 60_000;
+
+/// Bytes kept of the name that a gateway gives itself in its Hello, for the log: a host name of 253 bytes and a
+/// port. The rest is cut off: a stranger can say Hello too.
+#[cfg(feature = "driver")]
+pub(crate) const GATEWAY_NAME_BYTES_MAX: usize = 259;

@@ -227,7 +227,7 @@ impl ChatDriver {
                 return Ok(());
             };
             if let LinkMessage::Hello(hello) = &message {
-                peer.gateway = Some(hello.node.clone());
+                peer.greeted(hello);
                 peer.rest = (hello.chat_shard != self.me).then(Vec::new);
             }
             self.shard
@@ -244,7 +244,7 @@ impl ChatDriver {
             early,
         } = arrived;
         let mut peer = Peer::new(conn, LINK_QUEUE_BYTES_MAX);
-        peer.gateway = Some(hello.node.clone());
+        peer.greeted(&hello);
         let link = self.peers.insert(peer);
         self.shard
             .handle_input(io.now(), Input::LinkOpened { link });
@@ -355,7 +355,7 @@ impl ChatDriver {
         };
         const SAID: &str = "closing a gateway's link";
         match self.reports.admit(now, kind) {
-            Some(unsaid) => tracing::warn!(gateway, %why, unsaid, "{SAID}"),
+            Some(suppressed) => tracing::warn!(gateway, %why, suppressed, "{SAID}"),
             None => tracing::debug!(gateway, %why, "{SAID}"),
         }
     }
@@ -377,7 +377,7 @@ impl ChatDriver {
         self.counters.strangers += 1;
         const SAID: &str = "closing a connection to the exchange port that is no gateway's";
         match self.reports.admit(now, kind) {
-            Some(unsaid) => tracing::info!(%why, unsaid, "{SAID}"),
+            Some(suppressed) => tracing::info!(%why, suppressed, "{SAID}"),
             None => tracing::debug!(%why, "{SAID}"),
         }
     }

@@ -20,7 +20,7 @@ struct Kind {
     /// When the next line may be written, in `Now::mono_us`.
     quiet_until_us: u64,
     /// Faults since the last line.
-    unsaid: u64,
+    suppressed: u64,
 }
 
 impl Reports {
@@ -32,16 +32,16 @@ impl Reports {
             self.kinds.push(Kind {
                 name,
                 quiet_until_us,
-                unsaid: 0,
+                suppressed: 0,
             });
             return Some(0);
         };
         if now.mono_us < kind.quiet_until_us {
-            kind.unsaid += 1;
+            kind.suppressed += 1;
             return None;
         }
         kind.quiet_until_us = quiet_until_us;
-        Some(std::mem::take(&mut kind.unsaid))
+        Some(std::mem::take(&mut kind.suppressed))
     }
 }
 
@@ -49,7 +49,7 @@ impl Reports {
 /// over its bound, so the error has them.
 pub(super) fn spoken(error: LinkError) -> &'static str {
     let LinkError::FrameTooLong { bytes } = error else {
-        return "no link message";
+        return "an unknown protocol";
     };
     match &bytes.to_be_bytes() {
         b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"DELE" | b"PATC" | b"CONN" | b"TRAC"
@@ -57,7 +57,7 @@ pub(super) fn spoken(error: LinkError) -> &'static str {
         [0x16, 0x03, ..] => "a TLS handshake",
         b"PROX" | b"\r\n\r\n" => "a PROXY header",
         b"SSH-" => "an SSH greeting",
-        _ => "no link message",
+        _ => "an unknown protocol",
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_fault_is_said_once_a_minute_with_the_number_of_those_unsaid() {
+    fn each_kind_of_fault_is_said_once_a_minute_with_the_number_of_those_suppressed() {
         let mut reports = Reports::default();
         assert_eq!(reports.admit(at_ms(0), "a"), Some(0));
         assert_eq!(reports.admit(at_ms(1), "b"), Some(0), "another kind");
@@ -95,10 +95,10 @@ mod tests {
         assert_eq!(spoke(b"\x16\x03\x01\x02"), "a TLS handshake");
         assert_eq!(spoke(b"PROX"), "a PROXY header");
         assert_eq!(spoke(b"SSH-"), "an SSH greeting");
-        assert_eq!(spoke(&[0xff; 4]), "no link message");
+        assert_eq!(spoke(&[0xff; 4]), "an unknown protocol");
         assert_eq!(
             spoken(LinkError::UnknownKind { kind: 99 }),
-            "no link message"
+            "an unknown protocol"
         );
     }
 }
