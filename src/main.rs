@@ -4,7 +4,6 @@
 
 mod admin;
 mod cli;
-mod client;
 mod config;
 mod logging;
 mod node;
@@ -36,7 +35,7 @@ fn main() -> ExitCode {
         Some(Command::Standalone(flags)) => run_node(Mode::Standalone, &flags),
         Some(Command::Gateway(flags)) => run_node(Mode::Gateway, &flags),
         Some(Command::Chat(flags)) => run_node(Mode::Chat, &flags),
-        Some(Command::Client(flags)) => run_client(flags),
+        Some(Command::Client(args)) => run_client(args),
         Some(Command::CheckConfig(flags)) => check_config(&flags),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
@@ -72,8 +71,8 @@ fn node_config(mode: Mode, flags: &NodeFlags) -> Result<Config, ConfigErrors> {
     config::load(mode, flags.settings(), &environment, file, cores())
 }
 
-fn run_client(flags: cli::ClientFlags) -> ExitCode {
-    match client::run(flags) {
+fn run_client(args: newim_client::Args) -> ExitCode {
+    match newim_client::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string(), error.hint().as_deref());

@@ -53,6 +53,12 @@ const HOUSE: &[Place] = &[
         why: "the pure shard imports the contract alone, and neither node imports the other",
     },
     Place {
+        name: "newim-client",
+        may_import: &["newim-proto"],
+        only_by_feature: &[],
+        why: "it is a client like any other: what a node is made of is none of its business",
+    },
+    Place {
         name: "newim-loadgen",
         may_import: &["newim-proto", "newim-runtime"],
         only_by_feature: &[],
@@ -106,6 +112,7 @@ const HOUSE: &[Place] = &[
             "newim-store",
             "newim-gateway-core",
             "newim-chat-core",
+            "newim-client",
         ],
         only_by_feature: &[],
         why: "it composes the nodes; simulation, load generator and tests stand beside it",
@@ -145,8 +152,14 @@ const FOREIGN: &[Foreign] = &[
     },
     Foreign {
         names: &["tokio", "async-std", "smol"],
-        only: &["newim", "newim-cluster", "newim-benches", "newim-loadgen"],
-        why: "tokio runs the control thread alone and never touches a client's socket; benches measure it as a peer; the load generator's ZooKeeper stands on it",
+        only: &[
+            "newim",
+            "newim-client",
+            "newim-cluster",
+            "newim-benches",
+            "newim-loadgen",
+        ],
+        why: "tokio runs the control thread alone and never touches a client's socket; the terminal client is a client; benches measure it as a peer; the load generator's ZooKeeper stands on it",
     },
 ];
 

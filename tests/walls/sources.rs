@@ -16,6 +16,7 @@ const FORBID_UNSAFE: &[&str] = &[
     "store/src/lib.rs",
     "gateway-core/src/lib.rs",
     "chat-core/src/lib.rs",
+    "client/terminal/src/lib.rs",
     "sim/src/lib.rs",
     "testkit/src/lib.rs",
     "tests/walls/main.rs",

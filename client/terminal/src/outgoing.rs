@@ -127,7 +127,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::wire;
+    use crate::wire;
 
     fn outgoing(messages: &[(&str, &str)]) -> Outgoing {
         let mut outgoing = Outgoing::default();

@@ -10,8 +10,7 @@ use rustix::termios::{self, OptionalActions, Termios};
 use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
-use super::line::{self, Line};
-use crate::logging;
+use crate::line::{self, Line};
 
 /// Lines typed ahead; a pipe that has more waits.
 const LINES_AHEAD_MAX: usize = 16;
@@ -142,7 +141,7 @@ fn open_terminal(sender: mpsc::Sender<String>, prompt: String) -> io::Result<Out
     Ok(Output::Terminal {
         printer,
         prompt,
-        colour: logging::colour_allowed(),
+        colour: colour_allowed(),
         _modes: modes,
     })
 }
@@ -190,4 +189,9 @@ impl Drop for Modes {
     fn drop(&mut self) {
         let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.0); // the terminal may be gone
     }
+}
+
+/// https://no-color.org: any value but the empty one forbids colour.
+fn colour_allowed() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -10,11 +10,11 @@ use prost::Message as _;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::ClientError;
-use super::connect::{BackOff, Socket, Target};
-use super::line::Line;
-use super::screen::{Lines, Screen};
-use super::session::{Output, Session};
+use crate::ClientError;
+use crate::connect::{BackOff, Socket, Target};
+use crate::line::Line;
+use crate::screen::{Lines, Screen};
+use crate::session::{Output, Session};
 
 /// Nothing heard for so long: ask whether the node lives…
 const SILENCE_MS_PING: u64 = 20_000;

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use newim_proto::schema::chat_message::ChatOp;
 use newim_proto::schema::{ChatMessage, ChatStatus};
 
-use super::box_log::BoxLog;
-use super::command::{self, Command};
-use super::line::Line;
-use super::outgoing::Outgoing;
-use super::wire::{self, Incoming, Refusal};
+use crate::box_log::BoxLog;
+use crate::command::{self, Command};
+use crate::line::Line;
+use crate::outgoing::Outgoing;
+use crate::wire::{self, Incoming, Refusal};
 
 /// The mark is told to the server so long after something was shown, all boxes together.
 const TELL_MARK_MS: u64 = 300;

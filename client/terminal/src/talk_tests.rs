@@ -9,7 +9,7 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use super::*;
-use crate::client::wire;
+use crate::wire;
 
 #[derive(Default)]
 struct Node {

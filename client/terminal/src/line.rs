@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use newim_proto::schema::ChatMessage;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 
-use super::wire;
+use crate::wire;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {

@@ -2,6 +2,9 @@
 //! tokio and one that reads lines; speaks v2 over an independent WebSocket library. `session` and
 //! `box_log` follow the client rules of the protocol and are an example for authors of SDKs.
 
+#![forbid(unsafe_code)]
+
+mod args;
 mod box_log;
 mod command;
 mod connect;
@@ -15,8 +18,9 @@ mod wire;
 use std::fmt;
 use std::io;
 
-use crate::cli::ClientFlags;
-use connect::{ConnectError, Target};
+pub use args::Args;
+pub use connect::ConnectError;
+use connect::Target;
 use screen::Screen;
 use session::Session;
 use talk::{Talk, Until};
@@ -86,25 +90,25 @@ impl ClientError {
 }
 
 /// Returns when the input has ended and everything it said is acknowledged, or when `--until` holds.
-pub fn run(flags: ClientFlags) -> Result<(), ClientError> {
-    let target = Target::new(&flags.url, &flags.uid).map_err(ClientError::Usage)?;
+pub fn run(args: Args) -> Result<(), ClientError> {
+    let target = Target::new(&args.url, &args.uid).map_err(ClientError::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime.map_err(ClientError::Start)?.block_on(async {
         let socket = target.connect().await;
         let socket = socket.map_err(|error| ClientError::NoConnection {
-            url: flags.url.clone(),
+            url: args.url.clone(),
             error,
         })?;
 
         let run = format!("{:016x}", fastrand::u64(..));
-        let session = Session::new(&flags.uid, run, flags.boxid, flags.history);
-        let opened = Screen::open(&flags.uid, session.prompt());
+        let session = Session::new(&args.uid, run, args.boxid, args.history);
+        let opened = Screen::open(&args.uid, session.prompt());
         let (screen, lines) = opened.map_err(ClientError::Output)?;
         let until = Until {
-            shown: flags.until,
-            wait_ms: flags.wait_ms,
+            shown: args.until,
+            wait_ms: args.wait_ms,
         };
         Talk::new(session, screen, lines, target, socket, until)
             .run()

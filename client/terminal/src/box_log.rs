@@ -208,7 +208,7 @@ impl BoxLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::wire;
+    use crate::wire;
 
     /// A log in step with its box, at epoch 1.
     fn settled_at(mark: u64) -> BoxLog {
