@@ -1,8 +1,7 @@
 //! The end of a run: nothing goes wrong any more, and everything in flight has to finish.
 
 use crate::Report;
-use crate::client::{Client, List};
-use crate::inbox::Pull;
+use crate::client::{Client, Rules, V2};
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -29,26 +28,26 @@ impl World {
         for (index, client) in self.clients.iter().enumerate() {
             let who = format!("client {index} ({})", client.uid);
             assert!(client.is_open(), "{who} is not connected");
+            let unacknowledged = client.unacknowledged();
             assert!(
-                client.outgoing.is_empty(),
-                "{who} has no answer to {:?}",
-                client.outgoing
+                unacknowledged.is_empty(),
+                "{who} has no answer to {unacknowledged:?}"
             );
             assert_eq!(
                 client.stream.owed(),
                 None,
                 "{who} saw a gap, and no SYNC came"
             );
-            if client.v2 {
-                assert_eq!(client.list, List::Have, "{who} has no list");
-                self.check_boxes(client, &who);
+            if let Rules::V2(v2) = &client.rules {
+                assert!(v2.session.is_listed(), "{who} has no list");
+                self.check_boxes(client, v2, &who);
             }
         }
     }
 
-    fn check_boxes(&self, client: &Client, who: &str) {
+    fn check_boxes(&self, client: &Client, v2: &V2, who: &str) {
         for (boxid, truth) in self.oracle.boxes_of(&client.uid) {
-            let Some(inbox) = client.boxes.get(boxid) else {
+            let (Some(log), Some(inbox)) = (v2.session.box_log(boxid), v2.shown.get(boxid)) else {
                 let promised = truth
                     .readable(&client.uid, 0)
                     .into_iter()
@@ -56,11 +55,7 @@ impl World {
                 assert_eq!(promised, None, "{who} doesn't know of {boxid}");
                 continue;
             };
-            assert_eq!(
-                inbox.pull,
-                Pull::NotNeeded,
-                "{who} still pulls {boxid}: {inbox:?}"
-            );
+            assert!(log.is_settled(), "{who} still pulls {boxid}: {log:?}");
             let readable = truth.readable(&client.uid, inbox.base);
             let strange = inbox.applied.difference(&readable).next();
             assert_eq!(

@@ -12,6 +12,7 @@ mod client;
 mod faults;
 mod gateway;
 mod inbox;
+mod limits;
 mod membership;
 mod network;
 mod oracle;
@@ -20,6 +21,7 @@ mod plan;
 mod rng;
 mod storage;
 mod trace;
+mod v1;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

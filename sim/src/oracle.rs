@@ -8,6 +8,7 @@ use newim_proto::chat::ChatView;
 use newim_proto::log::{Append, AppendKind, Reply, StoreError, StoreResult};
 
 use crate::agenda::NodeLife;
+use crate::limits::PUBLISH_US_MAX;
 
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -55,9 +56,6 @@ pub struct Publisher {
     pub at: NodeLife,
     pub since_us: u64,
 }
-
-/// A gateway that lives for so long after a message was stored has published it.
-const PUBLISH_US_MAX: u64 = 1_000_000;
 
 impl Oracle {
     /// The store did an append, whether or not anybody hears of it.
