@@ -79,6 +79,16 @@ impl Outgoing {
         self.queue.remove(index).map(|entry| entry.message)
     }
 
+    /// Gives up the longest message in flight, by its body: the connection was closed because a message was too
+    /// big, and it doesn't say which.
+    pub fn finish_longest_in_flight(&mut self) -> Option<ChatMessage> {
+        let in_flight = |entry: &&Entry| matches!(entry.state, State::InFlight { .. });
+        let entries = self.queue.iter().filter(in_flight);
+        let longest = entries.max_by_key(|entry| entry.message.body().len())?;
+        let client_id = longest.message.client_id.clone()?;
+        self.finish(&client_id)
+    }
+
     /// Sends a message again, not before `from_us`. False: it is none of these.
     pub fn postpone(&mut self, client_id: &str, from_us: u64) -> bool {
         let Some(index) = self.index_of(client_id) else {

@@ -180,6 +180,20 @@ impl Session {
         }
     }
 
+    /// The server closed the connection because a message was too big (close code 1009). The longest in flight
+    /// is refused, or it would close every connection that comes. Before [`disconnected`].
+    ///
+    /// [`disconnected`]: Session::disconnected
+    pub fn too_big(&mut self) {
+        let said = self.outgoing.finish_longest_in_flight().map(Box::new);
+        let refusal = Refusal {
+            code: ErrorCode::BadRequest as u32,
+            text: "it is longer than the server takes".to_owned(),
+            retry_after_ms: None,
+        };
+        self.effects.push_back(Effect::Refused(said, refusal));
+    }
+
     /// No connection was made. Asks for [`Effect::Connect`], later each time. `random` is any 64 bits.
     pub fn connect_failed(&mut self, random: u64) {
         let after_ms = self.backoff.failed(random);

@@ -508,3 +508,19 @@ fn what_has_no_position_is_passed_on() {
     session.received(at(0), typing.clone());
     assert_eq!(drain(&mut session, 0), [Effect::Transient(typing.into())]);
 }
+
+#[test]
+fn a_message_that_is_too_big_is_not_sent_on_every_connection_that_comes() {
+    let mut session = in_lobby(0);
+    session.send(wire::chat("lobby", "a long message"));
+    session.send(wire::chat("den", "short"));
+    let said = sent(&mut session, 0);
+    session.too_big();
+    session.disconnected(0);
+    let refused = drain(&mut session, 0).remove(0);
+    let Effect::Refused(Some(refused), _) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(*refused, said[0]);
+    assert!(session.unacknowledged().eq(&said[1..]));
+}

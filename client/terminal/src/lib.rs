@@ -1,19 +1,18 @@
 //! `newim client`: a line-mode chat, for people and for scripts. A process of its own with one thread of
-//! tokio and one that reads lines; speaks v2 over an independent WebSocket library. `session` and
-//! `box_log` follow the client rules of the protocol and are an example for authors of SDKs.
+//! tokio and one that reads lines; it speaks v2 over an independent WebSocket library. The client rules are
+//! newim-client-core's; this crate is an example of a driver for them.
 
 #![forbid(unsafe_code)]
 
 mod args;
-mod box_log;
 mod command;
 mod connect;
+mod console;
+mod limits;
 mod line;
-mod outgoing;
 mod screen;
-mod session;
 mod talk;
-mod wire;
+mod text;
 
 use std::fmt;
 use std::io;
@@ -21,8 +20,8 @@ use std::io;
 pub use args::Args;
 pub use connect::ConnectError;
 use connect::Target;
+use console::Console;
 use screen::Screen;
-use session::Session;
 use talk::{Talk, Until};
 
 #[derive(Debug)]
@@ -103,14 +102,13 @@ pub fn run(args: Args) -> Result<(), ClientError> {
         })?;
 
         let run = format!("{:016x}", fastrand::u64(..));
-        let session = Session::new(&args.uid, run, args.boxid, args.history);
-        let opened = Screen::open(&args.uid, session.prompt());
-        let (screen, lines) = opened.map_err(ClientError::Output)?;
+        let console = Console::new(&args.uid, &run, args.boxid, args.history);
+        let (screen, lines) = Screen::open(&args.uid, console.prompt());
         let until = Until {
             shown: args.until,
             wait_ms: args.wait_ms,
         };
-        Talk::new(session, screen, lines, target, socket, until)
+        Talk::new(console, screen, lines, target, socket, until)
             .run()
             .await
     })
