@@ -5,7 +5,7 @@ use crate::client::{Client, Rules, V2};
 use crate::plan::Plan;
 use crate::world::World;
 
-/// How long a word in each box may take to reach everybody, once all is quiet.
+/// Microseconds that a message in each box may take to reach everybody, once all is quiet.
 const PROBE_US: u64 = 3_000_000;
 
 impl World {
@@ -23,7 +23,8 @@ impl World {
         self.report()
     }
 
-    /// Every v2 client holds all that it may read and was acknowledged, though nobody asked it to look: what was missed was told.
+    /// Checks that every v2 client holds all acknowledged messages that it may read. Nobody asked it to look: the
+    /// servers told it of what it missed.
     fn check_settled(&self) {
         for (index, client) in self.clients.iter().enumerate() {
             let who = format!("client {index} ({})", client.uid);
@@ -73,7 +74,7 @@ impl World {
         }
     }
 
-    /// One word in each box, when everybody is there.
+    /// Says one thing in each box, when everybody is there.
     fn probe(&mut self) {
         for boxid in (0..self.plan.boxes).map(Plan::box_name) {
             let member = |client: &Client| client.v2 && self.oracle.is_member(&boxid, &client.uid);
@@ -83,8 +84,8 @@ impl World {
         }
     }
 
-    /// A v1 client can't ask: it has got the end of the stream of each of its boxes, and (checked as it
-    /// came) all before it.
+    /// Checks that every v1 client, which can't ask, has got the end of the stream of each of its boxes. That it
+    /// got all before the end was checked as it came.
     fn check_v1(&self) {
         for (index, client) in self
             .clients

@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::v1::V1;
 use crate::world::World;
 
-/// Any sixteen bytes: nobody guesses at it here.
+/// The key of every upgrade. Nobody guesses at it here, so any sixteen bytes will do.
 const KEY: &str = "bmV3aW0gc2ltdWxhdGlvbg==";
 const LIMITS: MessageLimits = MessageLimits {
     side: ws::Side::Client,
@@ -34,10 +34,10 @@ const LIMITS: MessageLimits = MessageLimits {
 pub struct Client {
     pub uid: String,
     pub v2: bool,
-    /// Joins and leaves as it likes; the others join their boxes once.
+    /// It joins and leaves boxes as it likes. The others join theirs once.
     wanders: bool,
     home: Vec<String>,
-    /// The same user's second device: comes when the first has joined its boxes.
+    /// The client whose user's second device this is. It connects when the first has joined its boxes.
     twin_of: Option<usize>,
     pub wire: Option<WireId>,
     pub phase: Phase,
@@ -167,7 +167,7 @@ impl Client {
         );
     }
 
-    /// All that is due on this connection: the list, what is to be said, then pulls.
+    /// Puts all requests that are due into `out`: the list, messages, then pulls.
     fn put_due(&mut self, now: Now) {
         if !self.is_open() {
             return;
@@ -214,7 +214,7 @@ impl V2 {
         }
     }
 
-    /// Does what the rules ask for. Returns what is to be sent.
+    /// Does what the rules ask for. Returns the requests to send.
     fn perform(&mut self, now: Now) -> Vec<ChatMessage> {
         let mut requests = Vec::new();
         while let Some(effect) = self.session.poll_effect(now) {
@@ -383,7 +383,7 @@ impl World {
         }
     }
 
-    /// To one user, in a box of the two.
+    /// Says something to one user, in a box of the two.
     fn client_whispers(&mut self, client: usize, body: String) {
         let other = self.rng.below(self.clients.len());
         let (mine, theirs) = (
@@ -399,7 +399,7 @@ impl World {
         self.clients[client].say(message);
     }
 
-    /// To one user, in a box of many: the others' numbers have a gap there.
+    /// Says something to one user in a box of many, so that the others' seqs have a gap there.
     fn client_whispers_in(&mut self, client: usize, boxid: String, body: String) {
         let other = self.rng.below(self.clients.len());
         let other = &self.clients[other];
@@ -544,7 +544,7 @@ impl World {
         self.client_obeys(client, view);
     }
 
-    /// The client's own rules get the message, after the oracle.
+    /// Gives the message to the client's own rules, after the oracle.
     fn client_obeys(&mut self, client: usize, view: &ChatView<'_>) {
         let now = self.now();
         if let Rules::V2(v2) = &mut self.clients[client].rules {
