@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use newim_client_core::box_log::BoxLog;
-use newim_client_core::{Effect, Pace, Session, Settings};
+use newim_client_core::{BoxLog, Effect, Pace, Session, Settings};
 use newim_proto::chat::ChatView;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 use newim_proto::schema::{ChatMessage, ErrorCode};

@@ -189,11 +189,9 @@ impl<M> BoxLog<M> {
         };
     }
 
-    /// The pull was refused for now: it stays due.
+    /// The pull was refused for now, or the half of it that moves a mark: it is due again.
     pub fn pull_failed(&mut self) {
-        if self.pull == Pull::Running {
-            self.pull = Pull::Needed;
-        }
+        self.pull = Pull::Needed;
     }
 
     /// The pull was refused for good: the next news of the box is a reason to ask again.

@@ -46,12 +46,13 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-pub mod box_log;
+mod box_log;
 pub mod limits;
-pub mod outgoing;
+mod outgoing;
 mod session;
 mod settings;
 pub mod wire;
 
+pub use box_log::{Applied, BoxLog};
 pub use session::{Effect, HangUp, Session};
 pub use settings::{Pace, Settings};

@@ -20,6 +20,7 @@ Examples:
 Exit status: 0 done; 1 no connection, --until not reached, or a piped line that was refused
 or not acknowledged; 2 wrong usage.";
 
+/// Talk from a terminal or a script
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -32,13 +33,13 @@ pub struct Args {
     /// The box to enter
     #[arg(long = "box", value_name = "BOX")]
     pub boxid: Option<String>,
-    /// Messages of the past to show on entering a box
+    /// Earlier messages to show on entering a box
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub history: u64,
-    /// End once so many chat messages were shown (history and your own count)
+    /// End when N chat messages were shown (history and your own count)
     #[arg(long, value_name = "N")]
     pub until: Option<u64>,
-    /// After the input has ended, stay for messages so long; with --until, fail when it wasn't reached by then
+    /// Stay for messages for MS milliseconds after the input has ended; with --until, fail if it isn't reached by then
     #[arg(long, value_name = "MS")]
     pub wait_ms: Option<u64>,
 }

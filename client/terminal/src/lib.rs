@@ -24,30 +24,23 @@ use console::Console;
 use screen::Screen;
 use talk::{Talk, Until};
 
+/// Why the client failed. Each is one line for the user, after `error: `.
 #[derive(Debug)]
 pub enum ClientError {
     /// The URL or a name is wrong.
     Usage(String),
     /// The first connection was not made; later ones are tried for ever.
-    NoConnection {
-        url: String,
-        error: ConnectError,
-    },
-    /// The system refuses what every process needs.
+    NoConnection { url: String, error: ConnectError },
+    /// The system refused a resource that every process needs.
     Start(io::Error),
-    /// The terminal or the reader of the output is gone.
+    /// The terminal is gone, or stdout can't be written. A reader that closed the pipe is no error.
     Output(io::Error),
-    NotAcknowledged {
-        count: usize,
-    },
-    /// The wait was over before `--until` was reached.
-    NotShown {
-        shown: u64,
-    },
-    /// Lines of a script that were not done; why was shown for each.
-    Refused {
-        count: u64,
-    },
+    /// Messages that may or may not be stored.
+    NotAcknowledged { count: usize },
+    /// `--wait-ms` was over before `--until` was reached.
+    NotShown { shown: u64 },
+    /// Lines of a script that were refused. The reason was shown for each.
+    Refused { count: u64 },
 }
 
 impl fmt::Display for ClientError {
@@ -62,17 +55,17 @@ impl fmt::Display for ClientError {
             ClientError::NotAcknowledged { count } => {
                 write!(
                     f,
-                    "{count} of the lines said were not acknowledged: they may or may not be stored"
+                    "{count} lines were not acknowledged: they may or may not be stored"
                 )
             }
-            ClientError::Refused { count } => write!(f, "{count} of the lines were not done"),
-            ClientError::NotShown { shown } => write!(f, "only {shown} messages came"),
+            ClientError::Refused { count } => write!(f, "{count} lines were refused"),
+            ClientError::NotShown { shown } => write!(f, "only {shown} messages came in time"),
         }
     }
 }
 
 impl ClientError {
-    /// What to do about it.
+    /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             ClientError::NoConnection {
@@ -83,12 +76,13 @@ impl ClientError {
         }
     }
 
+    /// Whether the command line is wrong, rather than the world.
     pub fn is_usage(&self) -> bool {
         matches!(self, ClientError::Usage(_))
     }
 }
 
-/// Returns when the input has ended and everything it said is acknowledged, or when `--until` holds.
+/// Runs the client. Returns when its input has ended and all lines are acknowledged, or when `--until` holds.
 pub fn run(args: Args) -> Result<(), ClientError> {
     let target = Target::new(&args.url, &args.uid).map_err(ClientError::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,5 +1,5 @@
-//! What the client shows: one line each. Stored messages go to stdout, words about them (notices,
-//! errors) to stderr when the output isn't a terminal, so that a script reads messages alone.
+//! The lines that the client shows. Stored messages go to stdout; notices and errors go to stderr when the
+//! output isn't a terminal, so that a script reads messages alone.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -23,7 +23,7 @@ const RED: &str = "\x1b[31m";
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
 
-/// `[lobby] 12:03:05 alice: hi`. With `colour`, in ANSI colours.
+/// Writes a line out, as `[lobby] 12:03:05 alice: hi`. `colour`: with ANSI colours. Text of others is made harmless.
 pub fn render(line: &Line, me: &str, zone: &TimeZone, colour: bool) -> String {
     let paint = |style: &str, text: &str| {
         if colour {

@@ -21,10 +21,12 @@ use crate::limits::{ACKNOWLEDGE_MS_MAX, SEND_MS_MAX, SILENCE_MS_MAX, SILENCE_MS_
 use crate::line::Line;
 use crate::screen::{Lines, Screen};
 
-/// When a script is done.
+/// When a script is done, besides the end of its input.
 #[derive(Clone, Copy, Debug)]
 pub struct Until {
+    /// So many chat messages were shown.
     pub shown: Option<u64>,
+    /// The input ended so long ago.
     pub wait_ms: Option<u64>,
 }
 
@@ -51,7 +53,7 @@ enum Event {
 }
 
 impl Talk {
-    /// Over a connection that was just made.
+    /// A talk over a connection that was just made.
     pub fn new(
         console: Console,
         screen: Screen,
@@ -75,7 +77,7 @@ impl Talk {
         }
     }
 
-    /// Until the input has ended and what it brought is done, or `until` holds.
+    /// Runs until the input has ended and its lines are done, or until `until` holds.
     pub async fn run(mut self) -> Result<(), ClientError> {
         self.console.connected(self.now());
         loop {
@@ -223,7 +225,7 @@ impl Talk {
         }
     }
 
-    /// None: there is more to do.
+    /// Whether the client is done, and how it ends. None: there is more to do.
     fn verdict(&self) -> Option<Result<(), ClientError>> {
         let unacknowledged = self.console.unacknowledged();
         let reached = self.until.shown.map(|shown| self.console.shown() >= shown);
@@ -251,7 +253,7 @@ impl Talk {
         }
     }
 
-    /// A person saw what was refused; a script has its exit status alone.
+    /// Ends well, unless a script had lines refused: a person saw the errors, a script has its exit status alone.
     fn success(&self) -> Result<(), ClientError> {
         match self.console.refused() {
             count if count > 0 && !self.screen.is_terminal() => Err(ClientError::Refused { count }),
@@ -265,13 +267,13 @@ impl Talk {
             (Some(_), false) => self.heard_at_ms + SILENCE_MS_PING,
             (Some(_), true) => self.heard_at_ms + SILENCE_MS_MAX,
         };
-        // Of two ends one may be past and waiting for something else; only one to come is a deadline.
+        // One of the two waits may be over while the other goes on: only one that is to come is a deadline.
         let now_ms = self.now_ms();
         let ends = self.ended_at_ms.into_iter().flat_map(|ended_at_ms| {
             [Some(ACKNOWLEDGE_MS_MAX), self.until.wait_ms]
                 .into_iter()
                 .flatten()
-                .map(move |ms| ended_at_ms + ms)
+                .map(move |ms| ended_at_ms.saturating_add(ms))
         });
         ends.filter(|at| *at > now_ms)
             .chain(self.console.next_deadline_ms())
@@ -280,7 +282,7 @@ impl Talk {
             .expect("the connection always has one")
     }
 
-    /// Tells the node what was shown, so that it isn't unread, and closes.
+    /// Tells the node what was shown, so that it doesn't count as unread, and closes.
     async fn take_leave(&mut self) {
         self.console.tell_marks();
         self.console.tick(self.now());
