@@ -14,6 +14,8 @@ const BOXES: [&str; 2] = ["den", "lobby"];
 const PULL_MAX: usize = 3;
 /// Requests that a client may take to catch up with a quiet server. More is asking for ever.
 const REQUESTS_MAX: usize = 400;
+/// Turns of server and client for the same.
+const TURNS_MAX: usize = 4000;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -377,7 +379,11 @@ impl Model {
         self.step(Step::Connect);
         self.asked = 0;
         (0..BOXES.len()).for_each(|boxid| self.step(Step::Nudge { boxid }));
-        while !self.is_quiet() {
+        for turn in 0.. {
+            if self.is_quiet() {
+                return;
+            }
+            assert!(turn < TURNS_MAX, "it does not come to rest");
             assert!(self.asked < REQUESTS_MAX, "it asks for ever");
             let before = self.asked;
             let arrived = !self.pushes.is_empty() || !self.answers.is_empty();
