@@ -374,11 +374,9 @@ impl Model {
         });
     }
 
-    /// Nothing goes wrong any more. What was lost is told; then the client has to come to rest by itself.
+    /// Nothing goes wrong any more: the client has to come to rest by itself.
     fn settle(&mut self) {
-        self.step(Step::Connect);
         self.asked = 0;
-        (0..BOXES.len()).for_each(|boxid| self.step(Step::Nudge { boxid }));
         for turn in 0.. {
             if self.is_quiet() {
                 return;
@@ -430,8 +428,28 @@ impl Model {
 fn run(pace: Pace, steps: &[Step]) {
     let mut model = Model::new(pace);
     steps.iter().for_each(|step| model.step(*step));
+    model.step(Step::Connect);
+    let boxes = || 0..BOXES.len();
+    // What was lost is told.
+    boxes().for_each(|boxid| model.step(Step::Nudge { boxid }));
     model.settle();
     model.check();
+    // A client at rest has only the nudge to go by, of one box or of all.
+    for nudges in [
+        boxes().map(|boxid| Step::Nudge { boxid }).collect(),
+        vec![Step::NudgeAll],
+    ] {
+        for boxid in boxes() {
+            model.step(Step::Write {
+                boxid,
+                readable: true,
+            });
+            model.step(Step::Lose { index: 0 });
+        }
+        nudges.into_iter().for_each(|nudge| model.step(nudge));
+        model.settle();
+        model.check();
+    }
 }
 
 /// `PROPTEST_CASES` asks for more than the suite has time for. What fails becomes a test of its own, in
