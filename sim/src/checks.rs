@@ -1,8 +1,9 @@
 //! The end of a run: nothing goes wrong any more, and everything in flight has to finish.
 
 use crate::Report;
-use crate::client::{Client, Rules, V2};
+use crate::client::{Client, Rules};
 use crate::plan::Plan;
+use crate::v2::V2;
 use crate::world::World;
 
 /// Microseconds that a message in each box may take to reach everybody, once all is quiet.

@@ -22,6 +22,7 @@ mod rng;
 mod storage;
 mod trace;
 mod v1;
+mod v2;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
