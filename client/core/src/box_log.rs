@@ -106,8 +106,10 @@ impl<M> BoxLog<M> {
     pub fn take(&mut self, epoch: u64, seq: u64, message: M, out: &mut Vec<Applied<M>>) {
         let is_over = self.epoch.is_some_and(|known| epoch < known);
         let is_held = seq <= self.mark && self.epoch.is_some_and(|known| epoch <= known);
-        // While a pull is due or runs it may belong to the history that a pull brings.
-        if is_held || (is_over && self.pull == Pull::NotNeeded) {
+        // It belongs to the history of the box if a pull is due, runs, or was taken to have ended by the end of
+        // another one.
+        let may_be_history = self.pull != Pull::NotNeeded || self.unended > 0;
+        if is_held || (is_over && !may_be_history) {
             return;
         }
         self.hold(epoch, seq, message);

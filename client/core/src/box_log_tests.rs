@@ -324,3 +324,29 @@ fn history_that_comes_after_a_refusal_counts_for_the_end_that_comes_later() {
     log.begin_pull().unwrap();
     assert_eq!(end(&mut log, 2, 3, 3), ["1/2", "2/3"]);
 }
+
+#[test]
+fn an_end_that_is_taken_for_the_next_pull_loses_no_history() {
+    let mut log = settled_at(0);
+    take(&mut log, 1, 1);
+    log.head_is(2, 4);
+    log.begin_pull().unwrap();
+    end(&mut log, 2, 4, 1);
+    log.begin_pull().unwrap(); // anew, in epoch 2
+    log.pull_failed(); // half of it: its end comes
+    log.begin_pull().unwrap();
+    take(&mut log, 1, 1);
+    assert_eq!(end(&mut log, 2, 4, 1), [""; 0], "of the first");
+    log.begin_pull().unwrap();
+    take(&mut log, 1, 1);
+    assert_eq!(
+        end(&mut log, 2, 4, 1),
+        [""; 0],
+        "of the second: it seems to bring nothing"
+    );
+    for (epoch, seq) in [(1, 2), (1, 3), (2, 4)] {
+        take(&mut log, epoch, seq);
+    }
+    assert_eq!(log.begin_pull(), Some((Some(2), 1)));
+    assert_eq!(end(&mut log, 2, 4, 4), ["1/2", "1/3", "2/4"]);
+}
