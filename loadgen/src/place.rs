@@ -1,6 +1,9 @@
 //! A client's position in one box, by the protocol's client rules: seq = mark + 1 is applied, what is older
 //! is dropped, and a gap or word of more is pulled. Tells what the server may do from what it may not.
 //! Pure; two of them stand in each client.
+//!
+//! The rules are those of newim-client-core, written a second time on purpose: the load generator judges
+//! servers, so it must not share a mistake with them or with their clients.
 
 /// Seqs are kept in 32 bits: a box of a run has no four thousand million messages.
 pub type Seq = u32;

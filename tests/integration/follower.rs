@@ -1,6 +1,7 @@
 //! A client that holds all that its user's boxes hold: it lists and pulls when it connects, takes what
 //! is pushed and what a SYNC brings, and keeps one message per (epoch, seq), over all its connections.
-//! What it holds is what its user would see, however delivery was disturbed.
+//! What it holds is what its user would see, however delivery was disturbed. Of newim-client-core it knows
+//! nothing, on purpose: it is the tests' second opinion on the wire.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,5 +1,9 @@
 //! One client's place in one box, by the protocol's client rules: seq = mark + 1 is applied, what is
 //! older is dropped, and a gap or word of more is pulled.
+//!
+//! It does not use newim-client-core: it reads messages without decoding or copying them and is 24 bytes for
+//! each of a hundred thousand clients, because what the load costs is taken from the same cores as what it
+//! measures.
 
 use newim_proto::chat::ChatView;
 use newim_proto::schema::ChatMessage;

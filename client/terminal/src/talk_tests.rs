@@ -9,7 +9,7 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use super::*;
-use crate::client::wire;
+use newim_client_core::wire;
 
 #[derive(Default)]
 struct Node {
@@ -138,8 +138,8 @@ async fn talk(url: &str, lines: &[&str], until: Until) -> (Vec<String>, Result<(
     drop(typist);
     let target = Target::new(url, "alice").unwrap();
     let socket = target.connect().await.unwrap();
-    let session = Session::new("alice", "run".into(), Some("lobby".into()), 20);
-    let talk = Talk::new(session, screen, typed, target, socket, until);
+    let console = Console::new("alice", "run", Some("lobby".into()), 20);
+    let talk = Talk::new(console, screen, typed, target, socket, until);
     let ended = timeout(Duration::from_secs(20), talk.run())
         .await
         .expect("it ends");
@@ -227,8 +227,8 @@ async fn exit_ends_it_while_the_input_is_open() {
     typist.send("/exit".into()).await.unwrap();
     let target = Target::new(&url, "alice").unwrap();
     let socket = target.connect().await.unwrap();
-    let session = Session::new("alice", "run".into(), Some("lobby".into()), 20);
-    let talk = Talk::new(session, screen, typed, target, socket, NO_WAIT);
+    let console = Console::new("alice", "run", Some("lobby".into()), 20);
+    let talk = Talk::new(console, screen, typed, target, socket, NO_WAIT);
     timeout(Duration::from_secs(20), talk.run())
         .await
         .expect("it ends")
