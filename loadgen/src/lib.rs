@@ -13,6 +13,7 @@ pub mod failure;
 pub mod findings;
 pub mod hash;
 pub mod honesty;
+pub mod limits;
 pub mod machine;
 pub mod meeting;
 pub mod names;

@@ -4,8 +4,9 @@ use super::super::figures::{
     self, PERCENTILES, bytes, count, duration, duration_or_unknown, percent, rate,
 };
 use super::super::{Latency, Report};
-use super::WORDS_MAX;
-use super::escape::escape;
+use newim_charts::escape;
+
+use crate::limits::WORDS_MAX;
 
 /// What one looks for first.
 pub fn tiles(report: &Report) -> String {

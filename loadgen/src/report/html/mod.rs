@@ -1,20 +1,17 @@
 //! The end of a run as one HTML file that needs nothing beside it: no script, no font, no fetch. Figures,
 //! plots, the command and the machine; light and dark; on paper too. Pure; the main thread writes it.
 
-pub mod chart;
-mod escape;
 mod facts;
 mod percentiles;
-pub mod scale;
 mod timeline;
+
+use newim_charts::escape;
 
 use super::Report;
 use super::figures;
-pub use escape::escape;
+use crate::limits::WORDS_MAX;
 
 const STYLE: &str = include_str!("style.css");
-/// Examples, refusals and reasons that are shown of each.
-const WORDS_MAX: usize = 8;
 
 pub fn render(report: &Report) -> String {
     let body = [
@@ -36,7 +33,8 @@ pub fn page(title: &str, body: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+         <style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        newim_charts::STYLE
     )
 }
 
