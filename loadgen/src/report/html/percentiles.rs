@@ -1,5 +1,5 @@
-//! Latency by percentile, on the axis that HdrHistogram made known: each step to the right is ten times
-//! rarer. Pure; used by the page.
+//! The chart of latency by percentile, on the axis that HdrHistogram made known: each step to the right is
+//! ten times rarer. Pure; used by the page.
 
 use hdrhistogram::Histogram;
 
@@ -51,12 +51,12 @@ pub fn section(report: &Report) -> String {
     };
     format!(
         "<section class=\"chart\">\n{}<p class=\"note\">{scale} step to the right is ten times rarer. \
-         Latency runs from the moment at which the schedule meant to send; <i>raw</i> from the send itself.</p>\n</section>\n",
+         Latency runs from the time at which the schedule meant to send, <i>raw</i> latency from the send itself.</p>\n</section>\n",
         chart.draw()
     )
 }
 
-/// How far to the right this many values reach: the tenfold steps from the median's half to one of them.
+/// How far to the right this many values reach, in tenfold steps: 3 for a thousand values.
 fn nines(histogram: &Histogram<u64>) -> f64 {
     (histogram.len().max(1) as f64)
         .log10()
@@ -89,7 +89,7 @@ fn vertical(kinds: &[&Latency]) -> (Axis, bool) {
     }
 }
 
-/// Nines and microseconds, from the lowest value to the highest.
+/// Points of nines and microseconds, from the lowest value to the highest.
 fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let last = nines(histogram);
     let point = |step: usize| {
@@ -105,7 +105,8 @@ fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     (0..=POINTS_MAX).map(point).collect()
 }
 
-/// `90 %` of one nine, `99.9 %` of three; between them as many digits as tell neighbours apart.
+/// A percentile by its nines, as `90 %` for 1 and `99.9 %` for 3; in between with as many digits as tell
+/// neighbours apart.
 fn percentile(nines: f64) -> String {
     let decimals = (nines.ceil() as usize).saturating_sub(2);
     let decimals = decimals + usize::from(nines.fract() > 0.0);

@@ -1,12 +1,12 @@
-//! Plots over the time of the run: rate, latency, connections, memory; its phases shaded behind. Pure;
-//! used by the page.
+//! Charts over the time of the run: rate, latency, connections, memory, with the phases shaded behind.
+//! Pure; used by the page.
 
 use newim_charts::{Axis, Band, Chart, Line, Look, Width};
 
 use super::super::{Report, Sample, figures};
 use crate::limits::{BANDS_MAX, COLUMNS_MAX, FAN_OUT_MIN};
 
-/// What is drawn of a sample: the name, the look, and None where it is unknown.
+/// One line: its name, its look, and its value in a sample, None where that is unknown.
 type Series<'a> = (&'a str, Look, &'a dyn Fn(&Sample) -> Option<f64>);
 
 pub fn sections(report: &Report) -> String {
@@ -30,8 +30,8 @@ pub fn sections(report: &Report) -> String {
     sections
 }
 
-/// Sends and deliveries each have their own drawing where a group makes many deliveries of a send: on
-/// one axis the sends would lie on the floor.
+/// The rate. Sends and deliveries get charts of their own where each send makes many deliveries: on one
+/// axis the sends would lie on the floor.
 fn rate(report: &Report) -> String {
     let is_offered = report
         .samples
@@ -169,7 +169,8 @@ fn bands(report: &Report, duration_ms: u64) -> Vec<Band> {
     report.phases.iter().take(BANDS_MAX).map(band).collect()
 }
 
-/// Long runs are thinned to the lowest and highest of each column, so that no peak is lost.
+/// Points of a line. Long runs are thinned to the lowest and highest sample of each column, so that no peak
+/// is lost.
 fn points(samples: &[Sample], value: &dyn Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
     let known = samples.iter().filter_map(|sample| {
         let value = value(sample).filter(|value| value.is_finite())?;
@@ -187,7 +188,7 @@ fn points(samples: &[Sample], value: &dyn Fn(&Sample) -> Option<f64>) -> Vec<(f6
         .collect()
 }
 
-/// Lowest and highest, in order of time.
+/// The lowest and highest sample of a column, in order of time.
 fn extremes(column: &[(u64, f64)]) -> Vec<(u64, f64)> {
     let by_value = |first: &&(u64, f64), second: &&(u64, f64)| first.1.total_cmp(&second.1);
     let both = [

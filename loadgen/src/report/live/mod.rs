@@ -20,7 +20,7 @@ const SIZE_DEFAULT: (u16, u16) = (80, 24);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Quiet,
-    /// A line each time.
+    /// A line of text for each sample.
     Lines,
     /// Redrawn in place.
     Terminal {
@@ -29,7 +29,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// What suits stderr: a dumb terminal can't move its cursor, and NO_COLOR (no-color.org) wants none.
+    /// The mode that suits stderr: a dumb terminal can't move its cursor, and NO_COLOR (no-color.org) asks
+    /// for no colours.
     pub fn of_stderr(quiet: bool) -> Mode {
         let is_terminal = io::stderr().is_terminal();
         let term = std::env::var("TERM").unwrap_or_default();
@@ -47,14 +48,14 @@ impl Mode {
     }
 }
 
-/// What is to be shown now.
+/// What the view shows: one moment of a run.
 pub struct Moment<'a> {
     pub scenario: &'a str,
-    /// Connections that the run wants.
+    /// Connections that the run is to hold.
     pub asked: u64,
     pub sample: &'a Sample,
     pub elapsed_ms: u64,
-    /// None: until somebody ends it.
+    /// Length of the run. None: it is not known.
     pub total_ms: Option<u64>,
 }
 

@@ -10,7 +10,7 @@ use ratatui::crossterm::cursor::{MoveToColumn, MoveUp};
 use ratatui::crossterm::queue;
 use ratatui::crossterm::style::PrintStyledContent;
 use ratatui::crossterm::terminal::{Clear, ClearType};
-use ratatui::style::Style;
+use ratatui::style::{Color, Style};
 use ratatui::text::Span;
 
 /// The rows that stand on the terminal.
@@ -57,8 +57,8 @@ impl Place {
 
 /// Writes one row without the blanks at its end, and tells how wide it is.
 fn row(out: &mut impl Write, rows: &Buffer, y: u16, has_colour: bool) -> io::Result<u16> {
-    let filled = (0..rows.area.width).filter(|x| rows[(*x, y)].symbol() != " ");
-    let end = filled.last().map_or(0, |x| x + 1);
+    let is_filled = |x: &u16| rows[(*x, y)].symbol() != " ";
+    let end = (0..rows.area.width).rfind(is_filled).map_or(0, |x| x + 1);
     let mut run = String::new();
     let mut run_style = Style::new();
     let (mut x, mut width) = (0, 0);
@@ -83,8 +83,8 @@ fn row(out: &mut impl Write, rows: &Buffer, y: u16, has_colour: bool) -> io::Res
 
 fn flush(out: &mut impl Write, run: &mut String, style: Style) -> io::Result<()> {
     let run = std::mem::take(run);
-    let is_plain =
-        style.add_modifier.is_empty() && style.fg.unwrap_or_default() == Default::default();
+    let has_colour = style.fg.is_some_and(|colour| colour != Color::Reset);
+    let is_plain = style.add_modifier.is_empty() && !has_colour;
     if run.is_empty() || is_plain {
         return out.write_all(run.as_bytes());
     }
@@ -93,7 +93,7 @@ fn flush(out: &mut impl Write, run: &mut String, style: Style) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
-    use ratatui::style::{Color, Modifier};
+    use ratatui::style::Modifier;
 
     use super::*;
 

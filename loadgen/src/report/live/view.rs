@@ -151,7 +151,7 @@ fn progress(moment: &Moment<'_>) -> String {
 pub fn connections(moment: &Moment<'_>) -> String {
     let (sample, asked) = (moment.sample, count(moment.asked));
     match sample.phase == ENROL {
-        // A few at a time, which come and go.
+        // Only a few connections at a time, which come and go.
         true => format!(
             "{}; {} of {asked} users are members",
             count(sample.connections),

@@ -23,7 +23,7 @@ fn config(zookeeper: &ZooKeeper, of: u32, label: &str, told: &Told) -> Config {
     }
 }
 
-/// All of them, in the order of their indexes.
+/// All processes, in the order of their indexes.
 async fn joined(zookeeper: &ZooKeeper, of: u32, told: &Told) -> Vec<Together> {
     let mut tasks = JoinSet::new();
     for host in 0..of {
@@ -47,7 +47,7 @@ async fn joined(zookeeper: &ZooKeeper, of: u32, told: &Told) -> Vec<Together> {
 async fn started(together: &mut [Together]) -> Vec<u64> {
     let mut starts = Vec::new();
     let starting: Vec<_> = together.iter_mut().map(Together::start_at).collect();
-    // Each needs the others: polled side by side.
+    // They need each other, so they are polled side by side.
     for start in join_all(starting).await {
         starts.push(start.expect("all are ready"));
     }
