@@ -1,5 +1,6 @@
-//! One client's place in one box, by the protocol's client rules: seq = mark + 1 is applied, what is
-//! older is dropped, and a gap or word of more is pulled.
+//! One client's position in one box, by the protocol's client rules: the message after the mark is applied,
+//! an older one is dropped, and a gap, or word of a newer one, leads to a pull. The bench keeps these rules
+//! to itself, as newim-loadgen does: it judges deliveries, and must not share the errors of what it judges.
 
 use newim_proto::chat::ChatView;
 use newim_proto::schema::ChatMessage;
@@ -21,17 +22,17 @@ pub enum Heard {
         seq: u64,
         pulled: bool,
     },
-    /// Ask for what follows the mark.
+    /// The client must ask for what follows its mark.
     Pull,
-    /// A message of one's own is stored.
+    /// A message that the client sent is stored.
     Ack,
-    /// The answer to "list my boxes" is whole.
+    /// The list of the client's boxes is complete.
     Listed,
     Nothing,
 }
 
 impl Follower {
-    /// Errors are the server's refusals.
+    /// Takes one message. Errors: the server refused something.
     pub fn hear(&mut self, payload: &[u8]) -> Result<Heard, String> {
         let view = ChatView::parse(payload).map_err(|error| format!("no ChatMessage: {error}"))?;
         if let Some(code) = view.error_code {

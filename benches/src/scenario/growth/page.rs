@@ -4,7 +4,8 @@
 use newim_charts::{Axis, Chart, Line, Look, Width, escape};
 use newim_loadgen::report::html::page;
 
-use super::{Case, FLAT_MAX, SCENARIO, Series, UNIT};
+use super::{Case, SCENARIO, Series, UNIT};
+use crate::limits::FLAT_MAX;
 use crate::machine;
 use crate::options::Options;
 use crate::report::Figure;
