@@ -53,8 +53,14 @@ const HOUSE: &[Place] = &[
         why: "the pure shard imports the contract alone, and neither node imports the other",
     },
     Place {
+        name: "newim-charts",
+        may_import: &[],
+        only_by_feature: &[],
+        why: "it draws what anybody measured, and knows nothing of ours",
+    },
+    Place {
         name: "newim-loadgen",
-        may_import: &["newim-proto", "newim-runtime"],
+        may_import: &["newim-charts", "newim-proto", "newim-runtime"],
         only_by_feature: &[],
         why: "it shares only the contract and the engine, so it can't inherit a server's bug",
     },
@@ -74,6 +80,7 @@ const HOUSE: &[Place] = &[
         may_import: &[
             "newim-proto",
             "newim-runtime",
+            "newim-charts",
             "newim-loadgen",
             "newim-testkit",
         ],

@@ -50,8 +50,8 @@ fn a_closed_loop_goes_on_after_a_lost_echo_and_tells_of_it() {
 
 #[test]
 fn a_receiver_whose_last_messages_never_come_is_found() {
-    p2p(Lie::DropRest).assert(2, &["has not got its last"]);
-    group(Lie::DropRest).assert(2, &["has not got its last"]);
+    p2p(Lie::DropRest).assert(2, &["never got its last"]);
+    group(Lie::DropRest).assert(2, &["never got its last"]);
 }
 
 #[test]

@@ -168,7 +168,7 @@ async fn a_member_that_dies_is_missed_by_name_and_the_rest_is_merged() {
         merged.missing
     );
     assert!(matches!(outcomes[1], Outcome::Sent));
-    assert!(said(&told, "is gone without a report"));
+    assert!(said(&told, "left without a report"));
     assert!(is_clean(&zookeeper).await);
 }
 
