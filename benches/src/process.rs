@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_an_error() {
+    fn a_process_that_does_not_exist_is_an_error() {
         assert!(Watched::new("nobody", u32::MAX).cpu_ns().is_err());
     }
 }

@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_flag_given_twice_the_last_wins_and_lists_grow() {
+    fn the_last_of_a_repeated_flag_wins_and_lists_grow() {
         let line = [
             "x", "echo", "-t", "h:1", "--target", "h:2", "-c", "5", "-c", "7", "--raw", "--raw",
         ];

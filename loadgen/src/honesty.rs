@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_who_are_away_on_purpose_send_late_and_nothing_is_spoiled() {
+    fn late_sends_of_clients_that_are_away_on_purpose_spoil_nothing() {
         let away = |e: &mut Evidence<'_>| {
             e.sent = 500;
             e.is_disturbed = true;

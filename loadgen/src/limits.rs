@@ -49,7 +49,7 @@ pub const IN_FLIGHT_MAX: u64 = 65_536;
 /// Messages of one sender on their way. A gateway stops reading from a session at 64 requests, so the
 /// rest wait in sockets.
 pub const IN_FLIGHT_PER_SENDER_MAX: usize = 1024;
-/// Clients that `churn` looks at to find one that may leave. If none of them may, it leaves one out.
+/// Clients that `churn` looks at to find one that may leave. If none of them may, nobody leaves this time.
 pub const CHURN_TRIES_MAX: u32 = 32;
 /// Empty send buffers that a shard keeps for the next clients that send.
 pub const SPARE_MAX: usize = 1024;

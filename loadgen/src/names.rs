@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_names_are_no_box_of_ours() {
+    fn foreign_names_are_not_boxes_of_the_run() {
         let names = Names::new("lg-");
         for foreign in [
             "",

@@ -305,7 +305,10 @@ mod tests {
             unknown.contains("memers") && unknown.contains("line 1"),
             "{unknown}"
         );
-        assert!(fault_of("[[phase]]\nkind='fault'").contains("phase 1: a fault phase has exactly one of"));
+        assert!(
+            fault_of("[[phase]]\nkind='fault'")
+                .contains("phase 1: a fault phase has exactly one of")
+        );
         assert!(fault_of("[[phase]]\nkind='hold'\n[[phase]]\nkind='ramp'").contains("phase 2"));
         assert!(fault_of("[[phase]]\nkind='hold'\nduration='x'").contains("not a time"));
         assert!(fault_of("[[phase]]\nkind='ramp'").contains("no phase but a ramp"));

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_an_error() {
+    fn a_process_that_does_not_exist_is_an_error() {
         assert!(CpuTimes::of("4294967295").is_err());
         assert_eq!(anonymous_bytes("4294967295"), None);
     }

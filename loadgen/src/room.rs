@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_who_see_the_same_agree_and_others_do_not() {
+    fn members_that_see_the_same_agree_and_others_do_not() {
         let mut room = Room::default();
         assert_eq!(room.applied(5, 50, true), Seen::First { hole: 0 });
         assert_eq!(room.applied(6, 60, true), Seen::First { hole: 0 });
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_is_remembered() {
+    fn what_is_remembered_is_bounded() {
         let mut room = Room::default();
         for seq in 1..=REMEMBERED_MAX as u64 + 1 {
             room.applied(seq, seq as u32, true);

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_structure_that_is_measured_no_more_is_missed() {
+    fn a_structure_that_is_no_longer_measured_is_missed() {
         let mut now = measured(1000.0, 1.0, 48);
         now.sizes.clear();
         assert_eq!(verdicts(&now, "rustc 1"), [(Figure::Size, Verdict::Gone)]);

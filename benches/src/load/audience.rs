@@ -192,7 +192,7 @@ impl Speech for Audience {
             return Ok(());
         }
         if is_publisher {
-            return Ok(()); // // only deliveries are checked matter: deliveries count
+            return Ok(()); // only deliveries are checked
         }
         self.deliveries(client, bytes, wire)
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_there_when_every_subscriber_has_every_byte_however_it_is_cut() {
+    fn delivery_is_complete_when_every_subscriber_has_every_byte_however_it_is_cut() {
         let (mut audience, mut wire) = audience(2);
         audience.finish();
         let mut stream = delivery(0);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_a_doubled_a_changed_and_an_unasked_delivery_are_errors() {
+    fn lost_duplicated_changed_and_unexpected_deliveries_are_errors() {
         let wrong = |deliveries: &[u64], change: u8| {
             let (mut audience, mut wire) = audience(2);
             let stream: Vec<Vec<u8>> = deliveries.iter().map(|&n| delivery(n)).collect();

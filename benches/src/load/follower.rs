@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn word_of_more_is_pulled_and_word_of_nothing_new_is_not() {
+    fn word_of_a_later_message_leads_to_a_pull_and_word_of_none_does_not() {
         let mut follower = Follower::default();
         assert_eq!(follower.hear(&sync(1, None)), Ok(Heard::Pull));
         assert_eq!(follower.hear(&chat(1)), message(1, true));

@@ -7,7 +7,7 @@ use newim_proto::ws::{MessageLimits, Messages, Side, WsEvent};
 
 use super::{Plan, Script, Speech, Who, Wire};
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // the example of RFC 6455, 1.3: no cache is near that a random key would protect from
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // the example of RFC 6455, 1.3; it may be fixed, as no cache is in between
 const LIMITS: MessageLimits = MessageLimits {
     side: Side::Client,
     message_bytes_max: ECHO_MESSAGE_BYTES_MAX,

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_or_out_of_range_stays_on_the_drawing() {
+    fn values_out_of_range_or_not_numbers_stay_on_the_drawing() {
         let axis = Axis::clock(10.0, plain);
         assert_eq!(axis.share(f64::NAN), 0.0);
         assert_eq!(axis.share(f64::INFINITY), 0.0);

@@ -59,7 +59,7 @@ pub struct Frame {
 
 impl Frame {
     const LEFT: i32 = 64;
-    const RIGHT: i32 = 12;
+    const RIGHT: i32 = 20;
     const TOP: i32 = 10;
     const BOTTOM: i32 = 26;
 

@@ -14,7 +14,7 @@ use crate::limits::{ENROLLING_MAX, RECONNECT_MS_MAX, RECONNECT_MS_MIN, UPGRADE_A
 use crate::plan::{Dialect, Plan};
 use crate::schedule::{Arrivals, Schedule};
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // the example of RFC 6455, 1.3: no cache is near that a random key would protect from
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // the example of RFC 6455, 1.3; it may be fixed, as no cache is in between
 
 pub(super) struct Opening {
     /// The next client that was never connected in this stage.
@@ -271,7 +271,8 @@ impl Shard {
         self.reconnect_at(local, self.now_us + backoff.failed(random) * 1000);
     }
 
-    /// Connects again after `wait_us` and up to as much again: the server named this wait for many clients.
+    /// Connects again after `wait_us` and up to as much again, so that clients that were told the same wait
+    /// don't all come at once.
     pub(super) fn reconnect_in(&mut self, local: Local, wait_us: u64) {
         let jitter_us = self.random.u64(0..=wait_us);
         self.reconnect_at(local, self.now_us + wait_us + jitter_us);

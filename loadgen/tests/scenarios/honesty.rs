@@ -51,6 +51,29 @@ fn an_echo_server_is_told_apart_from_newim() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_no_run_and_makes_no_panic() {
+    let server = liar::echo(Lie::Nothing);
+    let run =
+        format!("echo -t {server} --raw -c 1 --closed-loop 1 --duration 1s --warm-up 0 --json -");
+    for line in ["--help", "completions zsh", &run] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_newim-loadgen"))
+            .args(line.split(' '))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("it was built");
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            ended.status.code().is_some_and(|code| code != 101),
+            "{line}: {said}"
+        );
+        assert!(!said.contains("panicked"), "{line}: {said}");
+    }
+}
+
+#[test]
 fn help_has_examples_and_shells_are_completed() {
     Generator::run("--help").assert(0, &["Examples:", "storm", "Exit status"]);
     Generator::run("completions bash").assert(0, &["newim-loadgen"]);

@@ -119,7 +119,7 @@ fn a_broadcast_reaches_all_and_its_members_join_beforehand() {
 }
 
 #[test]
-fn who_is_cut_in_a_storm_comes_back_and_misses_nothing() {
+fn clients_cut_in_a_storm_come_back_and_miss_nothing() {
     let node = Node::start();
     for drop in ["--drop 100", "--drop 50 --pace 100"] {
         let line = format!("storm -t {} -c 60 --rate 200 {drop} {SHORT}", node.ws);

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn percents_are_shares_of_what_could_have_been() {
+    fn percentages_are_shares_of_what_could_have_been() {
         let mut report = report();
         report.verified.lost = 10; // of 10,010
         assert!(all_hold(&outcomes(
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_spoiled_its_latencies_meets_no_bound_of_them() {
+    fn spoiled_latencies_meet_no_bound() {
         let mut spoiled = report();
         spoiled.honesty.spoiled.push("sends left late".to_owned());
         assert!(!all_hold(&outcomes("p99<1s", &spoiled)));

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_refused_with_the_place() {
+    fn text_that_is_not_a_report_is_refused_with_the_place() {
         for text in ["", "{}", "[1]", r#"{"schema":1}"#, r#"{"schema":"1"}"#] {
             assert!(matches!(read(text), Err(ReadError::Malformed(_))), "{text}");
         }

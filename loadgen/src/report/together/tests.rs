@@ -204,7 +204,7 @@ async fn a_zookeeper_that_restarts_during_the_run_costs_no_report() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_comes_to_a_full_run_is_refused_and_who_waits_in_vain_is_told() {
+async fn a_process_beyond_a_full_run_is_refused_and_one_that_waits_in_vain_is_told() {
     let zookeeper = ZooKeeper::start();
     let told = Told::default();
     let together = joined(&zookeeper, 2, &told).await;
