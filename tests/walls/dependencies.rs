@@ -65,8 +65,14 @@ const HOUSE: &[Place] = &[
         why: "it is a client like any other: what a node is made of is none of its business",
     },
     Place {
+        name: "newim-charts",
+        may_import: &[],
+        only_by_feature: &[],
+        why: "it draws what anybody measured, and knows nothing of ours",
+    },
+    Place {
         name: "newim-loadgen",
-        may_import: &["newim-proto", "newim-runtime"],
+        may_import: &["newim-charts", "newim-proto", "newim-runtime"],
         only_by_feature: &[],
         why: "it shares only the contract and the engine, so it can't inherit a server's bug, nor a client's",
     },
@@ -87,6 +93,7 @@ const HOUSE: &[Place] = &[
         may_import: &[
             "newim-proto",
             "newim-runtime",
+            "newim-charts",
             "newim-loadgen",
             "newim-testkit",
         ],
