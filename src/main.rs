@@ -69,7 +69,8 @@ fn node_config(mode: Mode, flags: &NodeFlags) -> Result<Config, ConfigErrors> {
     let file = file
         .as_ref()
         .map(|(path, text)| (path.as_str(), text.as_str()));
-    config::load(mode, flags.settings(), &environment, file, cores())
+    let effective = config::load(mode, flags.settings(), &environment, file, cores())?;
+    Ok(effective.config)
 }
 
 fn run_client(flags: cli::ClientFlags) -> ExitCode {
@@ -101,11 +102,11 @@ fn check_config(flags: &CheckConfigFlags) -> ExitCode {
         )
     });
     match checked {
-        Ok(config) => {
+        Ok(effective) => {
             println!("ok");
             println!(
-                "# as a {} node, defaults included\n{config}",
-                config.node.mode().as_str()
+                "# as a {} node; a value without a source is the default\n{effective}",
+                effective.config.node.mode().as_str()
             );
             ExitCode::SUCCESS
         }

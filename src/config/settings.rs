@@ -1,12 +1,12 @@
-//! Raw settings: values as they were written, each with the place it came from, so that an error about
-//! a value can point at it. Filled by `file`, `env` and the flags; read by `check`.
+//! Settings: values as they were written, each with the place it came from, so that an error about a value
+//! can point at it. Filled by `file`, `env` and the flags; read by `check` and `show`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::keys;
 
-/// A value as written. Flags and environment only know text; a file knows types.
+/// A value as written. Flags and variables are text; a file has types.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Text(String),
@@ -24,7 +24,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// Where a value stands.
+/// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Flag(&'static str),
@@ -48,7 +48,7 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// Settings by the full name of their key. Holds names of `keys::KEYS` only.
+/// Settings by the full name of their key, which is one of `keys::KEYS`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings(BTreeMap<&'static str, Setting>);
 
@@ -58,14 +58,14 @@ impl Settings {
         self.0.insert(key, Setting { value, origin });
     }
 
-    /// Takes a flag that was given; one that was not changes nothing.
+    /// Sets what a flag says; `None` (the flag was not given) changes nothing.
     pub fn flag(&mut self, key: &'static str, flag: &'static str, value: Option<String>) {
         if let Some(value) = value {
             self.set(key, Value::Text(value), Origin::Flag(flag));
         }
     }
 
-    /// Lays `upper` over these: where both have a key, the upper one counts.
+    /// Lays `upper` over these: where both have a key, `upper` wins.
     pub fn over(&mut self, upper: Settings) {
         self.0.extend(upper.0);
     }
