@@ -10,7 +10,7 @@ use serde::de::value::{Error, MapDeserializer};
 use super::address::{self, Advertise, RedisUrl, ZookeeperServers};
 use super::error::{ConfigError, ConfigErrors};
 use super::keys::{self, Key, Kind};
-use super::settings::{Settings, Value};
+use super::settings::Settings;
 use super::{Config, Drain, Limits, Mode, Node, Retention, Zookeeper};
 use crate::logging;
 
@@ -121,7 +121,7 @@ impl Check<'_> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         let text = match self.settings.at(name) {
-            Some(setting) => setting.value.to_string(),
+            Some(setting) => setting.text.clone(),
             None => key(name).default.text(self.mode, self.cores)?,
         };
         parse(text.trim()).map_err(|why| self.bad(name, why)).ok()
@@ -139,7 +139,9 @@ impl Check<'_> {
                 .filter(|number| (min..=max).contains(number))
                 .ok_or_else(|| format!("write a whole number from {min} to {max}"))
         };
-        let number = self.parsed(key.name, parse).unwrap_or(min);
+        let default = || key.default.text(self.mode, self.cores)?.parse().ok();
+        let default = default().unwrap_or(min);
+        let number = self.parsed(key.name, parse).unwrap_or(default);
         T::try_from(number).unwrap_or_else(|_| panic!("`{}` is wider than its type", key.name))
     }
 
@@ -177,8 +179,8 @@ impl Check<'_> {
         let setting = self.settings.at(key).expect("a default is right");
         // A password must not end up on a terminal because its URL was mistyped.
         let value = match key {
-            "redis" => Value::Text("…".into()),
-            _ => setting.value.clone(),
+            "redis" => "…".into(),
+            _ => setting.text.clone(),
         };
         self.errors.push(ConfigError::BadValue {
             key,

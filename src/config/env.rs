@@ -2,7 +2,7 @@
 //! a setting that silently does nothing is found in production.
 
 use super::error::ConfigError;
-use super::settings::{Origin, Settings, Value};
+use super::settings::{Origin, Settings};
 use super::{Environment, keys, nearest};
 
 const PREFIX: &str = "NEWIM_";
@@ -28,7 +28,7 @@ pub fn read(environment: &Environment, errors: &mut Vec<ConfigError>) -> Setting
         {
             Some(key) => {
                 let origin = Origin::Variable(name.clone());
-                settings.set(key.name, Value::Text(value.clone()), origin);
+                settings.set(key.name, value.clone(), origin);
             }
             None => errors.push(ConfigError::UnknownVariable {
                 name: name.clone(),

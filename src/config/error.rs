@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::settings::{Origin, Value};
+use super::settings::Origin;
 use super::{Mode, keys};
 
 /// `nearest` is what was probably meant, in the words that stand behind "did you mean".
@@ -46,7 +46,7 @@ pub enum ConfigError {
     BadValue {
         key: &'static str,
         origin: Origin,
-        value: Value,
+        value: String,
         why: String,
     },
     /// The node can't run without it.

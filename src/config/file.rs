@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::error::ConfigError;
 use super::keys::{self, Kind};
 use super::nearest;
-use super::settings::{Origin, Settings, Value};
+use super::settings::{Origin, Settings};
 
 /// Reads `text`, the content of the file at `path`. What is wrong is added to `errors`; the rest is returned.
 pub fn read(path: &str, text: &str, errors: &mut Vec<ConfigError>) -> Settings {
@@ -103,16 +103,17 @@ impl Reader<'_> {
     }
 }
 
-/// The value as a setting of that kind, unless it is of another type.
-fn typed(kind: Kind, value: &DeValue<'_>) -> Option<Value> {
-    Some(match (kind, value) {
-        (Kind::Text, DeValue::String(text)) => Value::Text(text.to_string()),
-        (Kind::Switch, DeValue::Boolean(on)) => Value::Switch(*on),
+/// The value as the text of a setting of that kind, unless it is of another type.
+fn typed(kind: Kind, value: &DeValue<'_>) -> Option<String> {
+    match (kind, value) {
+        (Kind::Text, DeValue::String(text)) => Some(text.to_string()),
+        (Kind::Switch, DeValue::Boolean(on)) => Some(on.to_string()),
         (Kind::Integer { .. }, DeValue::Integer(number)) => {
-            Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()?)
+            let number = i64::from_str_radix(number.as_str(), number.radix());
+            number.ok().map(|number| number.to_string())
         }
-        _ => return None,
-    })
+        _ => None,
+    }
 }
 
 fn described(kind: Kind) -> &'static str {

@@ -83,6 +83,15 @@ fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn a_value_that_another_goes_over_need_not_be_right() {
+    let env = environment(&[("NEWIM_SHARDS", "many")]);
+    let mut flags = Settings::default();
+    flags.flag("shards", "--shards", Some("5".into()));
+    let file = Some(("newim.toml", "shards = 0"));
+    assert_eq!(load(Mode::Standalone, flags, &env, file).unwrap().shards, 5);
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
     let text =
         "# NewIM\nshards = 2\nlisen = \"127.0.0.1:1\"\n\n[limits]\nmessage_bytes = 1\n[limit]\n";
@@ -260,6 +269,12 @@ fn two_listeners_on_one_port_contradict_each_other() {
 fn an_outbox_must_take_a_whole_message() {
     let text = "[limits]\nmessage_bytes_max = 65536\noutbox_bytes_max = 65535";
     assert!(errors(standalone(text))[0].contains("would never fit"));
+    let wrong = errors(standalone("[limits]\noutbox_bytes_max = 1"));
+    assert_eq!(
+        wrong.len(),
+        1,
+        "a wrong bound contradicts nothing: {wrong:?}"
+    );
     assert!(standalone("[limits]\nmessage_bytes_max = 65536\noutbox_bytes_max = 65536").is_ok());
 }
 
