@@ -3,6 +3,7 @@
 //! its reason; to move a wall, change it here in the same commit and say why.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod dependencies;
 mod sources;
 

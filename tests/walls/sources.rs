@@ -53,12 +53,12 @@ const IMPURE: &[(&str, &str)] = &[
     ),
 ];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// All Rust files of ours below a folder, without build outputs.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
@@ -76,11 +76,11 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     path.strip_prefix(root())
         .unwrap_or(path)
         .display()
@@ -95,7 +95,7 @@ fn code_of(line: &str) -> &str {
 }
 
 /// Lines of a file with their numbers, up to its tests, which may use what the code must not.
-fn code_before_tests(text: &str) -> Vec<(usize, &str)> {
+pub fn code_before_tests(text: &str) -> Vec<(usize, &str)> {
     let lines = text.lines().enumerate();
     let code = lines.map(|(index, line)| (index + 1, code_of(line)));
     code.take_while(|(_, line)| *line != "#[cfg(test)]")
