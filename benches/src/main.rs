@@ -3,6 +3,7 @@
 //! their own), `servers`, `peers` and `generator` (the children), `process` and `slab` (what they used), `report`.
 #![forbid(unsafe_code)]
 
+mod engine;
 mod failure;
 mod generator;
 mod load;

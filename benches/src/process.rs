@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -11,6 +12,8 @@ use crate::failure::Failure;
 pub struct Watched {
     pub name: String,
     pub pid: u32,
+    /// Where a node tells its counters.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Watched {
@@ -18,6 +21,7 @@ impl Watched {
         Watched {
             name: name.to_owned(),
             pid,
+            admin: None,
         }
     }
 
