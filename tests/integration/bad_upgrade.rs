@@ -141,9 +141,9 @@ fn a_request_that_dribbles_is_refused_with_408() {
     let node = Node::with_config("[limits]\nupgrade_ms_max = 1500\n");
     let mut bystanders = Bystanders::new(node.ws(), "dribble");
     let before = node.metrics().refused(408);
+    let started = Instant::now(); // before the node's own clock for them
     let mut silent = RawPeer::connect(node.ws());
     let mut dribbling = RawPeer::connect(node.ws());
-    let started = Instant::now();
     // Faster than any idle timeout, never whole; until the node answers.
     let request = upgrade_request("/websocket", &"x".repeat(5000));
     let timeout = Some(Duration::from_millis(50));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::client::{Arrival, Client};
 use crate::node::SOON;
@@ -33,17 +33,13 @@ impl Follower {
 
     /// Until a message with each of these bodies is held.
     pub fn await_bodies(&mut self, boxid: &str, bodies: &[String]) {
-        self.await_bodies_within(boxid, bodies, SOON);
-    }
-
-    pub fn await_bodies_within(&mut self, boxid: &str, bodies: &[String], limit: Duration) {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + SOON;
         while let Some(missing) = self.first_missing(boxid, bodies) {
             let missing = missing.to_owned();
             let Some(arrival) = self.client.next(deadline) else {
                 let held = self.bodies(boxid);
                 let uid = &self.client.uid;
-                panic!("{uid} misses {missing:?} of {boxid} after {limit:?}, and holds {held:?}");
+                panic!("{uid} misses {missing:?} of {boxid}, and holds {held:?}");
             };
             self.take(arrival);
         }
