@@ -1,10 +1,10 @@
-//! System calls, submissions and completions that a message costs the node, by the engine's own counters:
-//! never more than the budgets in `benches/gate/baseline.toml`, where the goals stand beside them.
+//! Budgets of a message: the system calls, submissions and completions that it costs the node, by the engine's
+//! own counters, stay within `benches/gate/baseline.toml`, where the goals stand beside them.
 //!
-//! A budget is what a message costs when the kernel gathers nothing into one batch. What a shard does by its
-//! clock is left out. So a slow or busy machine fails none of them. What
-//! gathering saves is held where the test gives the batch: `runtime/tests/batches.rs` and the case
-//! `fan-out/100/16` of newim-gate. `scripts/bench` reports what it comes to on a machine.
+//! A budget is what a message costs when the kernel gathers nothing into one batch, and what a shard does by
+//! its clock is not counted. So a slow or busy machine fails none of them. What gathering saves is tested where
+//! the test gives the batch: in `runtime/tests/batches.rs` and by the case `fan-out/100/16` of newim-gate.
+//! `scripts/bench` reports what a machine gathers.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -17,13 +17,13 @@ use crate::raw::{BINARY, RawPeer, masked_frame};
 use crate::wire::Op;
 
 const PAYLOAD: [u8; 64] = [b'x'; 64];
-/// The server's header of a short frame.
+/// Header of a short frame of the server.
 const HEADER_BYTES: usize = 2;
 
-/// System calls that a shard makes by its clock, per second at most: it looks at the end of each turn of 50 ms,
-/// sleeps and wakes in between, and tells its counters ten times.
+/// Most system calls per second that a shard makes by its clock: it looks at the end of each turn of 50 ms, sleeps
+/// and wakes in between, and publishes its counters ten times.
 const CLOCK_ENTERS_PER_S: f64 = 100.0;
-/// A shard that goes to sleep sets a timer, may replace one, and takes what comes of both.
+/// Entries of a shard that parks, and their completions: it sets a timer, and may remove an earlier one.
 const SQES_PER_PARK: f64 = 2.0;
 const CQES_PER_PARK: f64 = 3.0;
 

@@ -1,5 +1,5 @@
-//! A cluster of real processes on a real ZooKeeper and a real Redis, and what holds while it is well:
-//! whoever is connected to whichever gateway hears whoever speaks.
+//! A cluster of real processes on a real ZooKeeper and a real Redis, and what holds while all of them run:
+//! every user hears every other, whatever gateways they are connected to.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::follower::Follower;
 use crate::node::{Node, SOON};
 use crate::wire::{Chat, Op};
 
-/// Short, so that tests see nodes die soon; ten ticks of the test's ZooKeeper.
+/// A short session, so that tests see nodes die soon: ten ticks of the test's ZooKeeper.
 const SESSION: &str = "NEWIM_ZOOKEEPER_SESSION_MS=2000";
 
 pub struct Cluster {
@@ -21,7 +21,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Two gateways and two chat nodes that know each other.
+    /// Starts two gateways and two chat nodes; they know each other when this returns.
     pub fn start() -> Cluster {
         let (zookeeper, redis) = (ZooKeeper::start(), Redis::start());
         let mut cluster = Cluster {
@@ -46,7 +46,7 @@ impl Cluster {
         self.gateways.iter_mut().chain(&mut self.chats)
     }
 
-    /// Every node is ready and lists every other.
+    /// Waits until every node is ready and lists every other.
     pub fn await_whole(&self) {
         let nodes = || self.gateways.iter().chain(&self.chats);
         for node in nodes() {
@@ -59,7 +59,7 @@ impl Cluster {
         }
     }
 
-    /// A further chat node, as soon as it has slots in every gateway's table.
+    /// Starts a further chat node; it has slots in every gateway's route table when this returns.
     pub fn add_chat(&mut self) {
         let mut chat = launch_chat(&self.zookeeper.address());
         chat.await_ready();
@@ -71,7 +71,7 @@ impl Cluster {
         self.chats.push(chat);
     }
 
-    /// SIGKILL to a chat node; returns when ZooKeeper has noticed and every gateway knows.
+    /// Kills a chat node by SIGKILL; ZooKeeper has noticed and every gateway knows when this returns.
     pub fn kill_chat(&mut self, index: usize) {
         let exchange = self.chats[index].exchange();
         self.chats[index].kill();
@@ -102,15 +102,15 @@ pub fn launch_chat(zookeeper: &str) -> Node {
     Node::launch_with_variable(SESSION, &arguments)
 }
 
-/// Boxes, and the bodies that were said in each.
+/// What was said: boxes, and the bodies of the messages in each.
 pub type Said = Vec<(String, Vec<String>)>;
 
-/// Boxes enough that every chat shard routes some.
+/// So many boxes that every chat shard routes some.
 pub fn boxes() -> Vec<String> {
     (0..24).map(|number| format!("box-{number}")).collect()
 }
 
-/// Two people, each on a gateway of their own, in many boxes.
+/// Two users, each on a gateway of their own, in many boxes.
 pub struct Couple {
     pub one: Follower,
     pub other: Follower,
@@ -132,15 +132,15 @@ impl Couple {
         couple
     }
 
-    /// Each says something in every box, and hears what the other said; on the connections they had
-    /// from the start.
+    /// Each says something in every box and hears what the other said, on the connections that they had from
+    /// the start.
     pub fn assert_hear(&mut self) {
         let said = self.say_everywhere();
         self.await_all(&said);
     }
 
-    /// Waits until both have heard all of it. "Delivery resumes within 2 s of ZooKeeper noticing" is checked
-    /// where time is an input, by the simulation; on a real machine it is told.
+    /// Waits until both have heard all of it, and prints how long that took. That delivery resumes within a
+    /// bound is checked in the simulation, where time is an input.
     pub fn await_all(&mut self, said: &Said) {
         let began = Instant::now();
         for (boxid, bodies) in said {
@@ -153,8 +153,8 @@ impl Couple {
         );
     }
 
-    /// Says something in every box. It is stored and acknowledged when this returns; whether it is delivered
-    /// is another question.
+    /// Each says something in every box. All is stored and acknowledged when this returns, but perhaps not
+    /// delivered yet.
     pub fn say_everywhere(&mut self) -> Said {
         self.said += 1;
         let number = self.said;
@@ -191,7 +191,7 @@ fn groups_and_pairs_talk_across_gateways() {
     let mut couple = Couple::new(&cluster);
     couple.assert_hear();
 
-    // v1 clients as well, one per gateway; P2P to all connections of both.
+    // v1 clients too, on both gateways: a direct message reaches all connections of both users.
     let mut alice = Client::v1(cluster.gateways[0].ws(), "alice");
     let mut alices_phone = Client::v1(cluster.gateways[1].ws(), "alice");
     let mut bobs: Vec<Client> = (0..4)

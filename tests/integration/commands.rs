@@ -60,7 +60,7 @@ fn the_ready_line_is_all_that_stdout_gets_and_names_the_real_ports() {
 }
 
 #[test]
-fn without_a_command_it_is_standalone() {
+fn without_a_command_a_standalone_node_runs() {
     let listen = format!("127.0.0.1:{}", newim_testkit::free_port());
     let mut node = Node::launch(&["--listen", &listen]);
     node.await_ready();

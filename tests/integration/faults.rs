@@ -1,5 +1,5 @@
-//! Parts of a cluster die, hang, and return. Whoever is connected to a living gateway stays so, what
-//! was acknowledged is delivered, and service comes back by itself.
+//! Parts of a cluster die, hang and return. Clients of a living gateway stay connected, acknowledged messages are
+//! delivered, and service comes back by itself.
 
 use newim_testkit::wait_until;
 
@@ -15,7 +15,7 @@ fn a_killed_chat_node_is_replaced_and_nothing_is_missed() {
     let mut couple = Couple::new(&cluster);
     let exchange = cluster.chats[0].exchange();
     cluster.chats[0].kill();
-    // Said while its slots are nobody's: acknowledged, for the store has it.
+    // Said while no chat node has its slots. It is acknowledged, because the store has it.
     let said_meanwhile = couple.say_everywhere();
     for gateway in &cluster.gateways {
         wait_until("gateways miss it", SOON, || !gateway.knows(exchange));
@@ -30,7 +30,7 @@ fn a_chat_node_that_joins_takes_its_part_of_the_load() {
     let mut couple = Couple::new(&cluster);
     cluster.add_chat();
     couple.assert_hear();
-    // The old ones go: all is left to the new one.
+    // The old ones go, and the new one routes everything.
     cluster.kill_chat(0);
     couple.assert_hear();
     cluster.kill_chat(0);
@@ -77,7 +77,7 @@ fn a_hanging_chat_node_is_replaced_and_may_come_back() {
     }
     couple.await_all(&said_meanwhile);
     couple.assert_hear();
-    // Its session is gone, which it learns now: it registers again and gets its slots back.
+    // It learns now that its session is gone, registers again and gets its slots back.
     cluster.chats[0].resume();
     for gateway in &cluster.gateways {
         wait_until("gateways know it again", SOON, || gateway.knows(exchange));
@@ -95,7 +95,7 @@ fn a_killed_gateway_takes_its_own_connections_along_and_no_others() {
     let exchange = cluster.gateways[1].exchange();
     cluster.gateways[1].kill();
     assert_eq!(couple.other.client.expect_close(), None);
-    // The other one speaks on, in every box, and hears itself.
+    // The client of the other gateway goes on speaking in every box, and hears itself.
     for boxid in boxes() {
         let body = format!("alone in {boxid}");
         couple.one.client.chat(&boxid, &body);
@@ -104,7 +104,7 @@ fn a_killed_gateway_takes_its_own_connections_along_and_no_others() {
     wait_until("it is missed", SOON, || {
         !cluster.gateways[0].knows(exchange)
     });
-    // Who lost its gateway goes to the other one, and misses nothing.
+    // The client that lost its gateway goes to the other one, and misses nothing.
     couple.other.reconnect(cluster.gateways[0].ws());
     for boxid in boxes() {
         couple
@@ -158,7 +158,7 @@ fn without_redis_nothing_is_acknowledged_and_nobody_disconnected() {
         assert!(answer.body.contains("redis"), "{}", answer.body);
         gateway.await_metrics("failed appends", |metrics| metrics.appends_failed() > 0.0);
     }
-    // Whoever connects meanwhile is served as soon as Redis is back.
+    // A client that connects meanwhile is served as soon as Redis is back.
     let late = Follower::connect(cluster.gateways[0].ws(), "late");
     cluster.redis.restart();
     for gateway in &cluster.gateways {
@@ -179,7 +179,7 @@ fn a_retry_of_what_the_outage_swallowed_is_stored_once() {
         client_id: Some("persistent".into()),
         ..in_group("lobby", Op::Chat, Some("at last"))
     };
-    // Hung rather than dead: the command may or may not be done.
+    // Redis hangs, so the command may or may not be executed.
     cluster.redis.pause();
     let refused = alice.ask(message.clone());
     assert_eq!(refused.error_code, Some(error_code::STORE_UNAVAILABLE));
@@ -214,7 +214,7 @@ fn without_zookeeper_the_cluster_serves_on() {
     cluster.zookeeper.restart();
     cluster.await_whole();
     couple.assert_hear();
-    // And the cluster changes again.
+    // Membership changes again.
     cluster.add_chat();
     couple.assert_hear();
     cluster.kill_chat(0);

@@ -1,6 +1,6 @@
-//! A client that holds all that its user's boxes hold: it lists and pulls when it connects, takes what
-//! is pushed and what a SYNC brings, and keeps one message per (epoch, seq), over all its connections.
-//! What it holds is what its user would see, however delivery was disturbed.
+//! A client that holds everything in its user's boxes, which is what the user would see however delivery was
+//! disturbed. It lists and pulls when it connects, takes pushed messages and those that a SYNC brings, and keeps
+//! one message per (epoch, seq) over all of its connections.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,13 +25,13 @@ impl Follower {
         follower
     }
 
-    /// Goes on, on another connection, with what it holds.
+    /// Continues on another connection with what it holds.
     pub fn reconnect(&mut self, ws: SocketAddr) {
         self.client = Client::v2(ws, &self.client.uid);
         self.client.catch_up();
     }
 
-    /// Until a message with each of these bodies is held.
+    /// Waits until a message with each of these bodies is held.
     pub fn await_bodies(&mut self, boxid: &str, bodies: &[String]) {
         let deadline = Instant::now() + SOON;
         while let Some(missing) = self.first_missing(boxid, bodies) {
@@ -55,7 +55,7 @@ impl Follower {
         self.await_bodies(boxid, &[body.to_owned()]);
     }
 
-    /// In the order of the box.
+    /// Bodies of the held messages, in the order of the box.
     pub fn bodies(&self, boxid: &str) -> Vec<&str> {
         let held = self.boxes.get(boxid).into_iter().flatten();
         held.filter_map(|(_, chat)| chat.body.as_deref()).collect()

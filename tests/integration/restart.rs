@@ -1,4 +1,4 @@
-//! A standalone node that ends and comes back: by SIGTERM, and by kill -9 in the middle of its work.
+//! A standalone node that ends, by SIGTERM or by kill -9 in the middle of its work, and starts again.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::client::{Client, direct_box, in_group};
 use crate::node::{Node, SOON};
 use crate::wire::{Chat, Op};
 
-/// What three people did before the restart is all there after it.
+/// Everything that two users did before the restart is there after it.
 fn assert_everything_kept(end: impl Fn(&mut Node)) {
     let mut node = Node::standalone(&["--shards", "2"]);
     let mut alice = Client::v2(node.ws(), "alice");
@@ -82,7 +82,7 @@ fn a_kill_in_full_flight_loses_nothing_acknowledged() {
                 client.join("crowd");
                 for index in 0.. {
                     let body = format!("{number}/{index}");
-                    // Ends when the node does.
+                    // It ends when the node does.
                     let Some(ack) = client.try_chat("crowd", &body) else {
                         return;
                     };
@@ -136,7 +136,7 @@ fn the_ports_of_a_killed_node_can_be_used_at_once() {
     let mut alice = Client::v2(node.ws(), "alice");
     alice.join("lobby");
     node.kill();
-    // The kernel still keeps the old connection's end.
+    // The kernel may still hold the old connection's end.
     node.restart();
     assert_eq!(node.ws().to_string(), listen);
     Client::v2(node.ws(), "alice").chat("lobby", "back");
