@@ -17,7 +17,7 @@ use newim_runtime::{EngineStats, SendOutcome};
 
 /// Far more than the handful of system calls that a batch may take.
 const CONNS: usize = 40;
-/// System calls of one batch and of the controls around it. It takes three to seven.
+/// System calls of one batch and of the controls around it. It takes two to five.
 const ENTERS_MAX: u64 = 12;
 
 /// What the engine did between two looks.

@@ -67,7 +67,7 @@ fn bounds_stand_in_limits_and_settings_alone() {
             match facts.iter().position(is_fact) {
                 Some(at) => drop(facts.swap_remove(at)),
                 None => violations.push(format!(
-                    "{file}:{number}: {name} belongs into limits.rs or settings.rs, with its unit and what happens at it"
+                    "{file}:{number}: {name} belongs in limits.rs or settings.rs, with its unit and what happens at it"
                 )),
             }
         }
