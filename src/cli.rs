@@ -75,6 +75,10 @@ pub enum Command {
 /// What a node can be told by flags. `settings` gives them as the top layer of the configuration.
 #[derive(Args, Clone, Debug, Default)]
 #[command(args_override_self = true)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are the help text, where brackets mean what may be left out"
+)]
 pub struct NodeFlags {
     /// Address that clients connect to by WebSocket [default: 127.0.0.1:8180, of a gateway 0.0.0.0:8180]
     ///

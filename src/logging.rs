@@ -51,7 +51,7 @@ pub fn start(filter: &str) {
         .init();
 }
 
-/// https://no-color.org: any value but the empty one forbids colour.
+/// <https://no-color.org>: any value but the empty one forbids colour.
 pub fn colour_allowed() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -16,6 +16,7 @@ pub mod driver;
 mod events;
 mod fault;
 mod holds;
+mod limits;
 mod links;
 mod ordering;
 mod ownership;

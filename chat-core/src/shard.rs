@@ -14,16 +14,12 @@ use crate::counters::ChatCounters;
 use crate::events::{Input, LinkId, Output};
 use crate::fault::LinkFault;
 use crate::holds::{Hold, Holds};
+use crate::limits::{SEQ_MAX, TIDY_US};
 use crate::links::{LinkKey, Links};
 use crate::ordering::{Admission, Leaving, held_bytes};
 use crate::ownership::Ownership;
 use crate::settings::Settings;
 use crate::topics::{Orders, Removed, Room, Scan, Topics};
-
-/// Positions grow by one: this one is out of any store's reach, and keeps sums within 64 bits.
-const SEQ_MAX: u64 = 1 << 62;
-/// From an input on, until it is looked whether payloads' memory can be given back.
-const TIDY_US: u64 = 1_000_000;
 
 pub struct ChatShard {
     settings: Settings,

@@ -309,6 +309,27 @@ fn a_faulty_link_is_closed_and_the_others_live() {
 }
 
 #[test]
+fn a_stranger_at_the_exchange_port_is_closed_and_counted() {
+    let node = Node::start();
+    let mut probe = Gateway::connect(&node);
+    let request = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    probe.stream.write_all(request).unwrap();
+    assert_eq!(probe.try_hear(), None);
+    let mut early = Gateway::connect(&node);
+    early.say(&[LinkMessage::Draining]);
+    assert_eq!(early.try_hear(), None);
+    drop(Gateway::connect(&node)); // a health check that only connects: no fault
+    node.wait_for("the counts", |shards| {
+        let sum = |count: fn(&ChatSnapshot) -> u64| shards.iter().map(count).sum::<u64>();
+        sum(|s| s.wire.accepted) == 3
+            && sum(|s| s.wire.strangers) == 2
+            && sum(|s| s.wire.undecodable) == 1
+            && sum(|s| s.shard.links_now) == 0
+    });
+    node.stop();
+}
+
+#[test]
 fn a_gateway_that_does_not_read_is_cut_off_and_its_publisher_is_not() {
     let node = Node::start();
     let lobby = Topic::of_box("lobby");

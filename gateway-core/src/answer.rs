@@ -1,341 +1,260 @@
-//! What the store said: acknowledgements to the sender, publishes to the listeners, answers to pulls
-//! and lists. Nothing is acknowledged before this.
+//! What the store said, for the session that asked: acknowledgements, errors, answers to pulls and lists, and
+//! what a look-up for the session found. Nothing is acknowledged before the store answered.
 
-use newim_proto::chat;
 use newim_proto::chat::reply::{self, Ack, ErrorReply};
-use newim_proto::ids::{BoxId, ConnId, Origin, Topic, Uid};
-use newim_proto::link::{Carries, Delivery};
+use newim_proto::ids::{BoxId, ConnId};
 use newim_proto::log::{
-    AppendKind, Appended, BoxState, Command, Entries, Head, Reply, StoreError, StoreResult,
-    StoreToken,
+    AppendKind, Appended, BoxState, Entries, Head, Reply, StoreError, StoreResult,
 };
-use newim_proto::payload::Payload;
-use newim_proto::schema::ErrorCode;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
-use newim_proto::ws::Opcode;
 
-use crate::pending::{Pending, PendingAppend};
-use crate::session::Flag;
-use crate::shard::GatewayShard;
+use crate::commands::{PendingAppend, Purpose};
+use crate::errors;
+use crate::limits::LIST_BOXES_MAX;
+use crate::membership::{self, Listening};
+use crate::publish::Stored;
+use crate::repair;
+use crate::retry::{Lookup, Retries};
+use crate::session::{Flag, SessionMut};
+use crate::stamping::Stamping;
+use crate::subscriptions::Moved;
+use crate::turn::Turn;
 
-/// Boxes in one message of a list's answer; a longer list comes in several, the last one `done`.
-const LIST_BOXES_PER_MESSAGE: usize = 256;
+const ANSWERS_MATCH: &str = "a store answers each command with its own kind of reply";
 
-impl GatewayShard {
-    pub(crate) fn stored(&mut self, token: StoreToken, result: StoreResult) {
-        let Some(pending) = self.pending.remove(token) else {
-            return;
+/// The rooms that an answer goes on to.
+pub(crate) struct Answering<'a> {
+    pub turn: Turn<'a>,
+    pub listening: Listening<'a>,
+    pub stamping: &'a mut Stamping,
+    pub retries: &'a mut Retries,
+}
+
+impl Answering<'_> {
+    /// The store answered a command of a session. A message that is stored goes to its listeners also when its
+    /// sender is gone; all else is then of no interest. The caller tells the table of sessions which member
+    /// moved.
+    #[must_use]
+    pub fn answered(
+        &mut self,
+        conn: ConnId,
+        session: Option<&mut SessionMut<'_>>,
+        purpose: Purpose,
+        result: StoreResult,
+    ) -> Option<Moved> {
+        let place = match purpose {
+            Purpose::Append(place) => place,
+            purpose => {
+                let session = session?;
+                return self.looked_up(session, purpose, result);
+            }
         };
-        let conn = pending.conn();
-        if let Some(mut session) = conn.and_then(|conn| self.sessions.get(conn)) {
-            session.commands -= 1;
-        }
-        match (pending, result) {
-            (Pending::Append { place, .. }, result) => {
-                let append = self.pending.take_append(place);
-                match result {
-                    Ok(Reply::Appended(appended)) => self.appended(append, appended),
-                    Err(error) => self.append_failed(append, &error),
-                    Ok(_) => unreachable!("an append is answered with its place"),
+        let append = self.turn.commands.take_append(place);
+        match (result, session) {
+            (Ok(Reply::Appended(appended)), session) => {
+                self.appended(conn, session, &append, &appended)
+            }
+            (Ok(_), _) => unreachable!("{ANSWERS_MATCH}"),
+            (Err(error), session) => {
+                self.turn.cx.counters.appends_failed += 1;
+                if let Some(session) = session {
+                    append_failed(&mut self.turn, session, &append, &error);
                 }
+                None
             }
-            (Pending::Connect { conn, uid }, Ok(Reply::Boxes(boxes))) => {
-                self.connected(conn, &uid, &boxes)
-            }
-            (Pending::Connect { conn, .. }, Err(_)) => self.connect_failed(conn),
-            (Pending::List { conn, uid }, Ok(Reply::Boxes(boxes))) => {
-                self.listed(conn, &uid, &boxes)
-            }
-            (Pending::Pull { conn, boxid }, Ok(Reply::Entries(entries))) => {
-                self.pulled(conn, &boxid, &entries)
-            }
-            (
-                Pending::Replay {
-                    conn,
-                    boxid,
-                    box_topic,
-                },
-                result,
-            ) => {
-                self.replayed(conn, &boxid, box_topic, result);
-            }
-            (Pending::Settle { topics }, Ok(Reply::Heads(heads))) => self.heads(&topics, &heads),
-            (Pending::Settle { topics }, Err(_)) => self.heads_unknown(topics),
-            (Pending::Follow(follow), Ok(Reply::Boxes(boxes))) => {
-                self.followed(*follow, Ok(&boxes))
-            }
-            (Pending::Follow(follow), Err(error)) => self.followed(*follow, Err(&error)),
-            (Pending::Mark { .. }, Ok(_)) => {}
-            (Pending::List { conn, .. }, Err(error)) => self.sync_failed(conn, "", &error),
-            (Pending::Pull { conn, boxid } | Pending::Mark { conn, boxid }, Err(error)) => {
-                self.sync_failed(conn, boxid.as_str(), &error);
-            }
-            (_, Ok(_)) => unreachable!("a store answers each command with its own kind of reply"),
-        }
-        if let Some(conn) = conn {
-            self.resume_reading(conn);
-            self.leave_if_drained(conn);
         }
     }
 
-    fn appended(&mut self, append: PendingAppend, appended: Appended) {
-        self.counters
-            .append_latency
-            .record(self.now.mono_us - append.sent_us);
-        let head = Head {
-            epoch: appended.epoch,
-            seq: appended.seq,
-        };
-        let box_topic = self.topic_of_box(append.conn, &append.boxid);
-        match &append.kind {
-            // Its own JOIN reaches it as well, so its stream starts right before.
-            AppendKind::Join => {
+    fn appended(
+        &mut self,
+        conn: ConnId,
+        mut session: Option<&mut SessionMut<'_>>,
+        append: &PendingAppend,
+        appended: &Appended,
+    ) -> Option<Moved> {
+        let cx = &mut *self.turn.cx;
+        let us = cx.now.mono_us - append.sent_us;
+        cx.counters.append_latency.record(us);
+        cx.counters.appends_duplicate += u64::from(appended.duplicate);
+        let subscriptions = &*self.listening.subscriptions;
+        let box_topic = membership::topic_of_box(session.as_deref(), subscriptions, &append.boxid);
+        if let Some(session) = &mut session {
+            if append.kind == AppendKind::Join {
+                // Its own JOIN reaches it as well, so its stream begins right before.
                 let base = Head {
-                    seq: head.seq.saturating_sub(1),
-                    ..head
+                    epoch: appended.epoch,
+                    seq: appended.seq.saturating_sub(1),
                 };
-                self.subscribe(append.conn, &append.boxid, base);
+                self.listening
+                    .subscribe(&mut self.turn, session, &append.boxid, base);
             }
-            AppendKind::Quit | AppendKind::Chat | AppendKind::Direct { .. } => {}
+            acknowledge(&mut self.turn, session, append, appended);
         }
-        self.acknowledge(&append, &appended);
-        let payload = self.final_payload(&append, &appended);
-        let delivery = Delivery {
-            topic: box_topic,
+        // A retry's readers get the uuid and time of the first.
+        let payload = match appended.duplicate {
+            false => append.payload.clone(),
+            true => self.stamping.stamp_as_first(&append.payload, appended),
+        };
+        let stored = Stored {
+            append,
+            appended,
+            conn,
             box_topic,
-            epoch: head.epoch,
-            seq: head.seq,
-            skip: None,
-            carries: Carries::Message,
             payload,
         };
-        match &append.kind {
-            AppendKind::Direct { receiver } => {
-                self.publish_direct(&append, receiver, delivery, appended.has_members)
-            }
-            AppendKind::Chat => self.publish(delivery),
-            AppendKind::Join | AppendKind::Quit => self.publish_membership(&append, delivery),
-        }
-        if append.kind == AppendKind::Quit {
-            self.unsubscribe(append.conn, box_topic);
-        }
-    }
-
-    /// To the box; and to the user's own topic, where their other connections follow.
-    fn publish_membership(&mut self, append: &PendingAppend, delivery: Delivery) {
-        self.publish(delivery.clone());
-        self.publish_to_others(append, delivery);
-    }
-
-    /// To the sender's connections but the one that it came from.
-    fn publish_to_others(&mut self, append: &PendingAppend, delivery: Delivery) {
-        let origin = Origin {
-            node: self.settings.node,
-            shard: self.settings.shard,
-            conn: append.conn,
-        };
-        let topic = self.topic_of_user(append.conn, &append.sender);
-        self.publish(Delivery {
-            topic,
-            skip: Some(origin),
-            ..delivery
+        let subscriptions = &*self.listening.subscriptions;
+        stored.publish(self.turn.cx, self.listening.routing, || {
+            membership::topic_of_user(session.as_deref(), subscriptions, &append.sender)
         });
+        match (&append.kind, session) {
+            (AppendKind::Quit, Some(session)) => {
+                self.listening.unsubscribe(self.turn.cx, session, box_topic)
+            }
+            _ => None,
+        }
     }
 
-    /// To the receiver's connections and the sender's others; and where the box has members, word to
-    /// them that this seq isn't theirs.
-    fn publish_direct(
+    /// What is no append.
+    fn looked_up(
         &mut self,
-        append: &PendingAppend,
-        receiver: &Uid,
-        delivery: Delivery,
-        has_members: bool,
-    ) {
-        self.publish_to_others(append, delivery.clone());
-        if *receiver != append.sender {
-            self.publish(Delivery {
-                topic: Topic::of_user(receiver.as_str()),
-                ..delivery.clone()
-            });
+        session: &mut SessionMut<'_>,
+        purpose: Purpose,
+        result: StoreResult,
+    ) -> Option<Moved> {
+        let (turn, conn) = (&mut self.turn, session.conn());
+        match (purpose, result) {
+            (Purpose::Connect, Ok(Reply::Boxes(boxes))) => {
+                self.retries.succeeded(turn.cx.now.mono_us);
+                self.connected(session, &boxes);
+            }
+            (Purpose::Connect, Err(_)) => {
+                if !session.replace(Flag::Unsubscribed, true) {
+                    self.retries.failed(turn.cx, Lookup::Connect(conn));
+                }
+            }
+            (Purpose::Follow(follow), Ok(Reply::Boxes(boxes))) => {
+                self.retries.succeeded(turn.cx.now.mono_us);
+                return self.listening.follow(turn, session, &follow, &boxes);
+            }
+            (Purpose::Follow(follow), Err(_)) => {
+                self.retries.failed(turn.cx, Lookup::Follow(follow));
+            }
+            (Purpose::Replay { box_topic }, Ok(Reply::Entries(entries))) => {
+                self.retries.succeeded(turn.cx.now.mono_us);
+                repair::replayed(turn, session, box_topic, entries);
+            }
+            (Purpose::Replay { box_topic }, Err(error)) => match error {
+                StoreError::Unavailable(_) | StoreError::Failed(_) => {
+                    if repair::replay_ended(session, box_topic).is_some() {
+                        self.retries.failed(turn.cx, Lookup::Replay(conn));
+                    }
+                }
+                _ => repair::replay_refused(turn, session, box_topic),
+            },
+            (Purpose::List, Ok(Reply::Boxes(boxes))) => listed(turn, session, &boxes),
+            (Purpose::Pull { boxid }, Ok(Reply::Entries(entries))) => {
+                pulled(turn, session, &boxid, &entries);
+            }
+            (Purpose::Mark { .. }, Ok(Reply::Marked(_))) => {}
+            (Purpose::List, Err(error)) => sync_failed(turn, session, "", &error),
+            (Purpose::Pull { boxid } | Purpose::Mark { boxid }, Err(error)) => {
+                sync_failed(turn, session, boxid.as_str(), &error);
+            }
+            (Purpose::Append(_) | Purpose::Settle { .. } | Purpose::Facts, _) => {
+                unreachable!("an append is answered above, and the others are no session's")
+            }
+            (_, Ok(_)) => unreachable!("{ANSWERS_MATCH}"),
         }
-        if has_members {
-            self.publish(Delivery {
-                carries: Carries::Gap,
-                payload: Payload::default(),
-                ..delivery
-            });
-        }
-    }
-
-    fn acknowledge(&mut self, append: &PendingAppend, appended: &Appended) {
-        if appended.duplicate {
-            self.counters.appends_duplicate += 1;
-        }
-        let ack = Ack {
-            boxid: append.boxid.as_str(),
-            group: append.group,
-            mtype: append.mtype,
-            uuid: appended.uuid,
-            client_id: append.client_id.as_ref().map(|id| id.as_str()),
-            epoch: appended.epoch,
-            seq: appended.seq,
-            ts_ms: appended.ts_ms,
-        };
-        self.answer(append.conn, |out| reply::write_ack(out, &ack));
-    }
-
-    /// The message for its readers, but for its position, which each gateway appends. A retry's carries the
-    /// uuid and time of the first.
-    fn final_payload(&mut self, append: &PendingAppend, appended: &Appended) -> Payload {
-        if !appended.duplicate {
-            return append.payload.clone();
-        }
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&append.payload);
-        chat::append_identity(&mut self.scratch, appended.uuid, appended.ts_ms);
-        self.payloads.payload(&self.scratch)
-    }
-
-    fn append_failed(&mut self, append: PendingAppend, error: &StoreError) {
-        self.counters.appends_failed += 1;
-        let op = match append.kind {
-            AppendKind::Join => ChatOp::Join,
-            AppendKind::Quit => ChatOp::Quit,
-            AppendKind::Chat | AppendKind::Direct { .. } => ChatOp::Chat,
-        };
-        let code = error_code(error);
-        let text = error_text(error);
-        let reply = ErrorReply {
-            op,
-            mtype: append.mtype,
-            boxid: append.boxid.as_str(),
-            group: append.group,
-            client_id: append.client_id.as_ref().map(|id| id.as_str()),
-            code,
-            text: &text,
-            retry_after_ms: self.retry_after(code),
-        };
-        self.answer_error(append.conn, &reply);
-    }
-
-    fn sync_failed(&mut self, conn: ConnId, boxid: &str, error: &StoreError) {
-        let code = error_code(error);
-        let text = error_text(error);
-        let reply = ErrorReply {
-            op: ChatOp::Ack,
-            mtype: MessageType::Sync,
-            boxid,
-            group: 0,
-            client_id: None,
-            code,
-            text: &text,
-            retry_after_ms: self.retry_after(code),
-        };
-        self.answer_error(conn, &reply);
+        None
     }
 
     /// A new session's boxes are known: it hears of each from its head on.
-    fn connected(&mut self, conn: ConnId, uid: &Uid, boxes: &[BoxState]) {
-        if self.sessions.get(conn).is_none_or(|s| s.uid() != Some(uid)) {
-            return;
-        }
+    fn connected(&mut self, session: &mut SessionMut<'_>, boxes: &[BoxState]) {
+        session.replace(Flag::Unsubscribed, false);
         for state in boxes.iter().filter(|state| state.joined) {
-            self.subscribe(conn, &state.boxid, state.head);
+            self.listening
+                .subscribe(&mut self.turn, session, &state.boxid, state.head);
         }
     }
+}
 
-    fn connect_failed(&mut self, conn: ConnId) {
-        if let Some(mut session) = self.sessions.get(conn)
-            && !session.replace(Flag::Unsubscribed, true)
-        {
-            self.unsubscribed.push(conn);
-        }
-    }
+fn acknowledge(
+    turn: &mut Turn<'_>,
+    session: &mut SessionMut<'_>,
+    append: &PendingAppend,
+    appended: &Appended,
+) {
+    let ack = Ack {
+        boxid: append.boxid.as_str(),
+        group: append.group,
+        mtype: append.mtype,
+        uuid: appended.uuid,
+        client_id: append.client_id.as_ref().map(|id| id.as_str()),
+        epoch: appended.epoch,
+        seq: appended.seq,
+        ts_ms: appended.ts_ms,
+    };
+    turn.sending
+        .answer(turn.cx, session, |out| reply::write_ack(out, &ack));
+}
 
-    /// The store is back: who connected without it gets its boxes now.
-    pub(crate) fn store_up(&mut self) {
-        for conn in std::mem::take(&mut self.unsubscribed) {
-            let Some(mut session) = self.sessions.get(conn) else {
-                continue;
-            };
-            session.replace(Flag::Unsubscribed, false);
-            if let Some(uid) = session.uid().cloned() {
-                self.command(
-                    Pending::Connect {
-                        conn,
-                        uid: uid.clone(),
-                    },
-                    Command::Boxes(uid),
-                );
-            }
-        }
-        self.follow_again();
-        self.settle_again();
-        self.replay_again();
-    }
+fn append_failed(
+    turn: &mut Turn<'_>,
+    session: &mut SessionMut<'_>,
+    append: &PendingAppend,
+    error: &StoreError,
+) {
+    let code = errors::code_of(error);
+    let reply = ErrorReply {
+        op: match append.kind {
+            AppendKind::Join => ChatOp::Join,
+            AppendKind::Quit => ChatOp::Quit,
+            AppendKind::Chat | AppendKind::Direct { .. } => ChatOp::Chat,
+        },
+        mtype: append.mtype,
+        boxid: append.boxid.as_str(),
+        group: append.group,
+        client_id: append.client_id.as_ref().map(|id| id.as_str()),
+        code,
+        text: &errors::text_of(error),
+        retry_after_ms: errors::retry_after_ms(&turn.cx.settings, code),
+    };
+    errors::answer(turn, session, &reply);
+}
 
-    fn listed(&mut self, conn: ConnId, uid: &Uid, boxes: &[BoxState]) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        session.set(Flag::ListedEarly); // until the user's own topic settles
-        let parts = boxes.len().div_ceil(LIST_BOXES_PER_MESSAGE).max(1);
-        for part in 0..parts {
-            let from = part * LIST_BOXES_PER_MESSAGE;
-            let to = boxes.len().min(from + LIST_BOXES_PER_MESSAGE);
-            self.answer(conn, |out| {
-                reply::write_list(out, uid, &boxes[from..to], part + 1 == parts)
-            });
-        }
-    }
+fn sync_failed(turn: &mut Turn<'_>, session: &mut SessionMut<'_>, boxid: &str, error: &StoreError) {
+    let code = errors::code_of(error);
+    let reply = ErrorReply {
+        op: ChatOp::Ack,
+        mtype: MessageType::Sync,
+        boxid,
+        group: 0,
+        client_id: None,
+        code,
+        text: &errors::text_of(error),
+        retry_after_ms: errors::retry_after_ms(&turn.cx.settings, code),
+    };
+    errors::answer(turn, session, &reply);
+}
 
-    fn pulled(&mut self, conn: ConnId, boxid: &BoxId, entries: &Entries) {
-        self.push_entries(conn, entries);
-        let head = entries.head;
-        self.answer(conn, |out| {
-            reply::write_pull_end(out, boxid.as_str(), head, entries.scanned_to)
+fn listed(turn: &mut Turn<'_>, session: &mut SessionMut<'_>, boxes: &[BoxState]) {
+    let Some(uid) = session.uid().cloned() else {
+        return;
+    };
+    session.set(Flag::ListedEarly); // until the user's own topic settles
+    let parts = boxes.len().div_ceil(LIST_BOXES_MAX).max(1);
+    for part in 0..parts {
+        let from = part * LIST_BOXES_MAX;
+        let to = boxes.len().min(from + LIST_BOXES_MAX);
+        turn.sending.answer(turn.cx, session, |out| {
+            reply::write_list(out, &uid, &boxes[from..to], part + 1 == parts)
         });
     }
-
-    /// Stored messages, each with its position, as binary frames.
-    pub(crate) fn push_entries(&mut self, conn: ConnId, entries: &Entries) {
-        for entry in &entries.entries {
-            let mut payload = std::mem::take(&mut self.scratch);
-            payload.clear();
-            payload.extend_from_slice(&entry.payload);
-            chat::append_position(&mut payload, entry.epoch, entry.seq);
-            let bytes = self.write_frame(conn, Opcode::Binary, &payload);
-            self.scratch = payload;
-            self.counters.messages_out += 1;
-            self.counters.message_bytes_out += bytes as u64;
-        }
-    }
 }
 
-fn error_code(error: &StoreError) -> ErrorCode {
-    match error {
-        StoreError::NotAMember => ErrorCode::NotAMember,
-        StoreError::ClientIdReused => ErrorCode::ClientIdReused,
-        StoreError::BadSeq { .. } => ErrorCode::BadSeq,
-        StoreError::TooManyBoxes => ErrorCode::Overloaded,
-        StoreError::Unavailable(_) | StoreError::Failed(_) => ErrorCode::StoreUnavailable,
-    }
-}
-
-/// For the client: what to do, without the insides of the cluster.
-fn error_text(error: &StoreError) -> String {
-    match error {
-        StoreError::NotAMember => "not a member of the box: JOIN it first".to_owned(),
-        StoreError::ClientIdReused => "this client_id was used with another payload".to_owned(),
-        StoreError::BadSeq { head } => {
-            format!("seq is beyond the head of the box, which is {head}")
-        }
-        StoreError::TooManyBoxes => "the user has too many boxes: QUIT some first".to_owned(),
-        StoreError::Unavailable(_) => {
-            "the message store can't be reached: try again under the same client_id".to_owned()
-        }
-        StoreError::Failed(_) => {
-            "the message store failed: try again under the same client_id".to_owned()
-        }
-    }
+fn pulled(turn: &mut Turn<'_>, session: &mut SessionMut<'_>, boxid: &BoxId, entries: &Entries) {
+    turn.sending.entries(turn.cx, session, entries);
+    turn.sending.answer(turn.cx, session, |out| {
+        reply::write_pull_end(out, boxid.as_str(), entries.head, entries.scanned_to)
+    });
 }

@@ -4,9 +4,9 @@
 use std::rc::Rc;
 
 use crate::busy::Busy;
+use crate::commands::{Pending, PendingAppend};
 use crate::links::Link;
 use crate::outbox::{Outbox, Spares};
-use crate::pending::{Pending, PendingAppend};
 use crate::session::Session;
 use crate::subscriptions::{Stream, Subscription};
 use crate::timers::{self, Timers};

@@ -1,20 +1,18 @@
-//! What only a session that is doing something has: frames that wait, a message of which a part came, a
-//! repair that is due. Lent to it from the shard's store and taken back when it is idle again, so that an
-//! idle one costs nothing for it.
+//! What only a busy session has: frames that wait, a message of which a part came, a repair that is due. The
+//! shard's store lends it a place and takes the place back when the session is idle again, so that an idle
+//! session pays nothing for it.
 
 use newim_proto::ws::Messages;
 
 use crate::lag::Lag;
+use crate::limits::QUIET_ENTRIES_MAX;
 use crate::outbox::Outbox;
-
-/// Places that a quiet shard keeps. What a burst (everybody in one fan-out) took beyond is given back.
-const QUIET_PLACES_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Busy {
     pub messages: Messages,
     pub outbox: Outbox,
-    /// Boxes that the outbox had no room for. None: it kept up.
+    /// What the session missed. None: it keeps up.
     pub lag: Option<Box<Lag>>,
 }
 
@@ -52,7 +50,7 @@ impl BusyStore {
         place.at().map(|at| &mut self.places[at])
     }
 
-    /// What the session at that place has; it gets a place if it had none.
+    /// What the session has; it gets a place if it had none.
     #[inline]
     pub fn begin(&mut self, place: &mut Place) -> &mut Busy {
         if place.at().is_none() {
@@ -73,16 +71,16 @@ impl BusyStore {
         }
     }
 
-    /// The same for who has seen that there is nothing.
+    /// The same, where the caller has seen that nothing is in it.
     #[inline]
     pub fn end(&mut self, place: &mut Place) {
         self.free.push(place.0 - 1);
         *place = Place::default();
     }
 
-    /// Called now and then: a burst's memory goes back once nobody is busy.
+    /// Gives a burst's memory back once no session is busy.
     pub fn tidy(&mut self) {
-        if self.free.len() == self.places.len() && self.places.capacity() > QUIET_PLACES_MAX {
+        if self.free.len() == self.places.len() && self.places.capacity() > QUIET_ENTRIES_MAX {
             *self = BusyStore::default();
         }
     }
@@ -120,7 +118,7 @@ mod tests {
     #[test]
     fn a_burst_gives_its_memory_back_once_all_are_idle() {
         let mut store = BusyStore::default();
-        let mut places = vec![Place::default(); 2 * QUIET_PLACES_MAX];
+        let mut places = vec![Place::default(); 2 * QUIET_ENTRIES_MAX];
         for place in &mut places {
             store.begin(place);
         }

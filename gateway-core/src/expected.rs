@@ -1,22 +1,22 @@
-//! Heads that the store told of and no delivery has brought yet. What the store has is there before it is
-//! published, so most of it is on its way: it gets a while to come by. One shard's; asked for by `routing`
-//! where an interest settled or a slot moved.
+//! Heads that the store has and no delivery has brought yet. A message is stored before it is published, so
+//! most of them are on their way: each gets some time to come by. Part of `settling`.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use newim_proto::ids::Topic;
 use newim_proto::log::Head;
 
-/// At most one entry a topic, however often links come and go.
+/// At most one entry per topic, however often links come and go.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
-    /// Oldest first. A topic stands here once, and in `heads` for as long.
+    /// Oldest first. A topic stands here once, and in `heads` as long as here.
     due: VecDeque<(u64, Topic)>,
     heads: BTreeMap<Topic, Head>,
 }
 
 impl Expected {
-    /// A topic that is expected already keeps its time: it must not be put off for ever.
+    /// Notes that the topic's head should come by until `due_us`. A topic that is noted already keeps its time,
+    /// because it must not be put off for ever.
     pub fn note(&mut self, topic: Topic, head: Head, due_us: u64) {
         let known = self.heads.get(&topic).copied();
         if known.is_none() {
@@ -31,7 +31,7 @@ impl Expected {
         self.due.front().map(|(due_us, _)| *due_us)
     }
 
-    /// The next whose time is over; it may have come meanwhile.
+    /// The next head whose time is over. It may have come by meanwhile: the caller looks.
     pub fn take_due(&mut self, now_us: u64) -> Option<(Topic, Head)> {
         self.next_due_us().filter(|due_us| *due_us <= now_us)?;
         let (_, topic) = self.due.pop_front().expect("just seen");

@@ -1,189 +1,151 @@
-//! From the first bytes of a connection to a session: the WebSocket upgrade, whose it is, and which shard
-//! it lives on.
+//! From the first bytes of a connection to a session: the WebSocket upgrade, whose it is (`identity`), and
+//! which shard it lives on.
 
-use newim_proto::ids::{ConnId, ShardIndex, Topic, Uid};
-use newim_proto::log::Command;
+use newim_proto::ids::ShardIndex;
 use newim_proto::ws::handshake::PROTOCOL_V2;
 use newim_proto::ws::refusal::Status;
 use newim_proto::ws::{
     Refusal, Upgrade, UpgradeRequest, parse_upgrade, write_accept, write_refusal,
 };
 
+use crate::closing;
+use crate::context::Context;
 use crate::events::Output;
-use crate::pending::Pending;
-use crate::session::{Flag, Listen, Phase};
-use crate::shard::{GatewayShard, seconds};
+use crate::identity::{Admission, Identity};
+use crate::idle::Idle;
+use crate::membership::{self, Listening};
+use crate::session::{Flag, Listen, Phase, SessionMut};
+use crate::turn::Turn;
 
-/// Who asks, by a request that is all right.
-enum Admitted {
-    User { uid: Uid, v2: bool },
-    Echo,
+/// The rooms that an upgrade needs.
+pub(crate) struct Entrance<'a> {
+    pub turn: Turn<'a>,
+    pub listening: Listening<'a>,
+    pub idle: &'a mut Idle,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum MayMove {
-    Yes,
-    No,
-}
-
-impl GatewayShard {
-    /// Bytes of a connection that has not upgraded yet.
-    pub(crate) fn upgrade(&mut self, conn: ConnId, bytes: &mut [u8]) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        let Phase::Upgrading(request) = &mut session.phase else {
-            return;
-        };
-        let Some(mut request) = request.take() else {
-            return self.upgrade_from(conn, bytes, MayMove::Yes); // the usual case: one read holds it all
-        };
-        request.extend_from_slice(bytes);
-        self.upgrade_from(conn, &mut request, MayMove::Yes);
-    }
-
-    /// Its user's shard has no room.
-    pub(crate) fn stays(&mut self, conn: ConnId, mut request: Vec<u8>) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        if matches!(session.phase, Phase::Moving) {
-            session.phase = Phase::Upgrading(None);
-            self.upgrade_from(conn, &mut request, MayMove::No);
-        }
-    }
-
-    /// `bytes`: all that came so far.
-    fn upgrade_from(&mut self, conn: ConnId, bytes: &mut [u8], may_move: MayMove) {
-        let (admitted, consumed) = match parse_upgrade(bytes) {
+impl Entrance<'_> {
+    /// Reads the request in `bytes`, which is all that came so far. Returns how many bytes it took if the
+    /// session is open now; what follows them are frames. None: more bytes are to come, or it was refused, or
+    /// it lives on another shard.
+    pub fn upgrade(&mut self, session: &mut SessionMut<'_>, bytes: &[u8]) -> Option<usize> {
+        let (request, consumed) = match parse_upgrade(bytes) {
+            Upgrade::Ready { request, consumed } => (request, consumed),
             Upgrade::Partial => {
-                let Some(mut session) = self.sessions.get(conn) else {
-                    return;
-                };
                 session.phase = Phase::Upgrading(Some(Box::new(bytes.to_vec())));
-                return;
+                return None;
             }
-            Upgrade::Refused(refusal) => return self.refuse_upgrade(conn, &refusal),
-            Upgrade::Ready { request, consumed } => match self.admit_upgrade(&request) {
-                Ok(admitted) => {
-                    if may_move == MayMove::Yes
-                        && let Some(to) = self.home_elsewhere(&admitted)
-                    {
-                        return self.move_to(conn, to, bytes);
-                    }
-                    self.write_accept(conn, &request);
-                    (admitted, consumed)
-                }
-                Err(refusal) => return self.refuse_upgrade(conn, &refusal),
-            },
+            Upgrade::Refused(refusal) => return self.refuse(session, &refusal),
         };
-        self.counters.upgrades += 1;
-        self.open(conn, admitted);
-        if consumed < bytes.len() {
-            self.received(conn, &mut bytes[consumed..]); // a client need not wait for our 101
-        }
-    }
-
-    fn admit_upgrade(&self, request: &UpgradeRequest<'_>) -> Result<Admitted, Refusal> {
-        if self.draining {
-            return Err(Refusal::new(
-                Status::ServiceUnavailable,
-                "this gateway is leaving: connect to another",
-            ));
-        }
-        if request.path == "/echo" && self.settings.echo_message_bytes_max.is_some() {
-            return Ok(Admitted::Echo);
-        }
-        let Some(sid) = &request.sid else {
-            return Err(Refusal::new(
-                Status::Unauthorized,
-                "no user: send the header `Cookie: sid=<uid>`",
-            ));
+        let identity = match admit(self.turn.cx, &request) {
+            Ok(identity) => identity,
+            Err(refusal) => return self.refuse(session, &refusal),
         };
-        match Uid::parse(sid) {
-            Ok(uid) => Ok(Admitted::User {
-                uid,
-                v2: request.v2,
-            }),
-            Err(error) => Err(Refusal::new(
-                Status::BadRequest,
-                format!("the user in `Cookie: sid=` {error}"),
-            )),
-        }
-    }
-
-    /// The shard that routes the topic of its user, where that is another one of this process: there, what
-    /// is sent to the user and to the user's other devices passes between no cores.
-    fn home_elsewhere(&self, admitted: &Admitted) -> Option<ShardIndex> {
-        let Admitted::User { uid, .. } = admitted else {
-            return None;
-        };
-        if !self.settings.local_chat || self.settings.shards == 1 {
+        if let Identity::User { uid, v2 } = &identity
+            && let Some(to) = self.listening.routing.home_elsewhere(self.turn.cx, uid)
+        {
+            let admission = Admission {
+                uid: uid.clone(),
+                v2: *v2,
+                key: request.key.to_owned(),
+            };
+            move_to(self.turn.cx, session, to, &admission, &bytes[consumed..]);
             return None;
         }
-        let chat = self.routes.owner(Topic::of_user(uid.as_str()))?;
-        let is_elsewhere = chat.shard != self.settings.shard;
-        (chat.node == self.settings.node && is_elsewhere).then_some(chat.shard)
+        self.open(session, identity, request.key);
+        Some(consumed)
     }
 
-    fn move_to(&mut self, conn: ConnId, to: ShardIndex, bytes: &[u8]) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
+    /// Another shard admitted it, and says so in the first bytes; or that shard had no room, and it comes back.
+    /// Returns how many bytes that took if the session is open now.
+    pub fn arrive(&mut self, session: &mut SessionMut<'_>, bytes: &[u8]) -> Option<usize> {
+        let Some((admission, consumed)) = Admission::decode(bytes) else {
+            debug_assert!(false, "a shard of this process wrote it");
+            closing::abort(self.turn.cx, session);
+            return None;
         };
-        session.phase = Phase::Moving;
-        let request = bytes.to_vec();
-        self.outputs.push_back(Output::Move { conn, to, request });
+        if self.turn.cx.draining {
+            return self.refuse(session, &leaving());
+        }
+        let Admission { uid, v2, key } = admission;
+        self.open(session, Identity::User { uid, v2 }, &key);
+        Some(consumed)
     }
 
-    fn write_accept(&mut self, conn: ConnId, request: &UpgradeRequest<'_>) {
-        let protocol = request.v2.then_some(PROTOCOL_V2);
-        self.write(conn, |out| write_accept(out, request.key, protocol));
-    }
-
-    fn open(&mut self, conn: ConnId, admitted: Admitted) {
-        let heard_s = seconds(self.now) as u32;
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        session.heard_s = heard_s;
-        match admitted {
-            Admitted::Echo => session.phase = Phase::Echo,
-            Admitted::User { uid, v2 } => {
+    fn open(&mut self, session: &mut SessionMut<'_>, identity: Identity, key: &str) {
+        let turn = &mut self.turn;
+        let v2 = matches!(identity, Identity::User { v2: true, .. });
+        let protocol = v2.then_some(PROTOCOL_V2);
+        turn.sending.write(turn.cx, session, |out| {
+            write_accept(out, key, protocol);
+        });
+        turn.cx.counters.upgrades += 1;
+        session.heard_s = turn.cx.now_s() as u32;
+        session.replace(Flag::V2, v2);
+        match identity {
+            Identity::Echo => session.phase = Phase::Echo,
+            Identity::User { uid, .. } => {
                 session.phase = Phase::Open(uid.clone());
-                session.replace(Flag::V2, v2);
-                self.subscribe_user(conn, &uid);
-                self.command(
-                    Pending::Connect {
-                        conn,
-                        uid: uid.clone(),
-                    },
-                    Command::Boxes(uid),
-                );
+                self.listening.subscribe_user(turn.cx, session, &uid);
+                membership::ask_boxes(turn, session);
             }
         }
     }
 
-    pub(crate) fn upgrade_timed_out(&mut self, conn: ConnId) {
-        let text = format!(
-            "the request took longer than {} ms",
-            self.settings.upgrade_ms_max
-        );
-        self.refuse_upgrade(conn, &Refusal::new(Status::RequestTimeout, text));
+    /// The request took too long.
+    pub fn timed_out(&mut self, session: &mut SessionMut<'_>) {
+        let ms_max = self.turn.cx.settings.upgrade_ms_max;
+        let text = format!("the request took longer than {ms_max} ms");
+        self.refuse(session, &Refusal::new(Status::RequestTimeout, text));
     }
 
-    fn refuse_upgrade(&mut self, conn: ConnId, refusal: &Refusal) {
+    fn refuse(&mut self, session: &mut SessionMut<'_>, refusal: &Refusal) -> Option<usize> {
+        let counters = &mut self.turn.cx.counters;
         let counter = match refusal.status.code() {
-            400 => &mut self.counters.upgrades_refused_400,
-            401 => &mut self.counters.upgrades_refused_401,
-            404 => &mut self.counters.upgrades_refused_404,
-            405 => &mut self.counters.upgrades_refused_405,
-            408 => &mut self.counters.upgrades_refused_408,
-            426 => &mut self.counters.upgrades_refused_426,
-            431 => &mut self.counters.upgrades_refused_431,
-            _ => &mut self.counters.upgrades_refused_other,
+            400 => &mut counters.upgrades_refused_400,
+            401 => &mut counters.upgrades_refused_401,
+            404 => &mut counters.upgrades_refused_404,
+            405 => &mut counters.upgrades_refused_405,
+            408 => &mut counters.upgrades_refused_408,
+            426 => &mut counters.upgrades_refused_426,
+            431 => &mut counters.upgrades_refused_431,
+            _ => &mut counters.upgrades_refused_other,
         };
         *counter += 1;
-        self.enter_closing(conn, Listen::Over);
-        self.write_last(conn, |out| write_refusal(out, refusal));
+        let turn = &mut self.turn;
+        let left = closing::enter(turn.cx, self.idle, session, Listen::Over);
+        debug_assert!(left.is_empty(), "without a user it listened to nothing");
+        turn.sending
+            .write_last(turn.cx, session, |out| write_refusal(out, refusal));
+        None
     }
+}
+
+fn admit(cx: &Context, request: &UpgradeRequest<'_>) -> Result<Identity, Refusal> {
+    match cx.draining {
+        true => Err(leaving()),
+        false => Identity::of(request, &cx.settings),
+    }
+}
+
+fn leaving() -> Refusal {
+    Refusal::new(
+        Status::ServiceUnavailable,
+        "this gateway is leaving: connect to another",
+    )
+}
+
+fn move_to(
+    cx: &mut Context,
+    session: &mut SessionMut<'_>,
+    to: ShardIndex,
+    admission: &Admission,
+    unread: &[u8],
+) {
+    session.phase = Phase::Leaving;
+    let mut bytes = Vec::new();
+    admission.encode(&mut bytes);
+    bytes.extend_from_slice(unread);
+    let conn = session.conn();
+    cx.outputs.push_back(Output::Move { conn, to, bytes });
 }

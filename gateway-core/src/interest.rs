@@ -1,11 +1,11 @@
-//! On the shard that owns a link: which shards of this gateway want which topic from it. The gateway
-//! tells a chat shard of a topic once, whatever the number of its shards and sessions.
+//! Interest, on the shard that owns a link: which shards of this gateway want which topic from it. The gateway
+//! announces a topic to a chat shard once, whatever the number of its shards and sessions.
 
 use newim_proto::ids::{ShardIndex, Topic};
 use newim_proto::tables::TopicTable;
 use smallvec::SmallVec;
 
-/// Without a heap block up to a usual machine's cores.
+/// Has no heap block on a machine with up to 16 shards.
 pub(crate) type ShardList = SmallVec<[ShardIndex; 16]>;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl Interest {
         self.topics.len()
     }
 
-    /// True when the chat shard has to be told.
+    /// A shard wants the topic. Returns true if the chat shard has to be told.
     pub fn add(&mut self, topic: Topic, shard: ShardIndex) -> bool {
         let member = u32::from(shard.0);
         let known = self.topics.find(topic);
@@ -28,7 +28,7 @@ impl Interest {
         self.topics.push(topic, member).1
     }
 
-    /// True when the chat shard has to be told.
+    /// A shard doesn't want the topic any more. Returns true if the chat shard has to be told.
     pub fn remove(&mut self, topic: Topic, shard: ShardIndex) -> bool {
         let Some(index) = self.topics.find(topic) else {
             return false;

@@ -1,16 +1,16 @@
-//! What one session missed of its boxes: a few numbers, until its repair has told of it or brought it.
-//! Lent to the session with the rest of what only a busy one has.
+//! Lag: what one session missed of its boxes, as a few numbers, until its repair has told the client or brought
+//! it. Lent to the session with the rest of what only a busy session has (`busy`).
 
 use newim_proto::chat::ChatView;
 use newim_proto::ids::{BoxId, Topic};
 use newim_proto::link::Delivery;
 use newim_proto::log::{Entry, Head};
 
-/// What one session missed. Exists only while it missed something.
+/// What one session missed. It exists only while there is something.
 #[derive(Debug, Default)]
 pub(crate) struct Lag {
     pub boxes: Vec<LagBox>,
-    /// More boxes than are counted singly: the client lists them all.
+    /// More boxes than are counted one by one: the client lists all of its boxes.
     pub all: bool,
 }
 
@@ -20,21 +20,21 @@ pub(crate) struct LagBox {
     pub box_topic: Topic,
     stream: Option<Span>,
     direct: Option<Span>,
-    /// A replay is on its way from the store (v1), of what follows this seq.
+    /// A replay (v1) of what follows this seq is in flight.
     pub replaying: Option<u64>,
 }
 
-/// How a message of a box comes here. Nothing orders one way against the other (they may lead through two
-/// chat shards), so what is missed by one says nothing about the other.
+/// By which topic a message of a box reaches a session. Nothing orders one way against the other (they may lead
+/// through two chat shards), so what is missed by one says nothing about the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// The box's own topic.
     Stream,
-    /// A direct one, by its user's topic.
+    /// The session's user's own topic: a direct message.
     Direct,
 }
 
-/// (after, head] of a box, by one of its ways.
+/// The seqs (after, head] of a box, missed by one of its ways.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     after: u64,
@@ -50,20 +50,20 @@ pub(crate) struct Missed {
     pub cause: Cause,
 }
 
-/// Why a session missed something, or may have: for metrics.
+/// Why a session missed something, or may have missed it: for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// A delivery came, and the one before it hadn't.
+    /// A delivery came, and the one before it had not.
     Gap,
-    /// The publish had shrunk to word of itself.
+    /// The publish had shrunk to a nudge.
     Word,
-    /// The store has more than came by.
+    /// The store has messages that no delivery brought.
     StoreAhead,
     /// The box went on while the session's subscription began.
     Subscribed,
-    /// Its outbox had no room.
+    /// The session's outbox had no room.
     OutboxFull,
-    /// Its user's own topic settled after it had listed its boxes, or moved: it lists them again.
+    /// The user's own topic settled after the session had listed its boxes, or moved: it lists them again.
     UserSettled,
 }
 
@@ -84,7 +84,7 @@ impl Span {
         }
     }
 
-    /// The delivery, and what went past before it.
+    /// The delivery, and what was missed before it.
     pub fn through(delivery: &Delivery, gap_after: Option<Head>) -> Span {
         Span {
             after: gap_after.map_or(delivery.seq.saturating_sub(1), |before| before.seq),
@@ -103,7 +103,7 @@ impl Span {
         self.after < seq && seq <= self.head.seq
     }
 
-    /// What is left of it.
+    /// The part beyond `seq`; None if nothing is left.
     fn beyond(self, seq: u64) -> Option<Span> {
         let after = self.after.max(seq);
         (after < self.head.seq).then_some(Span { after, ..self })
@@ -111,8 +111,8 @@ impl Span {
 }
 
 impl Lag {
-    /// If the box lags by that way, its repair now covers the span as well, and live delivery is to be
-    /// left out.
+    /// If the box lags by that way, its repair covers the span from now on as well. Returns true then: the
+    /// delivery is to be left out.
     pub fn extend(&mut self, box_topic: Topic, way: Way, span: Span) -> bool {
         if self.all {
             return true;
@@ -121,7 +121,7 @@ impl Lag {
             .is_some_and(|lagging| lagging.extend(way, span))
     }
 
-    /// False if a repair that is due covers it already.
+    /// Notes what was missed. Returns false if a repair that is due covers it already.
     pub fn add(&mut self, missed: Missed, boxes_max: usize) -> bool {
         if self.extend(missed.box_topic, missed.way, missed.span) {
             return false;
@@ -165,7 +165,7 @@ impl LagBox {
         let coming = self.stream.is_some_and(|s| s.after <= span.after);
         match self.by(way) {
             Some(missed) => missed.cover(span),
-            // The replay of the stream comes by it anyway.
+            // The replay of the stream reads past it anyway.
             direct if way == Way::Direct && coming => *direct = Some(span),
             _ => return false,
         }
@@ -176,7 +176,7 @@ impl LagBox {
         self.stream.into_iter().chain(self.direct)
     }
 
-    /// Where the replay goes on from.
+    /// The seq after which the next replay reads.
     pub fn after(&self) -> u64 {
         let after = self.spans().map(|span| span.after).min();
         after.expect("what lags lags by some way")
@@ -188,14 +188,14 @@ impl LagBox {
             .expect("what lags lags by some way")
     }
 
-    /// What the stream lacks goes in order with all that is between; what it doesn't lack came by it, or
-    /// will.
+    /// Whether the client lacks an entry that a replay read. What the stream lacks is sent in order with all that
+    /// is between; what it doesn't lack came by the stream, or will.
     pub fn lacks(&self, entry: &Entry) -> bool {
         let lacks = |span: Option<Span>| span.is_some_and(|span| span.holds(entry.seq));
         lacks(self.stream) || (lacks(self.direct) && is_direct(&entry.payload))
     }
 
-    /// True if that was all.
+    /// A replay has read up to `seq`. Returns true if that was all.
     pub fn replayed_to(&mut self, seq: u64) -> bool {
         self.stream = self.stream.and_then(|span| span.beyond(seq));
         self.direct = self.direct.and_then(|span| span.beyond(seq));

@@ -1,5 +1,5 @@
-//! The links that this shard owns, one per chat shard: what each was told of our interest, what was
-//! published over it and not accepted yet, and how both are told again when it comes back.
+//! The links that this shard owns, one per chat shard: the interest that was announced over each, and the window
+//! of publishes that the chat shard has not accepted yet. Both are sent again when a lost link is back.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,29 +16,29 @@ use crate::interest::Interest;
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     by_chat: BTreeMap<ChatShard, Link>,
-    /// Links with announcements to send.
+    /// Links with announcements that wait for `flush`.
     announcing: Vec<ChatShard>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Link {
-    /// In our routes. Mail of a shard that heard of newer routes may come before.
+    /// Our route table has the chat shard. Mail from a shard with a newer table may come before ours does.
     wanted: bool,
     up: bool,
     pub interest: Interest,
-    /// Announcements to send, in order: true is Interest.
+    /// Announcements that wait, in order; true is Interest, false Withdraw.
     pending: Vec<(Topic, bool)>,
-    /// Shards to be told when the announcements so far are in force.
+    /// Topics that wait to settle, with the shards to be told: the next barrier takes them.
     settling: Vec<(Topic, ShardIndex)>,
-    /// They were registered while the link was away.
+    /// The topics in `settling` were announced anew after the link was away: deliveries may have been missed.
     uncertain: bool,
     barriers: VecDeque<Barrier>,
     next_barrier: u64,
     next_number: u64,
-    /// Sent or to be sent, not accepted: published again when the link is back.
+    /// The window: publishes that were sent or wait, and are not accepted. Sent again when the link is back.
     window: VecDeque<Windowed>,
-    /// What the window had no room for shrank to the newest nudge per topic. They leave in one order,
-    /// whatever the process: a run can be replayed.
+    /// Publishes that the window had no room for, shrunk to the newest nudge per topic. An ordered map, so that
+    /// a run can be replayed.
     nudges: BTreeMap<Topic, Delivery>,
 }
 
@@ -56,20 +56,24 @@ struct Barrier {
     settling: Vec<(Topic, ShardIndex)>,
 }
 
-/// Topics that are in force now, for the shards that asked.
+/// Topics whose interest is in force now, with the shards that asked for it.
 pub(crate) struct Settled {
     pub uncertain: bool,
     pub topics: Vec<(Topic, ShardIndex)>,
 }
 
-/// A link, for metrics.
+/// One link, for metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkView {
+    /// The chat shard at its other end.
     pub chat: ChatShard,
-    /// In the routes.
+    /// The route table has its chat shard.
     pub wanted: bool,
+    /// Connected and welcomed.
     pub up: bool,
+    /// Topics announced over it.
     pub interests: usize,
+    /// Publishes that the chat shard has not accepted yet.
     pub window: usize,
 }
 
@@ -97,19 +101,19 @@ impl Links {
         self.by_chat.keys().copied()
     }
 
-    /// Do the routes have it?
+    /// The route table has the chat shard.
     pub fn is_wanted(&self, chat: ChatShard) -> bool {
         self.by_chat.get(&chat).is_some_and(|link| link.wanted)
     }
 
-    /// The routes have it. True: it is to be opened.
+    /// The route table has the chat shard. Returns true if the link is to be opened.
     pub fn open(&mut self, chat: ChatShard) -> bool {
         !std::mem::replace(&mut self.by_chat.entry(chat).or_default().wanted, true)
     }
 
-    /// The chat shard isn't in the routes (any more): what it had not accepted comes back, to be routed
-    /// anew. The interest of other shards stays until they withdraw it: they may know newer routes than
-    /// ours, in which it is back. The flag: there is a link to close.
+    /// The route table doesn't have the chat shard any more. Returns whether there is a link to close, and what
+    /// the chat shard had not accepted, to be routed anew. The interest of other shards stays until they
+    /// withdraw it: they may have a newer table than ours, in which the chat shard is back.
     pub fn close(&mut self, chat: ChatShard) -> (bool, Vec<Delivery>) {
         let Some(link) = self.by_chat.get_mut(&chat) else {
             return (false, Vec::new());
@@ -131,7 +135,7 @@ impl Links {
         let link = self.by_chat.entry(chat).or_default();
         let first = link.interest.add(topic, shard);
         if !link.up {
-            return; // all is announced when it is
+            return; // everything is announced when it is up
         }
         if first {
             link.pending.push((topic, true));
@@ -149,11 +153,12 @@ impl Links {
             mark(&mut self.announcing, chat);
         }
         if !link.wanted && link.interest.len() == 0 && link.window.is_empty() {
-            self.by_chat.remove(&chat); // mail from a shard that hadn't heard yet that it left
+            self.by_chat.remove(&chat); // only a shard with an older table still had interest in it
         }
     }
 
-    /// Welcomed: everything is said anew, interest before publishes, so that ours come back to us too.
+    /// The link is welcomed: everything is sent anew, interest before publishes, so that our own publishes come
+    /// back to us as well.
     pub fn up(&mut self, chat: ChatShard, outputs: &mut VecDeque<Output>) {
         let Some(link) = self.by_chat.get_mut(&chat) else {
             return;
@@ -161,7 +166,7 @@ impl Links {
         link.up = true;
         link.barriers.clear();
         link.pending = link.interest.topics().map(|topic| (topic, true)).collect();
-        link.pending.sort_unstable(); // one order whatever the table's: a run can be replayed
+        link.pending.sort_unstable(); // an order that doesn't depend on the table: a run can be replayed
         link.settling = link.interest.pairs().collect();
         link.settling.sort_unstable();
         link.uncertain = !link.settling.is_empty();
@@ -177,13 +182,13 @@ impl Links {
         }
     }
 
-    /// Lost. True if it was up.
+    /// The link is lost. Returns true if it was up.
     pub fn down(&mut self, chat: ChatShard) -> bool {
         self.by_chat.get_mut(&chat).is_some_and(Link::lost)
     }
 
-    /// Hands a delivery to the chat shard, now or when the link is up. False when the window's bound
-    /// made an older one shrink beyond the nudges' bound: it is lost to all but those who sync.
+    /// Sends a delivery to the chat shard, now or when the link is up. Returns false if that made an older one
+    /// shrink and there was no room for its nudge: only clients that sync get that one.
     pub fn publish(
         &mut self,
         chat: ChatShard,
@@ -214,11 +219,11 @@ impl Links {
             link.window.pop_front();
         }
         if link.window.is_empty() {
-            link.nudges.clear(); // what shrank was published before what is accepted now
+            link.nudges.clear(); // they are older than what is accepted now
         }
     }
 
-    /// The chat shard owns its slot no more: the publish comes back.
+    /// The chat shard doesn't own the publish's slot any more: the publish comes back.
     pub fn refused(&mut self, chat: ChatShard, number: u64) -> Option<Delivery> {
         let link = self.by_chat.get_mut(&chat)?;
         let at = link
@@ -242,7 +247,7 @@ impl Links {
             .collect()
     }
 
-    /// Sends the announcements of this batch.
+    /// Sends the announcements of a batch of inputs.
     pub fn flush(&mut self, outputs: &mut VecDeque<Output>) {
         for chat in self.announcing.drain(..) {
             if let Some(link) = self.by_chat.get_mut(&chat) {
@@ -276,7 +281,7 @@ fn publish(chat: ChatShard, windowed: &Windowed) -> Output {
 }
 
 impl Link {
-    /// All is said anew when it is back. True if it was up.
+    /// Everything is sent anew when the link is back. Returns true if it was up.
     fn lost(&mut self) -> bool {
         self.pending.clear();
         self.settling.clear();
@@ -284,7 +289,7 @@ impl Link {
         std::mem::replace(&mut self.up, false)
     }
 
-    /// Pending announcements in order, as few frames as they need, the barrier on the last.
+    /// Sends what waits in as few frames as it needs, in order, and the barrier behind it.
     fn announce(&mut self, chat: ChatShard, outputs: &mut VecDeque<Output>) {
         if self.pending.is_empty() && self.settling.is_empty() {
             return;
@@ -348,8 +353,8 @@ impl Link {
     }
 }
 
-/// Word of a message in its place: who gets it pulls. In a user's own topic many boxes meet, so there
-/// it says "list your boxes".
+/// Replaces a message by a nudge with its position: a client that gets it pulls. In a user's own topic many
+/// boxes meet, so there it says "list your boxes".
 fn into_nudge(mut delivery: Delivery) -> Delivery {
     if delivery.carries == Carries::Message {
         let boxid = match delivery.topic == delivery.box_topic {

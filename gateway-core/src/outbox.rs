@@ -1,18 +1,13 @@
-//! A session's bounded send queue. A fan-out's frames wait by reference; what is for this connection alone
-//! is written where it will be sent from. What waits together leaves together, in one send. An empty
-//! outbox owns no heap.
+//! An outbox: a session's bounded send queue, and the spare buffers that all outboxes of a shard share. Frames
+//! of a fan-out wait by reference; a frame for this session alone is written where it will be sent from. What
+//! waits together leaves together, in one send. An empty outbox owns no heap block.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use newim_proto::sendbuf::SendBuf;
 
-/// Longer ones are not kept.
-const SPENT_BYTES_MAX: usize = 64 * 1024;
-/// Spent buffers kept for the next sends of this core.
-const SPENT_BUFFERS_MAX: usize = 256;
-/// Frames of fan-outs that are kept until all have sent them, to be filled again.
-const SPENT_FRAMES_MAX: usize = 64;
+use crate::limits::{SPARE_BUFFERS_MAX, SPARE_BYTES_MAX, SPARE_FRAMES_MAX};
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -24,27 +19,28 @@ pub(crate) struct Outbox {
 enum Queue {
     #[default]
     Empty,
-    /// The usual: one frame of a fan-out, or answers one behind the other. No heap block of its own.
+    /// The usual case: one frame of a fan-out, or answers one behind the other. It needs no heap block.
     One(SendBuf),
     #[allow(clippy::box_collection)] // an outbox stays 32 bytes
     Many(Box<VecDeque<SendBuf>>),
 }
 
-/// The core's spent buffers, queues and frames, used again so that a steady state allocates nothing.
+/// Buffers, queues and frames of this shard that were sent, kept to be used again: a steady flow allocates
+/// nothing.
 #[derive(Debug)]
 pub(crate) struct Spares {
-    /// Frames coalesced into one send stay below this, unless one frame alone is larger (which then goes
-    /// by reference, uncopied).
+    /// Maximum bytes per send. Queued frames are combined up to this size; a longer frame is sent by itself,
+    /// uncopied.
     send_bytes_max: usize,
     buffers: Vec<Vec<u8>>,
     #[allow(clippy::vec_box)] // as outboxes hold them
     queues: Vec<Box<VecDeque<SendBuf>>>,
-    /// The oldest first; some outboxes may still hold them.
+    /// Oldest first; some outboxes may still hold them.
     frames: VecDeque<Rc<Vec<u8>>>,
 }
 
 impl Outbox {
-    /// Bytes that wait (not those in flight).
+    /// Bytes that wait, without those in flight.
     pub fn bytes(&self) -> usize {
         self.bytes as usize
     }
@@ -53,14 +49,14 @@ impl Outbox {
         matches!(self.queue, Queue::Empty)
     }
 
-    /// One frame that others send too. The caller has checked the bound; control replies may overshoot it
+    /// Queues a frame that other outboxes may hold too. The caller has checked the bound; answers may exceed it
     /// by what one receive buffer can ask for.
     pub fn push(&mut self, frame: Rc<Vec<u8>>, spares: &mut Spares) {
         self.bytes += frame.len() as u32;
         self.push_buf(SendBuf::Shared(frame), spares);
     }
 
-    /// Frames for this connection alone, written behind what waits already. Returns their bytes.
+    /// Writes frames for this session alone behind what waits already. Returns their bytes.
     #[inline]
     pub fn write(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let last = match &mut self.queue {
@@ -139,7 +135,7 @@ impl Outbox {
 
     fn recycle_queue(&mut self, spares: &mut Spares) {
         if let Queue::Many(bufs) = std::mem::take(&mut self.queue)
-            && spares.queues.len() < SPENT_BUFFERS_MAX
+            && spares.queues.len() < SPARE_BUFFERS_MAX
         {
             spares.queues.push(bufs);
         }
@@ -184,15 +180,15 @@ impl Spares {
     /// Takes a sent buffer back.
     pub fn give_back(&mut self, buf: SendBuf) {
         if let SendBuf::Owned(mut bytes) = buf
-            && self.buffers.len() < SPENT_BUFFERS_MAX
-            && bytes.capacity() <= SPENT_BYTES_MAX
+            && self.buffers.len() < SPARE_BUFFERS_MAX
+            && bytes.capacity() <= SPARE_BYTES_MAX
         {
             bytes.clear();
             self.buffers.push(bytes);
         }
     }
 
-    /// A frame that nobody else holds, empty, to be written and shared.
+    /// An empty frame that nobody else holds, to be written and then shared.
     pub fn frame(&mut self) -> Rc<Vec<u8>> {
         let is_free = |frame: &Rc<Vec<u8>>| Rc::strong_count(frame) == 1;
         match self.frames.front().is_some_and(is_free) {
@@ -207,7 +203,7 @@ impl Spares {
 
     /// Keeps a frame that outboxes may still hold.
     pub fn keep(&mut self, frame: Rc<Vec<u8>>) {
-        if self.frames.len() < SPENT_FRAMES_MAX && frame.capacity() <= SPENT_BYTES_MAX {
+        if self.frames.len() < SPARE_FRAMES_MAX && frame.capacity() <= SPARE_BYTES_MAX {
             self.frames.push_back(frame);
         }
     }

@@ -1,188 +1,221 @@
-//! The universal repair: a session that missed something of a box is told to pull it (v2: SYNC), or,
-//! where its client can't (v1), the shard pulls it from the store for it. Nobody is disconnected for
-//! being slow, and nothing piles up for them here.
+//! The universal repair: a session that missed something of a box is told to pull it (v2: SYNC), or, where its
+//! client can't (v1), the shard reads it from the store for the client (a replay). No session is disconnected
+//! for being slow, and nothing piles up for it here. Keeps no state of its own: what a session missed is its
+//! lag.
 
 use newim_proto::chat::reply;
-use newim_proto::ids::{BoxId, ConnId, Topic};
+use newim_proto::ids::Topic;
 use newim_proto::limits;
-use newim_proto::log::{Command, Head, Range, Reply, StoreError, StoreResult};
+use newim_proto::log::{Command, Entries, Head, Range};
 use newim_proto::ws::CloseCode;
 
-use crate::lag::{Cause, Missed};
-use crate::pending::Pending;
-use crate::session::Flag;
-use crate::shard::GatewayShard;
+use crate::commands::Purpose;
+use crate::lag::{Cause, Missed, Span, Way};
+use crate::session::{Flag, SessionMut};
+use crate::sessions::Sessions;
+use crate::subscriptions::Subscriptions;
+use crate::turn::Turn;
 
-impl GatewayShard {
-    /// Repaired at once if there is room, else when there is.
-    pub(crate) fn missed(&mut self, conn: ConnId, missed: Missed) {
-        let boxes_max = self.settings.lagging_boxes_max;
-        let low_water = self.settings.outbox_low_water();
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        if session.uid().is_none() {
-            return;
-        }
-        let idle = session.outbox_bytes() <= low_water;
-        let cause = missed.cause;
-        let is_new = session.start_lag().add(missed, boxes_max);
-        if is_new {
-            self.count_missed(cause);
-        }
-        if is_new && idle {
-            self.repair(conn);
+/// A session is a member of a topic only while it lives.
+pub(crate) const MEMBERS_LIVE: &str = "a topic's members live";
+
+/// The session missed something: repaired at once if its outbox has room, else when it has.
+pub(crate) fn missed(turn: &mut Turn<'_>, session: &mut SessionMut<'_>, missed: Missed) {
+    if session.uid().is_none() {
+        return;
+    }
+    let has_room = session.outbox_bytes() <= turn.cx.settings.outbox_low_water();
+    let cause = missed.cause;
+    let is_new = session
+        .start_lag()
+        .add(missed, turn.cx.settings.lagging_boxes_max);
+    if is_new {
+        count(turn, cause);
+    }
+    if is_new && has_room {
+        repair(turn, session);
+    }
+}
+
+/// The stream of a box went from `before` to its present head past this shard.
+pub(crate) fn missed_by_all(
+    turn: &mut Turn<'_>,
+    sessions: &mut Sessions,
+    subscriptions: &Subscriptions,
+    topic: Topic,
+    before: Head,
+    cause: Cause,
+) {
+    let Some(index) = subscriptions.find(topic) else {
+        return;
+    };
+    let Some(stream) = subscriptions.stream(index) else {
+        return;
+    };
+    let what = Missed {
+        boxid: stream.boxid.clone(),
+        box_topic: topic,
+        way: Way::Stream,
+        span: Span::between(before, stream.head),
+        cause,
+    };
+    for member in subscriptions.members(index) {
+        let mut session = sessions.at(*member).expect(MEMBERS_LIVE);
+        missed(turn, &mut session, what.clone());
+    }
+}
+
+/// What is sent to a user reaches this shard from now on. What was sent before, the user's v2 clients list and
+/// pull: those that listed too early, and all of them where something may have been missed.
+pub(crate) fn list_again(
+    turn: &mut Turn<'_>,
+    sessions: &mut Sessions,
+    subscriptions: &Subscriptions,
+    user_topic: Topic,
+    uncertain: bool,
+) {
+    let Some(index) = subscriptions.find(user_topic) else {
+        return;
+    };
+    let frame = turn.sending.nudge_frame("", Head::default());
+    for member in subscriptions.members(index) {
+        let mut session = sessions.at(*member).expect(MEMBERS_LIVE);
+        let listed_early = session.replace(Flag::ListedEarly, false);
+        if session.is(Flag::V2) && (uncertain || listed_early) {
+            count(turn, Cause::UserSettled);
+            turn.cx.counters.nudges += 1;
+            turn.sending.push(turn.cx, &mut session, frame.clone());
         }
     }
+    turn.sending.keep(frame);
+}
 
-    pub(crate) fn count_missed(&mut self, cause: Cause) {
-        let counter = match cause {
-            Cause::Gap => &mut self.counters.missed_gap,
-            Cause::Word => &mut self.counters.missed_word,
-            Cause::StoreAhead => &mut self.counters.missed_store_ahead,
-            Cause::Subscribed => &mut self.counters.missed_subscribed,
-            Cause::OutboxFull => &mut self.counters.missed_outbox_full,
-            Cause::UserSettled => &mut self.counters.missed_user_settled,
-        };
-        *counter += 1;
+/// The outbox has room: SYNC for each box that lags, or its replay.
+pub(crate) fn repair(turn: &mut Turn<'_>, session: &mut SessionMut<'_>) {
+    if session.is_closing() {
+        session.end_lag();
+        return;
     }
+    if !session.is(Flag::V2) {
+        return replay(turn, session);
+    }
+    let Some(lag) = session.end_lag() else {
+        return;
+    };
+    if lag.all {
+        return nudge(turn, session, "", Head::default());
+    }
+    for lagging in lag.boxes {
+        nudge(turn, session, lagging.boxid.as_str(), lagging.head());
+    }
+}
 
-    /// The outbox has room: SYNC for each box that lags, or its replay.
-    pub(crate) fn repair(&mut self, conn: ConnId) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
+fn nudge(turn: &mut Turn<'_>, session: &mut SessionMut<'_>, boxid: &str, head: Head) {
+    turn.cx.counters.nudges += 1;
+    turn.sending.answer(turn.cx, session, |out| {
+        reply::write_nudge(out, boxid, head);
+    });
+}
+
+/// Reads for a v1 client what it missed, as far as nothing reads it already.
+fn replay(turn: &mut Turn<'_>, session: &mut SessionMut<'_>) {
+    let Some(uid) = session.uid().cloned() else {
+        return;
+    };
+    let conn = session.conn();
+    let Some(lag) = session.lag() else { return };
+    if lag.all {
+        // It missed more than can be told apart, and there is no way to tell it so: it starts anew.
+        let reason = "too far behind in too many boxes";
+        return turn.cx.evict(conn, CloseCode::TRY_AGAIN_LATER, reason);
+    }
+    let mut wanted = Vec::new();
+    for lagging in lag.boxes.iter_mut().filter(|b| b.replaying.is_none()) {
+        let after = lagging.after();
+        lagging.replaying = Some(after);
+        wanted.push((lagging.boxid.clone(), lagging.box_topic, after));
+    }
+    let low_water = turn.cx.settings.outbox_low_water();
+    for (boxid, box_topic, after) in wanted {
+        turn.cx.counters.replays += 1;
+        let range = Range {
+            boxid,
+            reader: uid.clone(),
+            after,
+            messages_max: limits::PULL_MESSAGES_MAX,
+            bytes_max: low_water.min(limits::PULL_BYTES_MAX),
         };
-        if session.is_closing() {
+        let purpose = Purpose::Replay { box_topic };
+        turn.commands
+            .send(turn.cx, session, purpose, Command::Range(range));
+    }
+}
+
+/// A replay that was asked for has no answer in flight any more. Returns what it read after; None: nothing of
+/// the box is missing by now.
+pub(crate) fn replay_ended(session: &mut SessionMut<'_>, box_topic: Topic) -> Option<u64> {
+    session.lag()?.find(box_topic)?.replaying.take()
+}
+
+/// A replay's answer: what the client lacks of it goes to the client, and what is still missing is read next.
+pub(crate) fn replayed(
+    turn: &mut Turn<'_>,
+    session: &mut SessionMut<'_>,
+    box_topic: Topic,
+    mut entries: Entries,
+) {
+    let Some(from) = replay_ended(session, box_topic) else {
+        return;
+    };
+    let lagging = session.lag().and_then(|lag| lag.find(box_topic));
+    let lagging = lagging.expect("its replay ended just now");
+    // Otherwise more is missing by now, from before what was read. It is read again, so that all is in order.
+    if lagging.after() >= from {
+        // What the client lacks may have grown since the store read. A read that gets nowhere ends the repair
+        // as well: the store lost what was there.
+        entries.entries.retain(|entry| lagging.lacks(entry));
+        let stuck = entries.scanned_to <= from;
+        if lagging.replayed_to(entries.scanned_to) || stuck {
+            end_lag_of(session, box_topic);
+        }
+        turn.sending.entries(turn.cx, session, &entries);
+    }
+    repair_if_room(turn, session);
+}
+
+/// A replay that the store refuses for good: its reader is no member any more.
+pub(crate) fn replay_refused(turn: &mut Turn<'_>, session: &mut SessionMut<'_>, box_topic: Topic) {
+    if replay_ended(session, box_topic).is_some() {
+        end_lag_of(session, box_topic);
+        repair_if_room(turn, session);
+    }
+}
+
+fn repair_if_room(turn: &mut Turn<'_>, session: &mut SessionMut<'_>) {
+    let (waiting, lags) = session.backlog();
+    if lags && waiting <= turn.cx.settings.outbox_low_water() {
+        repair(turn, session);
+    }
+}
+
+fn end_lag_of(session: &mut SessionMut<'_>, box_topic: Topic) {
+    if let Some(lag) = session.lag() {
+        lag.boxes.retain(|b| b.box_topic != box_topic);
+        if lag.boxes.is_empty() && !lag.all {
             session.end_lag();
-            return;
-        }
-        if !session.is(Flag::V2) {
-            return self.replay(conn);
-        }
-        let Some(lag) = session.end_lag() else {
-            return;
-        };
-        if lag.all {
-            self.nudge(conn, "", Head::default());
-            return;
-        }
-        for lagging in lag.boxes {
-            self.nudge(conn, lagging.boxid.as_str(), lagging.head());
         }
     }
+}
 
-    fn nudge(&mut self, conn: ConnId, boxid: &str, head: Head) {
-        self.counters.nudges += 1;
-        self.answer(conn, |out| reply::write_nudge(out, boxid, head));
-    }
-
-    /// A v1 client knows no SYNC: the shard reads for it.
-    fn replay(&mut self, conn: ConnId) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        let Some(uid) = session.uid().cloned() else {
-            return;
-        };
-        let Some(lag) = session.lag() else { return };
-        if lag.all {
-            self.too_far_behind.push(conn); // not at once: a fan-out may be going through its members
-            return;
-        }
-        let mut wanted = Vec::new();
-        for lagging in lag.boxes.iter_mut().filter(|b| b.replaying.is_none()) {
-            let after = lagging.after();
-            lagging.replaying = Some(after);
-            wanted.push((lagging.boxid.clone(), lagging.box_topic, after));
-        }
-        for (boxid, box_topic, after) in wanted {
-            self.counters.replays += 1;
-            let range = Range {
-                boxid: boxid.clone(),
-                reader: uid.clone(),
-                after,
-                messages_max: limits::PULL_MESSAGES_MAX,
-                bytes_max: self.settings.outbox_low_water().min(limits::PULL_BYTES_MAX),
-            };
-            let pending = Pending::Replay {
-                conn,
-                boxid,
-                box_topic,
-            };
-            self.command(pending, Command::Range(range));
-        }
-    }
-
-    pub(crate) fn replayed(
-        &mut self,
-        conn: ConnId,
-        boxid: &BoxId,
-        box_topic: Topic,
-        result: StoreResult,
-    ) {
-        let low_water = self.settings.outbox_low_water();
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        let Some(lagging) = session.lag().and_then(|lag| lag.find(box_topic)) else {
-            return;
-        };
-        let Some(from) = lagging.replaying.take() else {
-            return;
-        };
-        match result {
-            // More is missing by now, from before what was read: all in order, so it is read again.
-            Ok(Reply::Entries(_)) if lagging.after() < from => {}
-            Ok(Reply::Entries(mut entries)) => {
-                // What it lacks may have grown since the store read. A read that gets nowhere ends it too:
-                // the store lost what was there.
-                entries.entries.retain(|entry| lagging.lacks(entry));
-                let stuck = entries.scanned_to <= from;
-                if lagging.replayed_to(entries.scanned_to) || stuck {
-                    self.caught_up_in(conn, box_topic);
-                }
-                self.push_entries(conn, &entries);
-            }
-            Err(StoreError::Unavailable(_) | StoreError::Failed(_)) => {
-                self.behind.push(conn);
-                return;
-            }
-            Err(_) => self.caught_up_in(conn, box_topic), // not a member any more
-            Ok(_) => unreachable!("a Range is answered with Entries: {boxid}"),
-        }
-        let room = self
-            .sessions
-            .get(conn)
-            .is_some_and(|s| s.lags() && s.outbox_bytes() <= low_water);
-        if room {
-            self.repair(conn);
-        }
-    }
-
-    fn caught_up_in(&mut self, conn: ConnId, box_topic: Topic) {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
-        };
-        if let Some(lag) = session.lag() {
-            lag.boxes.retain(|b| b.box_topic != box_topic);
-            if lag.boxes.is_empty() && !lag.all {
-                session.end_lag();
-            }
-        }
-    }
-
-    /// v1 sessions that missed more than can be told apart, with no way to say so to them: they start anew.
-    pub(crate) fn close_too_far_behind(&mut self) {
-        for conn in std::mem::take(&mut self.too_far_behind) {
-            let reason = "too far behind in too many boxes";
-            self.fail(conn, CloseCode::TRY_AGAIN_LATER, reason);
-        }
-    }
-
-    /// The store is back: replays that failed are tried again.
-    pub(crate) fn replay_again(&mut self) {
-        for conn in std::mem::take(&mut self.behind) {
-            self.repair(conn);
-        }
-    }
+pub(crate) fn count(turn: &mut Turn<'_>, cause: Cause) {
+    let counters = &mut turn.cx.counters;
+    let counter = match cause {
+        Cause::Gap => &mut counters.missed_gap,
+        Cause::Word => &mut counters.missed_word,
+        Cause::StoreAhead => &mut counters.missed_store_ahead,
+        Cause::Subscribed => &mut counters.missed_subscribed,
+        Cause::OutboxFull => &mut counters.missed_outbox_full,
+        Cause::UserSettled => &mut counters.missed_user_settled,
+    };
+    *counter += 1;
 }

@@ -1,56 +1,65 @@
-//! What an operator may set of a gateway shard, checked before it gets here. Tests make the bounds
-//! tiny, so that edges are reached.
+//! What an operator may set of a gateway shard. The configuration is checked before it gets here. Tests make the
+//! bounds tiny, so that edges are reached.
 
 use newim_proto::ids::{BootId, ShardIndex};
 use newim_proto::limits;
 
+/// Settings of one gateway shard. Times are in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// This life of this process.
     pub node: BootId,
+    /// The shard's own index, below `shards`.
     pub shard: ShardIndex,
     /// Gateway shards of this process.
     pub shards: u16,
     /// Chat shards of this process live beside the gateway shards of the same index (standalone).
     pub local_chat: bool,
 
-    /// A longer message closes with 1009.
+    /// Bytes of the longest message, fragments together; a longer one closes with 1009.
     pub message_bytes_max: usize,
-    /// The same on `/echo`; None: there is no `/echo`.
+    /// The same on `/echo`. None: there is no `/echo`.
     pub echo_message_bytes_max: Option<usize>,
-    /// An upgrade that takes longer is refused with 408.
+    /// Time for a whole upgrade request; one that takes longer is refused with 408.
     pub upgrade_ms_max: u64,
-    /// A connection that says nothing for so long is pinged…
+    /// Silence after which a connection is pinged.
     pub idle_ping_ms: u64,
-    /// …and closed when it then says nothing for so long.
+    /// Silence after a ping after which the connection is ended.
     pub pong_ms_max: u64,
-    /// How long a close waits for the peer's close frame.
+    /// Time for the peer's close frame after ours; then the connection is ended.
     pub close_linger_ms_max: u64,
 
-    /// High-water mark of one outbox. At it, deliveries are dropped and repaired by SYNC, and reading
+    /// High-water mark of one outbox, in bytes. At it, deliveries are dropped and repaired by SYNC, and reading
     /// from the peer pauses.
     pub outbox_bytes_max: usize,
-    /// What waits in an outbox leaves in sends of at most so much. A frame that is longer leaves alone.
+    /// Maximum bytes per send. Queued frames are combined up to this size; a longer frame is sent by itself.
     pub send_bytes_max: usize,
     /// Store commands of one session in flight; at it, reading from the peer pauses.
     pub session_commands_max: u16,
-    /// Store commands of the shard in flight; beyond it, requests are answered with OVERLOADED.
+    /// Store commands of the shard in flight; at it, requests are answered with OVERLOADED.
     pub commands_max: usize,
-    /// Boxes of one session that wait for repair; beyond it they are repaired as one (list again).
+    /// Questions of the HTTP API in flight; at it, further ones are answered with `Answer::Overloaded`.
+    pub questions_max: usize,
+    /// Failed look-ups of the shard's own that wait to be sent again; the session of a further one is closed
+    /// with 1013.
+    pub lookups_waiting_max: usize,
+    /// Boxes of one session that wait for repair; beyond it the client is told to list all of its boxes (v2), or
+    /// the session is closed with 1013 (v1).
     pub lagging_boxes_max: usize,
-    /// Publishes that a link's chat shard has not accepted yet; beyond it the oldest shrink to nudges.
+    /// Publishes of one link in its window; beyond it the oldest shrink to nudges.
     pub publish_window_max: usize,
-    /// Nudges that publishes shrank to, per link; beyond it they are dropped and counted.
+    /// Nudges of one link that publishes shrank to; further ones are dropped and counted.
     pub nudges_max: usize,
 
-    /// What the store has reaches its listeners so long after, if nothing stands in its way. What hasn't
-    /// come by then is missed.
+    /// Time within which a stored message reaches its listeners if nothing stands in its way; one that has not
+    /// come by then counts as missed.
     pub delivery_ms_max: u64,
-    /// Every node of the cluster routes by a new table after so long.
+    /// Time within which every node of the cluster routes by a new table.
     pub routes_spread_ms_max: u64,
 
-    /// A drain spreads the clients' reconnects over so long.
+    /// A drain spreads its clients' reconnects over this time.
     pub drain_spread_ms: u64,
-    /// Clients are told to try a failed request again after so long.
+    /// Clients are told to try a failed request again after this time.
     pub retry_after_ms: u64,
 }
 
@@ -72,6 +81,8 @@ impl Settings {
             send_bytes_max: 64 * 1024,
             session_commands_max: 64,
             commands_max: 65_536,
+            questions_max: 256,
+            lookups_waiting_max: 65_536,
             lagging_boxes_max: 64,
             publish_window_max: 8192,
             nudges_max: 65_536,
@@ -82,7 +93,7 @@ impl Settings {
         }
     }
 
-    /// Below it, a session that fell behind is repaired and reading goes on.
+    /// Low-water mark of one outbox, in bytes: below it, a session that lags is repaired and reading resumes.
     pub fn outbox_low_water(&self) -> usize {
         self.outbox_bytes_max / 2
     }

@@ -1,107 +1,95 @@
-//! The gateway shard itself: takes an input, says what follows. Lives on one core and owns all of its
-//! sessions; called per batch by its driver, or by the simulation.
+//! The gateway shard itself: takes an input, looks its session up once, and passes both through the rooms that
+//! the input concerns; this is the one place that knows all of them. Lives on one core and owns all of that
+//! core's sessions. Its driver calls it once per batch of completions; the simulation calls it as well.
 
-use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use newim_proto::ids::{ConnId, ShardIndex, Topic, Uuid};
-use newim_proto::log::{Command, StoreToken};
+use newim_proto::ids::{ChatShard, ConnId, ShardIndex, Topic};
+use newim_proto::link::{Delivery, LinkMessage};
+use newim_proto::log::{Reply, StoreResult, StoreToken};
 use newim_proto::payload::PayloadPool;
 use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
-use newim_proto::ws::{self, Opcode};
 
+use crate::answer::Answering;
+use crate::closing;
+use crate::commands::{Commands, Owner, Purpose};
+use crate::context::Context;
 use crate::counters::GatewayCounters;
-use crate::events::{Input, Mail, Output};
-use crate::expected::Expected;
-use crate::follow::Follow;
-use crate::links::{LinkView, Links};
-use crate::outbox::Spares;
-use crate::pending::{Pending, PendingTable};
-use crate::session::{Flag, Phase, Sessions};
+use crate::deliver::deliver;
+use crate::drain;
+use crate::events::{Input, LinkInput, Mail, Output};
+use crate::handshake::Entrance;
+use crate::idle::{Idle, Overdue};
+use crate::limits::TIDY_US;
+use crate::links::{LinkView, Settled};
+use crate::membership::{self, Listening};
+use crate::memory::GatewayMemory;
+use crate::questions::Questions;
+use crate::reading::{self, End};
+use crate::repair;
+use crate::retry::{Lookup, Retries};
+use crate::routing::Routing;
+use crate::sending::{AfterSend, Sending};
+use crate::session::{Flag, Listen, Phase, SessionMut};
+use crate::sessions::Sessions;
 use crate::settings::Settings;
-use crate::subscriptions::Subscriptions;
-use crate::timers::Timers;
+use crate::settling::{self, Settling};
+use crate::stamping::Stamping;
+use crate::subscriptions::{SubscriptionList, Subscriptions};
+use crate::turn::Turn;
 
-/// From an input on, until it is looked whether what it took can be given back.
-const TIDY_US: u64 = 1_000_000;
-/// Of each list, kept by a quiet shard.
-const QUIET_ENTRIES_MAX: usize = 1024;
-
+/// One core's gateway: sessions, what they listen to, and this shard's share of the links to chat shards.
+///
+/// Drive it by `handle_input` for each event of a batch and `handle_timeout` when `poll_timeout` is due; then
+/// carry out `poll_output` until it is None.
 pub struct GatewayShard {
-    pub(crate) settings: Settings,
-    /// Of the input being handled.
-    pub(crate) now: Now,
-    pub(crate) sessions: Sessions,
-    pub(crate) subscriptions: Subscriptions,
-    pub(crate) links: Links,
-    pub(crate) pending: PendingTable,
-    pub(crate) timers: Timers,
-    pub(crate) routes: Arc<RouteTable>,
-    pub(crate) counters: GatewayCounters,
-    pub(crate) outputs: VecDeque<Output>,
-    /// Sessions with something to send and no send in flight.
-    pub(crate) dirty: Vec<ConnId>,
-    pub(crate) spares: Spares,
-    /// Payloads and frames are built here before they get a home of their size.
-    pub(crate) scratch: Vec<u8>,
-    /// Of what clients say here, and of what links deliver here.
-    pub(crate) payloads: PayloadPool,
-    due: Vec<u32>,
+    sessions: Sessions,
+    rooms: Rooms,
+    /// When to look whether memory can be given back (`Now::mono_us`).
     tidy_us: Option<u64>,
-    pub(crate) uuid_count: u64,
-    pub(crate) draining: bool,
-    /// Sessions whose boxes could not be read at connect.
-    pub(crate) unsubscribed: Vec<ConnId>,
-    /// Topics whose heads could not be read when their interest settled.
-    pub(crate) unchecked: Vec<Topic>,
-    /// Topics that moved, and when to look what was missed meanwhile (monotonic microseconds).
-    pub(crate) rechecks: VecDeque<(u64, Vec<Topic>)>,
-    /// What the store has and may be on its way here.
-    pub(crate) expected: Expected,
-    /// Memberships that could not be looked up: tried again when the store is back.
-    pub(crate) unfollowed: Vec<Follow>,
-    /// v1 sessions whose replay failed: tried again when the store is back.
-    pub(crate) behind: Vec<ConnId>,
-    /// To be closed when the input at hand is dealt with.
-    pub(crate) too_far_behind: Vec<ConnId>,
+}
+
+/// Everything but the table of sessions, so that a session can be held while the rooms act for it.
+struct Rooms {
+    cx: Context,
+    sending: Sending,
+    commands: Commands,
+    stamping: Stamping,
+    idle: Idle,
+    subscriptions: Subscriptions,
+    routing: Routing,
+    settling: Settling,
+    retries: Retries,
+    questions: Questions,
 }
 
 impl GatewayShard {
+    /// A shard without sessions or routes.
     pub fn new(settings: Settings) -> GatewayShard {
         GatewayShard {
-            spares: Spares::new(settings.send_bytes_max),
-            settings,
-            now: Now::default(),
             sessions: Sessions::default(),
-            subscriptions: Subscriptions::default(),
-            links: Links::default(),
-            pending: PendingTable::default(),
-            timers: Timers::new(),
-            routes: Arc::new(RouteTable::empty()),
-            counters: GatewayCounters::default(),
-            outputs: VecDeque::new(),
-            dirty: Vec::new(),
-            scratch: Vec::new(),
-            payloads: PayloadPool::default(),
-            due: Vec::new(),
+            rooms: Rooms {
+                sending: Sending::new(settings.send_bytes_max),
+                cx: Context::new(settings),
+                commands: Commands::default(),
+                stamping: Stamping::default(),
+                idle: Idle::new(),
+                subscriptions: Subscriptions::default(),
+                routing: Routing::new(),
+                settling: Settling::default(),
+                retries: Retries::new(),
+                questions: Questions::default(),
+            },
             tidy_us: None,
-            uuid_count: 0,
-            draining: false,
-            unsubscribed: Vec::new(),
-            unchecked: Vec::new(),
-            rechecks: VecDeque::new(),
-            expected: Expected::default(),
-            unfollowed: Vec::new(),
-            behind: Vec::new(),
-            too_far_behind: Vec::new(),
         }
     }
 
+    /// Takes one input. `now` never goes back between calls. Inputs that name a connection which is gone are
+    /// ignored.
     pub fn handle_input(&mut self, now: Now, input: Input<'_>) {
-        self.now = now;
+        self.rooms.cx.now = now;
         self.tidy_us.get_or_insert(now.mono_us + TIDY_US);
         match input {
             Input::Received { conn, bytes } => self.received(conn, bytes),
@@ -110,396 +98,590 @@ impl GatewayShard {
             Input::Mail { from, mail } => self.mail(from, mail),
             Input::Link { chat, input } => self.link(chat, input),
             Input::Accepted { conn } => self.accepted(conn),
-            Input::Arrived { conn } => self.arrived(conn),
-            Input::Stays { conn, request } => self.stays(conn, request),
+            Input::Arrived { conn } => self.began(conn, Phase::Arriving),
+            Input::Stays { conn, mut bytes } => self.stays(conn, &mut bytes),
             Input::Closed { conn } => self.closed(conn),
             Input::StoreUp => self.store_up(),
-            Input::Routes(routes) => self.routes_changed(routes),
+            Input::Routes(routes) => self.routes(routes),
             Input::Drain => self.drain(),
+            Input::Ask { ticket, question } => {
+                let (mut turn, rest) = self.rooms.split();
+                rest.questions.ask(&mut turn, ticket, question);
+            }
         }
-        self.close_too_far_behind();
+        self.evict();
     }
 
-    /// Call at or after `poll_timeout`.
+    /// Does what is due. Call it at or after `poll_timeout`; earlier does no harm.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.now = now;
-        let mut due = std::mem::take(&mut self.due);
-        self.timers.advance(seconds(self.now), &mut due);
-        for index in due.drain(..) {
-            self.session_due(index);
-        }
-        self.due = due;
+        self.rooms.cx.now = now;
+        self.sessions_due();
         if self.tidy_us.is_some_and(|due_us| due_us <= now.mono_us) {
             self.tidy();
         }
-        self.recheck_moved();
-        self.expected_is_due();
-        self.close_too_far_behind();
+        let (mut turn, rest) = self.rooms.split();
+        rest.settling
+            .tick(&mut turn, &mut self.sessions, rest.subscriptions);
+        self.retry();
+        self.evict();
     }
 
-    /// What a burst took goes back: an idle shard is small, whatever was before.
-    fn tidy(&mut self) {
-        self.tidy_us = None;
-        self.sessions.tidy();
-        self.pending.tidy();
-        if self.dirty.is_empty() {
-            self.dirty.shrink_to(QUIET_ENTRIES_MAX);
-        }
-        if self.outputs.is_empty() {
-            self.outputs.shrink_to(QUIET_ENTRIES_MAX);
-        }
-        self.due.shrink_to(QUIET_ENTRIES_MAX);
-        self.payloads.tidy();
-        if !self.payloads.is_empty() {
-            self.tidy_us = Some(self.now.mono_us + TIDY_US); // it rests when nothing was wanted of it
-        }
-    }
-
-    /// For who decodes this shard's links.
-    pub fn payloads(&mut self) -> &mut PayloadPool {
-        &mut self.payloads
-    }
-
-    /// When `handle_timeout` is wanted, in `Now::mono_us`.
+    /// When `handle_timeout` is wanted next, in `Now::mono_us`. None: no time is awaited.
     pub fn poll_timeout(&self) -> Option<u64> {
-        let session_us = self.timers.next_due_s().map(|s| s * 1_000_000);
-        let recheck_us = self.rechecks.front().map(|(due_us, _)| *due_us);
-        let due_us = session_us.into_iter().chain(recheck_us);
-        let due_us = due_us.chain(self.expected.next_due_us());
-        due_us.chain(self.tidy_us).min()
+        let session_us = self.rooms.idle.next_due_s().map(|s| s * 1_000_000);
+        let due_us = session_us.into_iter().chain(self.tidy_us);
+        let due_us = due_us.chain(self.rooms.settling.next_due_us());
+        due_us.chain(self.rooms.retries.next_due_us()).min()
     }
 
-    /// The next thing to do, until None. Sends come last: what one batch queued for a connection
-    /// leaves in one send.
+    /// The next thing to do, until None. Sends come last, so that what one batch queued for a connection leaves
+    /// in one send.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.poll_work().or_else(|| self.next_send())
+        self.poll_work().or_else(|| {
+            let Rooms { sending, cx, .. } = &mut self.rooms;
+            sending.next_send(cx, &mut self.sessions)
+        })
     }
 
-    /// The same without the sends, for who has more to put in before they go.
+    /// The same without the sends, for a caller with more inputs to bring before they go.
     pub fn poll_work(&mut self) -> Option<Output> {
-        if let Some(output) = self.outputs.pop_front() {
+        let Rooms { cx, routing, .. } = &mut self.rooms;
+        if let Some(output) = cx.outputs.pop_front() {
             return Some(output);
         }
-        self.links.flush(&mut self.outputs);
-        self.outputs.pop_front()
+        routing.flush(cx);
+        cx.outputs.pop_front()
     }
 
-    /// Drained, and every session gone, and nothing in flight.
+    /// The drain is over: no session is left, and nothing is in flight.
     pub fn is_drained(&self) -> bool {
-        self.draining && self.sessions.len() == 0 && self.pending.len() == 0
+        self.rooms.cx.draining && self.sessions.len() == 0 && self.rooms.commands.len() == 0
     }
 
+    /// The pool that the decoder of this shard's links takes payload blocks from.
+    pub fn payloads(&mut self) -> &mut PayloadPool {
+        self.rooms.stamping.payloads()
+    }
+
+    /// The links to chat shards that this shard owns.
+    pub fn links(&self) -> impl Iterator<Item = LinkView> {
+        self.rooms.routing.links()
+    }
+
+    /// Counters since the start, and counts as of now.
     pub fn counters(&self) -> GatewayCounters {
+        let views = || self.rooms.routing.links();
         GatewayCounters {
             sessions_now: self.sessions.len() as u64,
-            commands_now: self.pending.len() as u64,
-            topics_now: self.subscriptions.topic_count() as u64,
-            subscriptions_now: self.subscriptions.subscription_count() as u64,
-            interests_now: self.links.views().map(|v| v.interests as u64).sum(),
-            links_wanted_now: self.links.views().filter(|v| v.wanted).count() as u64,
-            links_up_now: self.links.views().filter(|v| v.up).count() as u64,
-            publish_window_now: self.links.views().map(|v| v.window as u64).sum(),
-            routes_epoch_now: self.routes.epoch,
-            ..self.counters
+            commands_now: self.rooms.commands.len() as u64,
+            topics_now: self.rooms.subscriptions.topic_count() as u64,
+            subscriptions_now: self.rooms.subscriptions.subscription_count() as u64,
+            interests_now: views().map(|v| v.interests as u64).sum(),
+            links_wanted_now: views().filter(|v| v.wanted).count() as u64,
+            links_up_now: views().filter(|v| v.up).count() as u64,
+            publish_window_now: views().map(|v| v.window as u64).sum(),
+            routes_epoch_now: self.rooms.routing.epoch(),
+            ..self.rooms.cx.counters
         }
     }
 
-    pub fn links(&self) -> impl Iterator<Item = LinkView> {
-        self.links.views()
+    /// Bytes of the shard's tables. Costs a walk over the lists of large boxes: not for each batch.
+    pub fn memory(&self) -> GatewayMemory {
+        let rooms = &self.rooms;
+        GatewayMemory {
+            sessions: self.sessions.heap_bytes() as u64,
+            subscriptions: rooms.subscriptions.heap_bytes() as u64,
+            interest: rooms.routing.interest_heap_bytes() as u64,
+            timers: rooms.idle.heap_bytes() as u64,
+            commands: (rooms.commands.heap_bytes() + rooms.stamping.heap_bytes()) as u64,
+            outboxes: rooms.cx.counters.outbox_bytes_now,
+        }
     }
 
-    /// Live sessions' users and boxes agree with the topics' members: for tests and the simulation.
+    /// Panics unless sessions, subscriptions and outboxes agree: for tests and the simulation.
     pub fn check_invariants(&mut self) {
         let conns: Vec<ConnId> = self.sessions.conns().collect();
+        let settings = &self.rooms.cx.settings;
+        let echo_bytes_max = settings.echo_message_bytes_max;
+        let outbox_bytes_max = settings.outbox_bytes_max
+            + echo_bytes_max.unwrap_or(settings.message_bytes_max)
+            + newim_proto::limits::PULL_BYTES_MAX
+            + settings.message_bytes_max;
         let mut subscriptions = 0;
         for conn in conns {
             let session = self.sessions.get(conn).expect("listed");
             for subscription in &session.subscriptions {
-                let members = self.subscriptions.members(subscription.topic);
-                assert_eq!(
-                    members[subscription.position as usize], conn.index,
-                    "a member stands in its place"
-                );
+                let members = self.rooms.subscriptions.members(subscription.topic);
+                let at = subscription.position as usize;
+                assert_eq!(members[at], conn.index, "a member stands in its place");
                 subscriptions += 1;
             }
-            let bound = self.settings.outbox_bytes_max
-                + self
-                    .settings
-                    .echo_message_bytes_max
-                    .unwrap_or(self.settings.message_bytes_max)
-                + newim_proto::limits::PULL_BYTES_MAX
-                + self.settings.message_bytes_max;
             assert!(
-                session.outbox_bytes() <= bound,
+                session.outbox_bytes() <= outbox_bytes_max,
                 "an outbox stays within its bound"
             );
         }
-        assert_eq!(
-            subscriptions,
-            self.subscriptions.subscription_count(),
-            "subscriptions agree"
-        );
-        assert!(self.pending.len() <= self.settings.commands_max + self.sessions.len() * 4 + 64);
+        let counted = self.rooms.subscriptions.subscription_count();
+        assert_eq!(subscriptions, counted, "subscriptions agree");
+        let commands_max = settings.commands_max + self.sessions.len() * 4 + 64;
+        assert!(self.rooms.commands.len() <= commands_max);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.rooms.cx.settings
+    }
+
+    #[cfg(test)]
+    pub(crate) fn owner(&self, topic: Topic) -> Option<ChatShard> {
+        self.rooms.routing.owner(topic)
     }
 
     fn accepted(&mut self, conn: ConnId) {
-        self.counters.accepted += 1;
-        self.arrived(conn);
-    }
-
-    /// New on this shard.
-    fn arrived(&mut self, conn: ConnId) {
-        let heard_s = seconds(self.now) as u32;
-        self.sessions.insert(conn, heard_s);
-        let first_ms = self.settings.upgrade_ms_max.min(self.settings.idle_ping_ms);
-        self.timers.set(conn.index, deadline_s(self.now, first_ms));
-        if self.draining {
-            self.outputs.push_back(Output::Close { conn });
+        self.rooms.cx.counters.accepted += 1;
+        self.began(conn, Phase::Upgrading(None));
+        if self.rooms.cx.draining {
+            self.rooms.cx.outputs.push_back(Output::Close { conn });
         }
     }
 
+    fn began(&mut self, conn: ConnId, phase: Phase) {
+        let heard_s = self.rooms.cx.now_s() as u32;
+        self.sessions.insert(conn, phase, heard_s);
+        self.rooms.idle.began(&self.rooms.cx, conn.index);
+    }
+
     fn closed(&mut self, conn: ConnId) {
-        let Some((subscriptions, outbox_bytes)) = self.sessions.remove(conn, &mut self.spares)
-        else {
+        let spares = self.rooms.sending.spares();
+        let Some((left, outbox_bytes)) = self.sessions.remove(conn, spares) else {
             return;
         };
-        self.timers.clear(conn.index);
-        self.counters.outbox_bytes_now -= outbox_bytes as u64;
-        for subscription in subscriptions {
-            self.end_subscription(conn.index, subscription);
+        self.rooms.idle.ended(conn.index);
+        self.rooms.cx.counters.outbox_bytes_now -= outbox_bytes as u64;
+        self.leave_all(conn.index, left);
+    }
+
+    fn received(&mut self, conn: ConnId, bytes: &mut [u8]) {
+        let Some(mut session) = self.sessions.get(conn) else {
+            return;
+        };
+        let left = self.rooms.received(&mut session, bytes);
+        self.leave_all(conn.index, left);
+    }
+
+    /// The shard of its user has no room: it is served here.
+    fn stays(&mut self, conn: ConnId, bytes: &mut [u8]) {
+        let Some(mut session) = self.sessions.get(conn) else {
+            return;
+        };
+        if matches!(session.phase, Phase::Leaving) {
+            session.phase = Phase::Arriving;
+            let left = self.rooms.received(&mut session, bytes);
+            self.leave_all(conn.index, left);
         }
     }
 
     fn sent(&mut self, conn: ConnId, buf: SendBuf) {
-        self.spares.give_back(buf);
-        let low_water = self.settings.outbox_low_water();
+        self.rooms.sending.reuse(buf);
         let Some(mut session) = self.sessions.get(conn) else {
             return;
         };
-        session.replace(Flag::Sending, false);
-        let (waiting, lags) = session.backlog();
-        let waits_for_room = lags || session.is(Flag::Paused);
-        if waiting > 0 {
-            if session.becomes_dirty() {
-                self.dirty.push(conn);
+        let (mut turn, _) = self.rooms.split();
+        match turn.sending.sent(turn.cx, &mut session) {
+            AfterSend::Nothing => {}
+            AfterSend::LastWordsSent => closing::last_words_sent(turn.cx, &mut session),
+            AfterSend::HasRoom => {
+                if session.lags() {
+                    repair::repair(&mut turn, &mut session);
+                }
+                turn.sending.resume_if_under(turn.cx, &mut session);
             }
-        } else if session.is_closing() {
-            return self.last_words_sent(conn);
-        }
-        if waits_for_room && waiting <= low_water {
-            self.caught_up(conn);
         }
     }
 
-    /// The outbox is low: what fell behind is repaired, and reading goes on.
-    fn caught_up(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get(conn) else {
+    fn stored(&mut self, token: StoreToken, result: StoreResult) {
+        let Some(pending) = self.rooms.commands.take(token) else {
             return;
         };
-        if session.lags() {
-            self.repair(conn);
+        match pending.owner {
+            Owner::Session(conn) => self.session_answered(conn, pending.purpose, result),
+            Owner::Shard => self.shard_answered(pending.purpose, result),
+            Owner::Caller(ticket) => {
+                let Rooms { cx, questions, .. } = &mut self.rooms;
+                questions.answered(cx, ticket, result);
+            }
         }
-        self.resume_reading(conn);
     }
 
-    pub(crate) fn resume_reading(&mut self, conn: ConnId) {
-        let (low_water, commands_max) = (
-            self.settings.outbox_low_water(),
-            self.settings.session_commands_max,
-        );
-        let Some(mut session) = self.sessions.get(conn) else {
+    fn session_answered(&mut self, conn: ConnId, purpose: Purpose, result: StoreResult) {
+        let mut session = self.sessions.get(conn);
+        if let Some(session) = &mut session {
+            session.commands -= 1;
+        }
+        let (turn, rest) = self.rooms.split();
+        let mut answering = Answering {
+            turn,
+            listening: Listening {
+                subscriptions: rest.subscriptions,
+                routing: rest.routing,
+            },
+            stamping: rest.stamping,
+            retries: rest.retries,
+        };
+        let moved = answering.answered(conn, session.as_mut(), purpose, result);
+        let mut left = SubscriptionList::new();
+        if let Some(session) = &mut session {
+            let turn = &mut answering.turn;
+            turn.sending.resume_if_under(turn.cx, session);
+            left = drain::leave_if_answered(turn, rest.idle, session);
+        }
+        if let Some(moved) = moved {
+            self.sessions.member_moved(moved);
+        }
+        self.leave_all(conn.index, left);
+    }
+
+    fn shard_answered(&mut self, purpose: Purpose, result: StoreResult) {
+        let (mut turn, rest) = self.rooms.split();
+        match (purpose, result) {
+            (Purpose::Settle { topics }, Ok(Reply::Heads(heads))) => {
+                rest.retries.succeeded(turn.cx.now.mono_us);
+                let (sessions, subscriptions) = (&mut self.sessions, rest.subscriptions);
+                rest.settling
+                    .heads(&mut turn, sessions, subscriptions, &topics, &heads);
+            }
+            (Purpose::Settle { topics }, Err(_)) => {
+                rest.retries.failed(turn.cx, Lookup::Heads(topics));
+                let count = rest.subscriptions.topic_count();
+                let is_held = |topic| rest.subscriptions.find(topic).is_some();
+                rest.retries.keep_topics(count, is_held);
+            }
+            (purpose, _) => unreachable!("{purpose:?} is a session's"),
+        }
+    }
+
+    fn mail(&mut self, from: ShardIndex, mail: Mail) {
+        let Rooms { cx, routing, .. } = &mut self.rooms;
+        match mail {
+            Mail::Deliver(delivery) => self.deliver(&delivery),
+            Mail::Publish {
+                chat,
+                routes_epoch,
+                delivery,
+            } => routing.publish_over(cx, chat, routes_epoch, delivery),
+            Mail::Interest { chat, topic } => routing.interest(chat, topic, from),
+            Mail::Withdraw { chat, topic } => routing.withdrawn(chat, topic, from),
+            Mail::Settled { topics, uncertain } => self.settled(topics, uncertain),
+        }
+    }
+
+    fn link(&mut self, chat: ChatShard, input: LinkInput) {
+        let Rooms { cx, routing, .. } = &mut self.rooms;
+        match input {
+            LinkInput::Message(LinkMessage::Deliver(delivery)) => self.spread(chat, delivery),
+            LinkInput::Message(LinkMessage::Accepted { number }) => routing.accepted(chat, number),
+            LinkInput::Message(LinkMessage::Settled { barrier }) => {
+                for settled in routing.settled(chat, barrier) {
+                    self.tell_settled(settled);
+                }
+            }
+            LinkInput::Message(LinkMessage::Refused {
+                number,
+                routes_epoch,
+            }) => routing.refused(cx, chat, number, routes_epoch),
+            // Its znode says so as well, and the routes follow. The others are not a chat shard's to say.
+            LinkInput::Message(_) => {}
+            LinkInput::Up => routing.link_up(cx, chat),
+            LinkInput::Down => routing.link_down(cx, chat),
+        }
+    }
+
+    /// One frame of the link goes to every shard with subscribers: a reference each.
+    fn spread(&mut self, chat: ChatShard, delivery: Delivery) {
+        let Rooms { cx, routing, .. } = &mut self.rooms;
+        cx.counters.deliveries_in += 1;
+        let Some(listeners) = routing.listeners(chat, delivery.topic) else {
             return;
         };
-        if session.is(Flag::Paused)
-            && session.outbox_bytes() <= low_water
-            && session.commands < commands_max
-        {
-            session.replace(Flag::Paused, false);
-            self.outputs.push_back(Output::Resume { conn });
+        let me = cx.settings.shard;
+        for shard in &listeners {
+            match *shard == me {
+                true => self.deliver(&delivery),
+                false => {
+                    let mail = Mail::Deliver(delivery.clone());
+                    self.rooms.cx.mail(*shard, mail);
+                }
+            }
         }
     }
 
-    /// Backpressure: a peer that asks faster than it takes, or than the store answers, isn't read.
-    pub(crate) fn pause_if_over(&mut self, conn: ConnId) {
-        let (high_water, commands_max) = (
-            self.settings.outbox_bytes_max,
-            self.settings.session_commands_max,
-        );
-        let Some(mut session) = self.sessions.get(conn) else {
-            return;
+    fn deliver(&mut self, delivery: &Delivery) {
+        let (mut turn, rest) = self.rooms.split();
+        deliver(&mut turn, &mut self.sessions, rest.subscriptions, delivery);
+    }
+
+    /// An interest is in force: each shard that asked for it hears so.
+    fn tell_settled(&mut self, settled: Settled) {
+        let Settled {
+            mut topics,
+            uncertain,
+        } = settled;
+        topics.sort_by_key(|(_, shard)| *shard);
+        for run in topics.chunk_by(|a, b| a.1 == b.1) {
+            let (shard, topics) = (run[0].1, run.iter().map(|(topic, _)| *topic).collect());
+            match shard == self.rooms.cx.settings.shard {
+                true => self.settled(topics, uncertain),
+                false => {
+                    let mail = Mail::Settled { topics, uncertain };
+                    self.rooms.cx.mail(shard, mail);
+                }
+            }
+        }
+    }
+
+    fn settled(&mut self, topics: Vec<Topic>, uncertain: bool) {
+        let (mut turn, rest) = self.rooms.split();
+        let (sessions, subscriptions) = (&mut self.sessions, rest.subscriptions);
+        rest.settling
+            .check(&mut turn, sessions, subscriptions, topics, uncertain);
+    }
+
+    fn routes(&mut self, routes: Arc<RouteTable>) {
+        let (turn, rest) = self.rooms.split();
+        let moved = rest
+            .routing
+            .take_routes(turn.cx, routes, rest.subscriptions);
+        rest.settling.recheck_later(turn.cx, moved);
+    }
+
+    fn store_up(&mut self) {
+        self.rooms.retries.hurry(self.rooms.cx.now.mono_us);
+        self.retry();
+    }
+
+    /// Sends look-ups that failed to the store again, as far as they are due.
+    fn retry(&mut self) {
+        let now_us = self.rooms.cx.now.mono_us;
+        while let Some(lookup) = self.rooms.retries.take_due(now_us) {
+            if self.look_up_again(lookup) {
+                self.rooms.retries.sent();
+            }
+        }
+    }
+
+    /// True if a command was sent: the session may be gone, or nobody may listen any more.
+    fn look_up_again(&mut self, lookup: Lookup) -> bool {
+        let (mut turn, rest) = self.rooms.split();
+        let before = turn.commands.len();
+        match lookup {
+            Lookup::Heads(topics) => settling::ask_heads(&mut turn, rest.subscriptions, &topics),
+            Lookup::Connect(conn) => {
+                if let Some(mut session) = self.sessions.get(conn) {
+                    session.replace(Flag::Unsubscribed, false);
+                    membership::ask_boxes(&mut turn, &mut session);
+                }
+            }
+            Lookup::Replay(conn) => {
+                if let Some(mut session) = self.sessions.get(conn) {
+                    repair::repair(&mut turn, &mut session);
+                }
+            }
+            Lookup::Follow(follow) => {
+                if let Some(mut session) = self.sessions.get(follow.conn) {
+                    membership::ask_membership(&mut turn, &mut session, *follow);
+                }
+            }
+        }
+        turn.commands.len() > before
+    }
+
+    fn drain(&mut self) {
+        let (mut turn, rest) = self.rooms.split();
+        let mut listening = Listening {
+            subscriptions: rest.subscriptions,
+            routing: rest.routing,
         };
-        let over = session.outbox_bytes() >= high_water || session.commands >= commands_max;
-        if over && !session.is_closing() && !session.replace(Flag::Paused, true) {
-            self.counters.pauses += 1;
-            self.outputs.push_back(Output::Pause { conn });
-        }
+        let sessions = &mut self.sessions;
+        drain::begin(&mut turn, rest.idle, &mut listening, sessions);
     }
 
-    fn next_send(&mut self) -> Option<Output> {
-        while let Some(conn) = self.dirty.pop() {
-            let Some(mut session) = self.sessions.get(conn) else {
+    fn sessions_due(&mut self) {
+        let due = self.rooms.idle.take_due(&self.rooms.cx);
+        for index in &due {
+            let Some(mut session) = self.sessions.at(*index) else {
                 continue;
             };
-            session.replace(Flag::Dirty, false);
-            if session.is(Flag::Sending) || session.is(Flag::Closed) {
-                continue;
+            let (mut turn, rest) = self.rooms.split();
+            match rest.idle.overdue(&mut turn, &mut session) {
+                None => {}
+                Some(Overdue::Answer) => closing::abort(turn.cx, &mut session),
+                Some(Overdue::Upgrade) => self.rooms.entrance().timed_out(&mut session),
             }
-            let Some(buf) = session.take_send(&mut self.spares) else {
+        }
+        self.rooms.idle.put_back(due);
+    }
+
+    /// Closes the sessions that a room wanted closed.
+    fn evict(&mut self) {
+        for eviction in self.rooms.cx.take_evictions() {
+            let Some(mut session) = self.sessions.get(eviction.conn) else {
                 continue;
             };
-            session.set(Flag::Sending);
-            self.counters.outbox_bytes_now -= buf.as_ref().len() as u64;
-            self.counters.sends += 1;
-            return Some(Output::Send { conn, buf });
+            let (mut turn, rest) = self.rooms.split();
+            let left = closing::start(
+                &mut turn,
+                rest.idle,
+                &mut session,
+                eviction.code,
+                eviction.reason,
+                Listen::ForClose,
+            );
+            self.leave_all(eviction.conn.index, left);
         }
-        None
     }
 
-    /// Queues a frame that others get too, whatever the outbox holds.
-    pub(crate) fn push(&mut self, conn: ConnId, frame: Rc<Vec<u8>>) {
-        let Some(mut session) = self.sessions.get(conn) else {
+    fn leave_all(&mut self, index: u32, left: SubscriptionList) {
+        if left.is_empty() {
             return;
+        }
+        let (turn, rest) = self.rooms.split();
+        let mut listening = Listening {
+            subscriptions: rest.subscriptions,
+            routing: rest.routing,
         };
-        if session.is_closing() {
-            return;
-        }
-        self.counters.outbox_bytes_now += frame.len() as u64;
-        session.push(frame, &mut self.spares);
-        if session.becomes_dirty() {
-            self.dirty.push(conn);
-        }
+        listening.leave_all(turn.cx, &mut self.sessions, index, left);
     }
 
-    /// Queues what is for one connection alone, whatever its outbox holds: answers, which the pausing of
-    /// reads bounds. Returns the bytes.
-    pub(crate) fn write(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-        match self.sessions.get(conn) {
-            Some(session) if !session.is_closing() => self.write_last(conn, write),
-            _ => 0,
-        }
-    }
-
-    /// The same for a session that says its last words.
-    pub(crate) fn write_last(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-        let Some(mut session) = self.sessions.get(conn) else {
-            return 0;
-        };
-        let written = session.write(&mut self.spares, write);
-        self.counters.outbox_bytes_now += written as u64;
-        if session.becomes_dirty() {
-            self.dirty.push(conn);
-        }
-        written
-    }
-
-    /// A WebSocket frame around a payload, for one connection.
-    pub(crate) fn write_frame(&mut self, conn: ConnId, opcode: Opcode, payload: &[u8]) -> usize {
-        self.write(conn, |out| ws::frame::frame_into(out, opcode, payload))
-    }
-
-    /// The same in one block that all outboxes may share; to be kept for the next in `spares`.
-    pub(crate) fn shared_frame(&mut self, payload: &[u8]) -> Rc<Vec<u8>> {
-        let mut frame = self.spares.frame();
-        let out = Rc::get_mut(&mut frame).expect("nobody else's yet");
-        ws::frame::frame_into(out, Opcode::Binary, payload);
-        frame
-    }
-
-    /// Writes one ChatMessage to one session.
-    pub(crate) fn answer(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut payload = std::mem::take(&mut self.scratch);
-        payload.clear();
-        write(&mut payload);
-        let bytes = self.write_frame(conn, Opcode::Binary, &payload);
-        self.scratch = payload;
-        self.counters.messages_out += 1;
-        self.counters.message_bytes_out += bytes as u64;
-    }
-
-    pub(crate) fn command(&mut self, pending: Pending, command: Command) -> StoreToken {
-        if let Some(mut session) = pending.conn().and_then(|conn| self.sessions.get(conn)) {
-            session.commands += 1;
-        }
-        let token = self.pending.insert(pending);
-        self.outputs.push_back(Output::Store { token, command });
-        token
-    }
-
-    pub(crate) fn send_mail(&mut self, to: ShardIndex, mail: Mail) {
-        if to == self.settings.shard {
-            self.mail(to, mail);
-        } else {
-            self.outputs.push_back(Output::Mail { to, mail });
-        }
-    }
-
-    pub(crate) fn next_uuid(&mut self) -> Uuid {
-        self.uuid_count += 1;
-        Uuid::of(self.settings.node, self.settings.shard, self.uuid_count)
-    }
-
-    fn session_due(&mut self, index: u32) {
-        let now_s = seconds(self.now);
-        let whole_s = |ms: u64| ms.div_ceil(1000);
-        let idle_s = whole_s(self.settings.idle_ping_ms);
-        let pong_s = whole_s(self.settings.pong_ms_max);
-        let upgrade_s = whole_s(self.settings.upgrade_ms_max);
-        let Some(mut session) = self.sessions.at(index) else {
-            return;
-        };
-        let conn = session.conn(index);
-        let heard_s = u64::from(session.heard_s);
-        let again_s = match &session.phase {
-            Phase::Closing { deadline_s, .. } => u64::from(*deadline_s),
-            Phase::Upgrading(_) => heard_s + upgrade_s,
-            Phase::Vacant | Phase::Moving => return, // the engine has its own patience with a move
-            Phase::Open(_) | Phase::Echo if session.is(Flag::Pinged) => now_s,
-            Phase::Open(_) | Phase::Echo => heard_s + idle_s,
-        };
-        if again_s > now_s {
-            return self.timers.set(conn.index, again_s);
-        }
-        match session.phase {
-            Phase::Vacant | Phase::Moving => {}
-            Phase::Closing { .. } => self.abort(conn),
-            Phase::Upgrading(_) => self.upgrade_timed_out(conn),
-            Phase::Open(_) | Phase::Echo if session.is(Flag::Pinged) => {
-                self.counters.closed_idle += 1;
-                self.abort(conn);
-            }
-            Phase::Open(_) | Phase::Echo => {
-                session.set(Flag::Pinged); // until it says anything
-                self.timers.set(conn.index, now_s + pong_s);
-                self.write_frame(conn, Opcode::Ping, &[]);
-            }
-        }
-    }
-
-    pub(crate) fn close_now(&mut self, conn: ConnId) {
-        if self.is_last_of(conn) {
-            self.outputs.push_back(Output::Close { conn });
-        }
-    }
-
-    /// Of a peer that had its time.
-    pub(crate) fn abort(&mut self, conn: ConnId) {
-        if self.is_last_of(conn) {
-            self.outputs.push_back(Output::Abort { conn });
-        }
-    }
-
-    /// A connection is ended once.
-    fn is_last_of(&mut self, conn: ConnId) -> bool {
-        let session = self.sessions.get(conn);
-        session.is_some_and(|mut s| !s.replace(Flag::Closed, true))
+    /// Gives back what a burst took: an idle shard is small, whatever was before.
+    fn tidy(&mut self) {
+        self.sessions.tidy();
+        self.rooms.commands.tidy();
+        self.rooms.sending.tidy();
+        self.rooms.cx.tidy();
+        self.rooms.idle.tidy();
+        let again = self.rooms.stamping.tidy();
+        let now_us = self.rooms.cx.now.mono_us;
+        self.tidy_us = again.then_some(now_us + TIDY_US);
     }
 }
 
-pub(crate) fn seconds(now: Now) -> u64 {
-    now.mono_us / 1_000_000
+/// The rooms beside those of a [`Turn`].
+struct Rest<'a> {
+    stamping: &'a mut Stamping,
+    idle: &'a mut Idle,
+    subscriptions: &'a mut Subscriptions,
+    routing: &'a mut Routing,
+    settling: &'a mut Settling,
+    retries: &'a mut Retries,
+    questions: &'a mut Questions,
 }
 
-/// The wheel's second in which `ms` from now is past.
-pub(crate) fn deadline_s(now: Now, ms: u64) -> u64 {
-    now.after_ms(ms).div_ceil(1_000_000)
+impl Rooms {
+    #[inline]
+    fn split(&mut self) -> (Turn<'_>, Rest<'_>) {
+        let turn = Turn {
+            cx: &mut self.cx,
+            sending: &mut self.sending,
+            commands: &mut self.commands,
+        };
+        let rest = Rest {
+            stamping: &mut self.stamping,
+            idle: &mut self.idle,
+            subscriptions: &mut self.subscriptions,
+            routing: &mut self.routing,
+            settling: &mut self.settling,
+            retries: &mut self.retries,
+            questions: &mut self.questions,
+        };
+        (turn, rest)
+    }
+
+    fn entrance(&mut self) -> Entrance<'_> {
+        let (turn, rest) = self.split();
+        Entrance {
+            turn,
+            listening: Listening {
+                subscriptions: rest.subscriptions,
+                routing: rest.routing,
+            },
+            idle: rest.idle,
+        }
+    }
+
+    /// Bytes of a connection: first its upgrade, then its messages. Returns the subscriptions of a session that
+    /// began to close.
+    fn received(&mut self, session: &mut SessionMut<'_>, bytes: &mut [u8]) -> SubscriptionList {
+        let mut joined;
+        let bytes = match &mut session.phase {
+            Phase::Open(_) | Phase::Echo | Phase::Closing { .. } => bytes,
+            Phase::Upgrading(earlier) => {
+                let bytes = match earlier.take() {
+                    None => bytes, // the usual case: one read holds the whole request
+                    Some(earlier) => {
+                        joined = *earlier;
+                        joined.extend_from_slice(bytes);
+                        &mut joined[..]
+                    }
+                };
+                match self.entrance().upgrade(session, bytes) {
+                    Some(consumed) => &mut bytes[consumed..],
+                    None => return SubscriptionList::new(),
+                }
+            }
+            Phase::Arriving => match self.entrance().arrive(session, bytes) {
+                Some(consumed) => &mut bytes[consumed..],
+                None => return SubscriptionList::new(),
+            },
+            Phase::Vacant | Phase::Leaving => {
+                debug_assert!(false, "what a leaving connection says goes with it");
+                return SubscriptionList::new();
+            }
+        };
+        match bytes.is_empty() {
+            true => SubscriptionList::new(), // a client need not wait for our 101, but this one does
+            false => self.read(session, bytes),
+        }
+    }
+
+    fn read(&mut self, session: &mut SessionMut<'_>, mut bytes: &mut [u8]) -> SubscriptionList {
+        let (mut turn, rest) = self.split();
+        let mut left = SubscriptionList::new();
+        loop {
+            let end = reading::read(&mut turn, rest.stamping, session, &mut bytes);
+            let Some(end) = end else {
+                return left;
+            };
+            left.extend(end_session(&mut turn, rest.idle, session, end));
+            // What follows a bad message is searched for the peer's close frame; nothing follows the others.
+            if !matches!(
+                session.phase,
+                Phase::Closing {
+                    listen: Listen::ForClose,
+                    ..
+                }
+            ) {
+                return left;
+            }
+        }
+    }
+}
+
+fn end_session(
+    turn: &mut Turn<'_>,
+    idle: &mut Idle,
+    session: &mut SessionMut<'_>,
+    end: End,
+) -> SubscriptionList {
+    use newim_proto::ws::CloseCode;
+    match end {
+        End::PeerCloses(code) => closing::peer_closes(turn, idle, session, code),
+        End::BrokenFrames(error) => {
+            let (code, reason) = (error.close_code(), error.to_string());
+            closing::start(turn, idle, session, code, &reason, Listen::Over)
+        }
+        End::BadMessage(reason) => {
+            let code = CloseCode::INVALID_PAYLOAD;
+            closing::start(turn, idle, session, code, &reason, Listen::ForClose)
+        }
+    }
 }

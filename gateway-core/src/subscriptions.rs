@@ -1,9 +1,9 @@
-//! Who on this core listens to what: topic → sessions, and how far each box's stream has come.
+//! Who on this shard listens to what: topic → member sessions, and how far each box's stream has come.
 //! Joining and leaving are O(1) also in a box of 100,000.
 
 use newim_proto::ids::{BoxId, Topic};
 use newim_proto::log::Head;
-use newim_proto::tables::{Members, Slab, TopicIndex, TopicTable};
+use newim_proto::tables::{Slab, TopicIndex, TopicTable};
 use smallvec::SmallVec;
 
 const HELD: &str = "an index is held only while its topic lives";
@@ -19,15 +19,15 @@ pub(crate) struct Subscription {
 /// The usual session has its user's topic and a box or two.
 pub(crate) type SubscriptionList = SmallVec<[Subscription; 2]>;
 
-/// The stream of a box, as it came by on this core.
+/// A box's deliveries as they came by on this shard: its head is the newest.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub boxid: BoxId,
     pub head: Head,
 }
 
-/// What the table remembers beside a topic: which stream is its (a user's own topic, where many boxes
-/// meet, has none), and whether it moved to another chat shard, so that some may have been missed.
+/// What the table remembers beside a topic: the place of its stream (a user's own topic, where many boxes
+/// meet, has none), and whether it moved to another chat shard, so that deliveries may have been missed.
 #[derive(Clone, Copy)]
 struct Note(u32);
 
@@ -49,12 +49,21 @@ pub(crate) struct Subscriptions {
     streams: Slab<Stream>,
 }
 
-/// What a leaving subscriber changes.
+/// What changes when a session leaves a topic.
 pub(crate) struct Left {
-    /// The session that stands at the freed position now; its subscription is to be updated.
-    pub moved: Option<(u32, u32)>,
-    /// The last one left: the topic is gone from this core.
+    /// The member that stands in the freed position now; its session's subscription is to be updated.
+    pub moved: Option<Moved>,
+    /// The topic, if its last member left: it is gone from this shard.
     pub ended: Option<Topic>,
+}
+
+/// A member of a topic that stands in another position of the member list than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// The session's connection index.
+    pub index: u32,
+    pub topic: TopicIndex,
+    pub position: u32,
 }
 
 impl Subscriptions {
@@ -79,23 +88,12 @@ impl Subscriptions {
         self.topics.topics().map(|(_, topic)| topic)
     }
 
-    /// Indices of connections, in no order.
+    /// The members' connection indices, in no order.
     pub fn members(&self, index: TopicIndex) -> &[u32] {
         self.topics.members(index)
     }
 
-    /// Out of the table while a delivery goes through them; to be put back.
-    #[inline]
-    pub fn take_members(&mut self, index: TopicIndex) -> Members {
-        self.topics.take(index)
-    }
-
-    #[inline]
-    pub fn put_members(&mut self, index: TopicIndex, members: Members) {
-        self.topics.put_back(index, members);
-    }
-
-    /// None: a user's own topic.
+    /// The stream of a box's topic; None for a user's own topic.
     #[inline]
     pub fn stream(&self, index: TopicIndex) -> Option<&Stream> {
         let at = Note(self.topics.note(index)).stream()?;
@@ -113,7 +111,7 @@ impl Subscriptions {
         self.stream_mut(index)
     }
 
-    /// It moved to another chat shard.
+    /// The topic moved to another chat shard.
     pub fn set_uncertain(&mut self, index: TopicIndex) {
         let note = self.topics.note(index);
         self.topics.set_note(index, note | Note::UNCERTAIN);
@@ -125,8 +123,8 @@ impl Subscriptions {
         note & Note::UNCERTAIN != 0
     }
 
-    /// Adds a session; the caller has checked that it isn't subscribed. Returns its subscription, and
-    /// whether the topic is new here (then the head of its stream is `base`).
+    /// Adds a member; the caller has checked that it isn't one yet. Returns its subscription, and whether the
+    /// topic is new here (then its stream begins with the head `base`).
     pub fn join(
         &mut self,
         conn: u32,
@@ -163,7 +161,11 @@ impl Subscriptions {
             self.streams.remove(at);
         }
         Left {
-            moved: now_there.map(|conn| (conn, position)),
+            moved: now_there.map(|conn| Moved {
+                index: conn,
+                topic: index,
+                position,
+            }),
             ended: ends.then_some(topic),
         }
     }
@@ -187,7 +189,8 @@ mod tests {
         let (c, new_c) = subs.join(3, topic, None, Head::default());
         assert_eq!((new_a, new_b, new_c), (true, false, false));
         let left = subs.leave(1, a);
-        assert_eq!(left.moved, Some((3, 0)), "the last took the first's place");
+        let moved = left.moved.map(|moved| (moved.index, moved.position));
+        assert_eq!(moved, Some((3, 0)), "the last took the first's place");
         assert!(left.ended.is_none());
         let at = |position| Subscription {
             topic: c.topic,

@@ -1,14 +1,16 @@
-//! One coarse timer per session: a wheel of one-second buckets, each a list through the sessions that it
-//! holds, so that a session costs eight bytes wherever it stands. Activity only notes the time, and a timer
-//! that comes due looks whether it is really meant (so a busy connection costs the wheel nothing).
+//! The timer wheel: one coarse timer per session, in buckets of one second. Each bucket is a list through the
+//! sessions that it holds, so that a session costs eight bytes wherever it stands. Activity doesn't move a timer:
+//! whoever takes one that is due looks whether it is really meant (`idle`), so a busy connection costs the wheel
+//! nothing.
 
 use newim_proto::tables::Chunks;
 
-/// Seconds one turn takes; what is due later waits in the last bucket and is put back.
+/// Seconds that one turn of the wheel takes. A timer that is due later waits in the last bucket, comes out early
+/// and is set again.
 const BUCKETS: usize = 512;
-/// No session.
+/// Stands for "no session".
 const NONE: u32 = u32::MAX;
-/// Before the first of a bucket: the bucket's number stands behind this bit.
+/// This bit marks a bucket's number in `Link::before`, for the first session of a bucket.
 const BUCKET: u32 = 1 << 31;
 
 #[derive(Debug)]
@@ -17,9 +19,9 @@ pub(crate) struct Timers {
     buckets: Vec<u32>,
     /// By connection index.
     links: Chunks<Link>,
-    /// The next second to be looked at.
+    /// The next second whose bucket is to be looked at.
     next_s: u64,
-    /// Nothing is due before. Asked several times a batch, so it isn't searched for each time.
+    /// Nothing is due before this second. Kept, because it is asked for several times in each batch.
     due_s: u64,
     len: usize,
 }
@@ -27,7 +29,7 @@ pub(crate) struct Timers {
 /// A session's place between its neighbours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
-    /// The session before it, or its bucket. NONE: it is in no bucket.
+    /// The session before it, or its bucket. NONE: the session has no timer.
     before: u32,
     next: u32,
 }
@@ -48,7 +50,8 @@ impl Timers {
         }
     }
 
-    /// Comes due at the first `advance` in or after that second, and not when it was to before.
+    /// Sets the session's timer: it is due at the first `advance` in or after that second. Replaces the earlier
+    /// one.
     pub fn set(&mut self, session: u32, due_s: u64) {
         assert!(session < BUCKET, "connection indices are small");
         while self.links.len() <= session as usize {
@@ -69,7 +72,7 @@ impl Timers {
         self.len += 1;
     }
 
-    /// Does not come due any more.
+    /// Ends the session's timer.
     pub fn clear(&mut self, session: u32) {
         let Some(link) = self.links.get_mut(session as usize) else {
             return;
@@ -88,7 +91,7 @@ impl Timers {
         self.len -= 1;
     }
 
-    /// Moves all that are due at `now_s` into `due`.
+    /// Moves all sessions whose timers are due at `now_s` into `due`.
     pub fn advance(&mut self, now_s: u64, due: &mut Vec<u32>) {
         if now_s < self.due_s {
             self.next_s = self.next_s.max(now_s + 1);
@@ -114,7 +117,7 @@ impl Timers {
         self.buckets.capacity() * size_of::<u32>() + self.links.heap_bytes()
     }
 
-    /// No second in which something comes due is before it; None: nothing waits.
+    /// No timer is due before this second. None: there is no timer.
     pub fn next_due_s(&self) -> Option<u64> {
         (self.due_s != u64::MAX).then_some(self.due_s)
     }

@@ -18,6 +18,7 @@ use newim_loadgen::{run, scenario};
 static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 
 fn main() -> ExitCode {
+    #[allow(clippy::disallowed_methods, reason = "nothing has started")]
     let cli = Cli::try_parse().unwrap_or_else(|error| {
         // clap would exit with 2, which here means that messages were lost.
         let status = i32::from(error.use_stderr());

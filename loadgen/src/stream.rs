@@ -27,7 +27,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     next: u32,
-    /// See [`Streams::heard_of`].
+    /// See [`Streams::heard`].
     hole: u32,
 }
 

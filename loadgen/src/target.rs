@@ -86,6 +86,7 @@ fn resolve(host: &str) -> Result<SocketAddr, TargetError> {
         host: host.to_owned(),
         error,
     };
+    #[allow(clippy::disallowed_methods, reason = "before any thread starts")]
     let addresses = host
         .to_socket_addrs()
         .map_err(|error| unresolved(error.to_string()))?;

@@ -135,22 +135,22 @@ name!(
 pub struct Uuid(pub u128);
 
 impl Uuid {
-    /// One more than the largest counter of [`Uuid::of`]: nine years of a million messages a second.
-    pub const COUNTER_MAX: u64 = 1 << 48;
+    /// Counters that fit into 48 bits, from 0: nine years of a million messages a second.
+    const COUNTERS: u64 = 1 << 48;
 
     /// The id of the `counter`-th message that a shard of one process took. Version 8 leaves 122 bits
     /// free (RFC 9562, 5.8); boot id (64), shard (10) and counter (48) fill them, so two ids differ
     /// wherever any of the three does, without a hash or a random draw per message.
     pub fn of(boot_id: BootId, shard: ShardIndex, counter: u64) -> Uuid {
         assert!(shard.0 < limits::SHARDS_MAX, "a shard index has ten bits");
-        assert!(counter < Uuid::COUNTER_MAX, "a shard's counter has 48 bits");
+        assert!(counter < Uuid::COUNTERS, "a shard's counter has 48 bits");
         let free = u128::from(boot_id.0) << 58 | u128::from(shard.0) << 48 | u128::from(counter);
         let (a, b, c) = (free >> 74, free >> 62 & 0xfff, free & ((1 << 62) - 1));
         Uuid(a << 80 | 8 << 76 | b << 64 | 0b10 << 62 | c)
     }
 
     /// Lower-case, 8-4-4-4-12: ASCII, without an allocation.
-    pub fn to_text(self) -> [u8; Uuid::TEXT_BYTES] {
+    pub(crate) fn to_text(self) -> [u8; Uuid::TEXT_BYTES] {
         let mut text = [b'-'; Uuid::TEXT_BYTES];
         for (byte, at) in self.0.to_be_bytes().into_iter().zip(Uuid::BYTES_AT) {
             text[at] = b"0123456789abcdef"[usize::from(byte >> 4)];
@@ -177,7 +177,7 @@ impl Uuid {
         Some(Uuid(value))
     }
 
-    pub const TEXT_BYTES: usize = 36;
+    pub(crate) const TEXT_BYTES: usize = 36;
     const DASHES: [usize; 4] = [8, 13, 18, 23];
     /// Where the two digits of each byte stand.
     const BYTES_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
@@ -213,7 +213,7 @@ impl Topic {
     }
 
     /// Already uniform: the low 8 bytes serve as a hash in every table.
-    pub fn hash64(self) -> u64 {
+    pub(crate) fn hash64(self) -> u64 {
         u64::from_le_bytes(self.0[8..16].try_into().expect("eight bytes"))
     }
 }
@@ -250,7 +250,7 @@ mod tests {
         let uuid = Uuid::of(
             BootId(0x0123_4567_89ab_cdef),
             ShardIndex(1023),
-            Uuid::COUNTER_MAX - 1,
+            Uuid::COUNTERS - 1,
         );
         assert_eq!(uuid.to_string(), "01234567-89ab-8cde-bfff-ffffffffffff");
         let first = Uuid::of(BootId(0), ShardIndex(0), 0);
@@ -278,7 +278,7 @@ mod tests {
         fn uuids_of_different_messages_differ_and_survive_text(
             a: (u64, u16, u64), b: (u64, u16, u64),
         ) {
-            let key = |(boot, shard, counter)| (boot, shard % 1024, counter % Uuid::COUNTER_MAX);
+            let key = |(boot, shard, counter)| (boot, shard % 1024, counter % Uuid::COUNTERS);
             let uuid = |(boot, shard, counter)| Uuid::of(BootId(boot), ShardIndex(shard), counter);
             let (a, b) = (key(a), key(b));
             prop_assert_eq!(uuid(a) == uuid(b), a == b);

@@ -1,52 +1,90 @@
-//! Every bound of the protocol and of the nodes' queues, and what happens at it. Tests shrink what a
-//! settings struct carries; what stands here as a constant is part of the contract.
+//! Every bound that crates share: of the protocol, of links between nodes, of what shards keep. Each says
+//! its unit and what happens at the bound. Constants are part of the contract; what an operator or a test
+//! may shrink is a field of a settings struct, which takes its default from here. A bound that only one
+//! crate knows stands in that crate's `limits.rs` or `settings.rs`.
 
-/// A longer uid is refused: HTTP 400 at the upgrade.
+// Names.
+
+/// Bytes of a uid. A longer one is refused: HTTP 400 at the upgrade, BAD_RECEIVER in a message.
 pub const UID_BYTES_MAX: usize = 128;
-/// A longer boxid is answered with BAD_BOXID.
+/// Bytes of a boxid. A longer one is answered with BAD_BOXID.
 pub const BOXID_BYTES_MAX: usize = 256;
-/// A longer client_id is answered with BAD_CLIENT_ID.
+/// Bytes of a client_id. A longer one is answered with BAD_CLIENT_ID.
 pub const CLIENT_ID_BYTES_MAX: usize = 128;
 
-/// The text of an error reply; the rest is cut off.
+// The upgrade (HTTP).
+
+/// Bytes of the request line and all headers together. A longer request is refused with HTTP 431.
+pub const UPGRADE_BYTES_MAX: usize = 8 * 1024;
+/// Header fields of an upgrade request. One more is refused with HTTP 431.
+pub const UPGRADE_HEADERS_MAX: usize = 64;
+/// Milliseconds from the accepted connection to the whole request. A later one is refused with HTTP 408.
+pub const UPGRADE_MS_MAX: u64 = 10_000;
+/// Seconds that a refusal with HTTP 503 names in `Retry-After`.
+pub const REFUSED_RETRY_S: u64 = 5;
+
+// Messages (WebSocket and protobuf).
+
+/// Default bound on the bytes of one message, all fragments together. A longer one closes the connection
+/// with 1009.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Default bound on the bytes of one message on `/echo`. A longer one closes the connection with 1009.
+pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Payload bytes of a control frame (RFC 6455, 5.5). A longer one closes the connection with 1002.
+pub const CONTROL_BYTES_MAX: usize = 125;
+/// Protobuf groups or messages inside one another. Deeper ones make a message undecodable; prost and
+/// protobuf-java stop at the same depth.
+pub const PROTOBUF_DEPTH_MAX: u32 = 100;
+/// Bytes of the text in an error reply. A longer text is cut off.
 pub const ERROR_TEXT_BYTES_MAX: usize = 512;
 
-/// Request line and headers of an upgrade together; more is HTTP 431.
-pub const UPGRADE_BYTES_MAX: usize = 8 * 1024;
-/// Header fields of an upgrade; more is HTTP 431.
-pub const UPGRADE_HEADERS_MAX: usize = 64;
-/// An upgrade that is not complete by then is HTTP 408.
-pub const UPGRADE_MS_MAX: u64 = 10_000;
+// Pulls and boxes.
 
-/// Default bound of one message, fragments together; more closes with 1009.
-pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// The same on `/echo`.
-pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// RFC 6455, 5.5: a longer control frame closes with 1002.
-pub const CONTROL_BYTES_MAX: usize = 125;
-
-/// Messages in one answer to a pull, whatever limit the client names.
+/// Messages in one answer to a pull, whatever limit the client names. The client pulls on.
 pub const PULL_MESSAGES_MAX: u32 = 256;
 /// Messages in one answer to a pull that names no limit.
 pub const PULL_MESSAGES_DEFAULT: u32 = 100;
-/// Payload bytes after which an answer to a pull ends early (it always holds at least one message).
+/// Payload bytes in one answer to a pull. The answer ends before the message that would exceed it, but
+/// always holds at least one.
 pub const PULL_BYTES_MAX: usize = 256 * 1024;
-/// Boxes of one user; a JOIN beyond it is answered with OVERLOADED.
+/// Boxes of one user. A JOIN or a P2P message beyond it is answered with OVERLOADED.
 pub const BOXES_PER_USER_MAX: usize = 4096;
 
-/// A node-to-node frame; a longer one closes the link.
-pub const LINK_FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// Of a frame, what a delivery's payload may take: a message bound that would exceed it once stamped
-/// (by [`STAMP_BYTES_MAX`]) is refused in the configuration.
-pub const LINK_PAYLOAD_BYTES_MAX: usize = LINK_FRAME_BYTES_MAX - 256;
-/// What the server appends to a client's message at most.
-pub const STAMP_BYTES_MAX: usize = UID_BYTES_MAX + 80;
-/// Topics in one Interest or Withdraw frame; longer lists are split.
-pub const LINK_TOPICS_MAX: usize = 4096;
-/// Bytes queued on one link; beyond it the link is closed, and repaired by SYNC when it is back.
-pub const LINK_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+// Links between nodes.
 
-/// Shards of one process.
+/// Bytes of one link frame, without its length. A longer one from a peer closes the link.
+pub const LINK_FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a delivery's payload, so that its frame stays within [`LINK_FRAME_BYTES_MAX`]. A configured
+/// message bound that could exceed it once stamped (by [`STAMP_BYTES_MAX`]) is refused at start.
+pub const LINK_PAYLOAD_BYTES_MAX: usize = LINK_FRAME_BYTES_MAX - 256;
+/// Bytes that the server appends to a client's message at most.
+pub const STAMP_BYTES_MAX: usize = UID_BYTES_MAX + 80;
+/// Topics in one Interest or Withdraw. The sender splits a longer list; one from a peer closes the link.
+pub const LINK_TOPICS_MAX: usize = 4096;
+/// Bytes that wait or are in flight on one link. One message more closes the link; SYNC repairs it when it
+/// is back.
+pub const LINK_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of capacity that each of a link's two send buffers keeps from one send to the next. A burst's
+/// memory beyond it is freed.
+pub const LINK_SPARE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of capacity that a link's decoder keeps between cut frames: enough for a usual Deliver. What a
+/// cut list of topics took beyond it is freed.
+pub const LINK_CUT_SPARE_BYTES_MAX: usize = 16 * 1024;
+
+// Payload pools (one per shard).
+
+/// Blocks of one pool, those in flight among them. A payload beyond them is allocated and freed.
+pub const PAYLOAD_BLOCKS_MAX: usize = 4096;
+/// Bytes of all blocks of one pool. A payload beyond them is allocated and freed.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one block. A larger one is allocated and freed, which costs little beside copying what is in
+/// it.
+pub const PAYLOAD_BLOCK_BYTES_MAX: usize = 4096;
+
+// The cluster.
+
+/// Shards of one process. More are refused at start, and a znode that claims more is ignored.
 pub const SHARDS_MAX: u16 = 1024;
-/// Hash partitions of all topics. Fixed for a cluster's life: checked against `/newim/slots`.
+/// Hash partitions of all topics. Fixed for a cluster's life: a node that finds another number in
+/// `/newim/slots` refuses to join.
 pub const SLOT_COUNT: u16 = 4096;

@@ -18,6 +18,8 @@ pub enum Command {
     /// left them, never older.
     Boxes(Uid),
     Mark(Mark),
+    /// What a box is like: for an operator or the backend, so no membership is asked for.
+    Facts(BoxId),
 }
 
 /// One atomic step keyed by box: dedupe on (sender, box, client_id), check membership, next
@@ -84,6 +86,8 @@ pub enum Reply {
     Heads(Vec<Head>),
     Boxes(Vec<BoxState>),
     Marked(Head),
+    /// To `Command::Facts`.
+    Facts(BoxFacts),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +126,15 @@ pub struct Entry {
 pub struct Head {
     pub epoch: u64,
     pub seq: u64,
+}
+
+/// What a box is like, whoever asks. Zeros for a box that nobody has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BoxFacts {
+    /// The newest position.
+    pub head: Head,
+    /// Users who JOINed and are still in it.
+    pub members: u64,
 }
 
 /// One box of one user.

@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-/// Nested groups and messages; prost and protobuf-java stop at the same depth.
-const DEPTH_MAX: u32 = 100;
+use crate::limits::PROTOBUF_DEPTH_MAX;
 
 /// Why bytes are no protobuf message, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +40,7 @@ impl fmt::Display for WireError {
             WireErrorKind::FieldNumber => write!(f, "a field number of 0 or above 2^29 - 1"),
             WireErrorKind::WireType(found) => write!(f, "wire type {found} does not exist"),
             WireErrorKind::UnexpectedGroupEnd => write!(f, "a group ends that was not opened"),
-            WireErrorKind::TooDeep => write!(f, "groups nest deeper than {DEPTH_MAX}"),
+            WireErrorKind::TooDeep => write!(f, "groups nest deeper than {PROTOBUF_DEPTH_MAX}"),
         }
     }
 }
@@ -61,7 +60,7 @@ pub enum Value<'a> {
 
 impl Value<'_> {
     /// For error messages.
-    pub fn wire_type_name(&self) -> &'static str {
+    pub(crate) fn wire_type_name(&self) -> &'static str {
         match self {
             Value::Varint(_) => "varint",
             Value::Fixed64(_) => "64-bit",
@@ -84,7 +83,7 @@ impl<'a> Fields<'a> {
         Fields {
             bytes,
             at: 0,
-            depth_max: DEPTH_MAX,
+            depth_max: PROTOBUF_DEPTH_MAX,
         }
     }
 
@@ -93,7 +92,7 @@ impl<'a> Fields<'a> {
         Fields {
             bytes,
             at: 0,
-            depth_max: DEPTH_MAX - 1,
+            depth_max: PROTOBUF_DEPTH_MAX - 1,
         }
     }
 
@@ -241,7 +240,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// How many bytes [`put_varint`] appends.
-pub fn varint_bytes(value: u64) -> usize {
+pub(crate) fn varint_bytes(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
@@ -258,7 +257,7 @@ pub fn put_int(out: &mut Vec<u8>, field: u32, value: i32) {
 }
 
 /// Appends a fixed64 field.
-pub fn put_fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
+pub(crate) fn put_fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
     put_varint(out, u64::from(field << 3 | 1));
     out.extend_from_slice(&value.to_le_bytes());
 }

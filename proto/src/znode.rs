@@ -20,7 +20,7 @@ pub const CHATS_PATH: &str = "/newim/servers/routers";
 pub const SLOTS_PATH: &str = "/newim/slots";
 
 /// How topics map to slots and slots to shards; a cluster never mixes two.
-pub const SLOTS_LAYOUT: u32 = 1;
+const SLOTS_LAYOUT: u32 = 1;
 
 impl Role {
     /// The parent of its nodes' znodes.
@@ -33,11 +33,6 @@ impl Role {
 }
 
 impl NodeInfo {
-    /// Of its znode.
-    pub fn znode_path(&self) -> String {
-        format!("{}/{}", self.role.parent_path(), self.name)
-    }
-
     /// The znode's payload. Name and role are its path's.
     pub fn to_json(&self) -> Vec<u8> {
         let payload = NodePayload {
@@ -176,10 +171,6 @@ mod tests {
     fn a_node_is_written_and_read_as_it_stands_in_zookeeper() {
         assert_eq!(String::from_utf8(gateway().to_json()).unwrap(), GATEWAY);
         assert_eq!(read(GATEWAY), Ok(gateway()));
-        assert_eq!(
-            gateway().znode_path(),
-            "/newim/servers/exchange/10.0.0.1:8181"
-        );
     }
 
     #[test]

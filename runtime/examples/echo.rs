@@ -90,6 +90,7 @@ fn main() {
         listeners: vec![addr],
         ..Config::default()
     };
+    #[allow(clippy::disallowed_methods, reason = "nothing has started")]
     let runtime = start(config, |_| Echo::default()).unwrap_or_else(|error| {
         eprintln!("{error}");
         std::process::exit(1)

@@ -203,6 +203,10 @@ impl<M> Engine<M> {
         }
         if self.conns.sends_in_kernel() > 0 {
             // Leaked rather than read by the kernel after they are freed.
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "the kernel still reads these buffers"
+            )]
             std::mem::forget(std::mem::replace(&mut self.conns, Conns::new()));
         }
     }

@@ -1,5 +1,5 @@
 //! One pinned executor per core, the io_uring connection engine, and the cross-core mesh. The only crate
-//! that names glommio or io_uring; a node is a [`Driver`] for each shard, and [`start`] runs them.
+//! that names glommio or io_uring; a node is a [`Driver`] for each shard, and [`start()`] runs them.
 //!
 //! A shard is one thread: a glommio executor with one task, which drives a second ring that holds the
 //! sockets as direct descriptors. Everything in this crate lives on that thread, except `start`,

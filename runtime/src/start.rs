@@ -170,6 +170,7 @@ where
         make,
     });
 
+    #[allow(clippy::disallowed_methods, reason = "each shard ends once")]
     let (exit_sender, exits) = crossbeam_channel::unbounded();
     let (ready_sender, ready) = mpsc::channel();
     let mut shards = Vec::new();

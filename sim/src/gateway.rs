@@ -251,6 +251,7 @@ impl World {
                     self.close(wire, Side::Acceptor);
                 }
             }
+            Output::Answer { .. } => unreachable!("nobody asks in a simulation"),
             Output::Pause { conn } => {
                 if let Some(wire) = wire_of(self, conn) {
                     self.net.pause(wire, Side::Acceptor);

@@ -91,6 +91,7 @@ fn options() -> Result<Options, String> {
             "--quiet" => options.quiet = true,
             "--help" | "-h" => {
                 println!("{USAGE}");
+                #[allow(clippy::disallowed_methods, reason = "nothing has started yet")]
                 std::process::exit(0);
             }
             _ => return Err(format!("{argument} is no option")),

@@ -74,6 +74,7 @@ impl Shards {
     /// thread never has to look.
     pub fn watch<C: Send + 'static>(runtime: Runtime<C>) -> io::Result<Shards> {
         let running = runtime.shards();
+        #[allow(clippy::disallowed_methods, reason = "each shard ends once")]
         let (told, exits) = mpsc::unbounded_channel();
         std::thread::Builder::new()
             .name("exits".into())

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use newim_proto::ids::{BoxId, ClientId, Uid, Uuid};
 use newim_proto::log::{
-    Append, AppendKind, Appended, BoxState, Command, Entries, Entry, Head, Mark, Range, Reply,
-    StoreError, StoreResult,
+    Append, AppendKind, Appended, BoxFacts, BoxState, Command, Entries, Entry, Head, Mark, Range,
+    Reply, StoreError, StoreResult,
 };
 use newim_proto::payload::Payload;
 
@@ -102,6 +102,7 @@ impl Model {
             )),
             Command::Boxes(uid) => Ok(Reply::Boxes(self.boxes(&uid))),
             Command::Mark(mark) => self.mark(&mark).map(Reply::Marked),
+            Command::Facts(boxid) => Ok(Reply::Facts(self.facts(&boxid))),
         }
     }
 
@@ -114,6 +115,14 @@ impl Model {
         self.boxes
             .get(boxid)
             .map_or(Head::default(), |log| log.head)
+    }
+
+    fn facts(&self, boxid: &BoxId) -> BoxFacts {
+        let log = self.boxes.get(boxid);
+        log.map_or(BoxFacts::default(), |log| BoxFacts {
+            head: log.head,
+            members: log.members.len() as u64,
+        })
     }
 
     pub fn is_member(&self, boxid: &BoxId, uid: &Uid) -> bool {

@@ -5,6 +5,8 @@
 
 mod bounds;
 mod dependencies;
+mod licences;
+mod rooms;
 mod sources;
 
 /// Fails with all violations at once, because an author who broke two rules wants to know both.

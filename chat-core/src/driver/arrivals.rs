@@ -7,9 +7,7 @@ use newim_proto::ids::{ConnId, ShardIndex};
 use newim_proto::time::Now;
 
 use super::Letter;
-
-/// A half whose other half hasn't come by then has lost it: the peer reset the socket on the way.
-const WAIT_MS_MAX: u64 = 10_000;
+use crate::limits::HAND_OVER_MS_MAX;
 
 /// The giving shard, and its tag.
 type Key = (ShardIndex, u64);
@@ -41,10 +39,6 @@ pub(super) enum Expired {
 }
 
 impl Arrivals {
-    pub fn has(&self, conn: ConnId) -> bool {
-        self.by_conn.contains_key(&conn)
-    }
-
     pub fn socket(
         &mut self,
         now: Now,
@@ -126,7 +120,7 @@ impl Arrivals {
 
     fn wait(&mut self, now: Now, key: Key, half: Half) {
         self.halves.insert(key, half);
-        self.due.push_back((now.after_ms(WAIT_MS_MAX), key));
+        self.due.push_back((now.after_ms(HAND_OVER_MS_MAX), key));
     }
 }
 
@@ -173,7 +167,7 @@ mod tests {
             arrivals.socket(after_s(0), CONN, FROM, 2).is_none(),
             "another one's"
         );
-        assert!(arrivals.has(CONN));
+        assert!(arrivals.by_conn.contains_key(&CONN));
         arrivals.received(CONN, b"ear", 5).unwrap();
         arrivals.received(CONN, b"ly", 5).unwrap();
         let arrived = arrivals
@@ -213,7 +207,7 @@ mod tests {
             arrivals.take_expired(after_s(11)),
             Some(Expired::Socket(CONN))
         ));
-        assert!(!arrivals.has(CONN));
+        assert!(!arrivals.by_conn.contains_key(&CONN));
     }
 
     #[test]
@@ -221,7 +215,7 @@ mod tests {
         let mut arrivals = Arrivals::default();
         arrivals.socket(after_s(0), CONN, FROM, 1);
         assert_eq!(arrivals.received(CONN, b"123456", 5), Err(CONN));
-        assert!(!arrivals.has(CONN));
+        assert!(!arrivals.by_conn.contains_key(&CONN));
         arrivals.socket(after_s(0), CONN, FROM, 2);
         arrivals.closed(CONN);
         assert!(arrivals.letter(after_s(0), FROM, letter(2)).is_none());

@@ -1,13 +1,14 @@
-//! Binds a chat shard to the connection engine: link bytes in and out, sockets passed between shards,
-//! and the links of gateways on the same thread. [`ChatDriver`] is a part, because in standalone mode one
-//! thread hosts a gateway shard too; [`ChatNode`] is the whole of a `newim chat` shard.
-//!
-//! Lives on the shard's core; its owner calls it for each of the engine's events, then `flush`.
+//! Binds a chat shard to the connection engine: link bytes in and out, and sockets passed between
+//! shards. [`ChatNode`] is a shard of `newim chat`, which the engine calls on the shard's core; it calls
+//! the `ChatDriver` here for each of the engine's events, then `flush`. (In standalone mode the gateway's
+//! driver calls the pure shard itself, and nothing here is used.)
 
 mod arrivals;
 mod node;
 mod peers;
+mod reports;
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use newim_proto::ids::{ConnId, ShardIndex};
@@ -21,6 +22,7 @@ use newim_runtime::{Io, SendOutcome};
 use crate::{ChatCounters, ChatShard, Input, LinkFault, LinkId, Output, Settings};
 use arrivals::{Arrivals, Arrived, Expired};
 use peers::{Peer, Peers};
+use reports::{Reports, spoken};
 
 pub use node::{ChatControl, ChatNode, ChatSnapshot};
 
@@ -37,14 +39,6 @@ struct Letter {
     rest: Vec<u8>,
 }
 
-/// To a gateway shard on this thread: no bytes between the two.
-#[derive(Debug)]
-pub enum LocalOutput {
-    Message(LinkMessage),
-    /// The link is gone; open another.
-    Closed(LinkFault),
-}
-
 /// What the wire brings about, beside [`ChatCounters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireCounters {
@@ -53,6 +47,8 @@ pub struct WireCounters {
     pub bytes_out: u64,
     /// Links closed because their bytes are no link messages.
     pub undecodable: u64,
+    /// Connections closed before they said Hello: another protocol, silence, too many links.
+    pub strangers: u64,
     /// Links closed because their gateway doesn't take what is queued for it.
     pub queue_full: u64,
     /// Links that got lost between two shards of this process.
@@ -60,60 +56,45 @@ pub struct WireCounters {
     pub queued_bytes_now: u64,
 }
 
-pub struct ChatDriver {
+pub(crate) struct ChatDriver {
     shard: ChatShard,
     me: ShardIndex,
-    shards: u16,
     peers: Peers,
     arrivals: Arrivals,
     /// Links with something to send and nothing in flight.
     sendable: Vec<LinkId>,
-    local: Vec<(LinkId, LocalOutput)>,
     counters: WireCounters,
+    reports: Reports,
     last_tag: u64,
-    queue_bytes_max: usize,
 }
 
 impl ChatDriver {
     pub fn new(settings: Settings) -> ChatDriver {
         ChatDriver {
             me: settings.shard,
-            shards: settings.shards,
             shard: ChatShard::new(settings),
             peers: Peers::default(),
             arrivals: Arrivals::default(),
             sendable: Vec::new(),
-            local: Vec::new(),
             counters: WireCounters::default(),
+            reports: Reports::default(),
             last_tag: 0,
-            queue_bytes_max: LINK_QUEUE_BYTES_MAX,
         }
-    }
-
-    /// Bytes queued for one gateway; beyond it the link is closed, and repaired by SYNC when it is back.
-    pub fn with_queue_bytes_max(mut self, bytes_max: usize) -> ChatDriver {
-        self.queue_bytes_max = bytes_max;
-        self
-    }
-
-    /// Is the connection one of this driver's? Its owner asks where other connections share the engine.
-    pub fn owns(&self, conn: ConnId) -> bool {
-        self.peers.link(conn).is_some() || self.arrivals.has(conn)
     }
 
     /// A gateway connected to the exchange listener.
     pub fn opened(&mut self, now: Now, conn: ConnId) {
         self.counters.accepted += 1;
-        let link = self.peers.insert(Peer::tcp(conn, self.queue_bytes_max));
+        let link = self.peers.insert(Peer::new(conn, LINK_QUEUE_BYTES_MAX));
         self.shard.handle_input(now, Input::LinkOpened { link });
     }
 
-    pub fn received<M>(&mut self, io: &mut Io<'_, M>, conn: ConnId, bytes: &[u8]) {
+    pub fn received(&mut self, io: &mut Io<'_, ChatMail>, conn: ConnId, bytes: &[u8]) {
         self.counters.bytes_in += bytes.len() as u64;
         if let Some(link) = self.peers.link(conn) {
             if let Err(why) = self.decode(io.now(), link, bytes) {
                 self.counters.undecodable += 1;
-                tracing::warn!(%why, "closing a link whose bytes are no link messages");
+                self.report_undecodable(io.now(), link, why);
                 self.drop_link(io, link);
             }
         } else if let Err(conn) = self.arrivals.received(conn, bytes, LINK_FRAME_BYTES_MAX) {
@@ -127,8 +108,8 @@ impl ChatDriver {
             return;
         };
         let SendBuf::Owned(buf) = buf else { return };
-        if let Some(Peer::Tcp { queue, .. }) = self.peers.get(link) {
-            queue.sent(buf);
+        if let Some(peer) = self.peers.get(link) {
+            peer.queue.sent(buf);
             self.sendable.push(link);
         }
     }
@@ -143,13 +124,19 @@ impl ChatDriver {
     }
 
     /// A socket from another shard of this process; its Hello comes, or came, by mail.
-    pub fn handed_over<M>(&mut self, io: &mut Io<'_, M>, conn: ConnId, from: ShardIndex, tag: u64) {
+    pub fn handed_over(
+        &mut self,
+        io: &mut Io<'_, ChatMail>,
+        conn: ConnId,
+        from: ShardIndex,
+        tag: u64,
+    ) {
         if let Some(arrived) = self.arrivals.socket(io.now(), conn, from, tag) {
             self.arrived(io, arrived);
         }
     }
 
-    pub fn mail<M>(&mut self, io: &mut Io<'_, M>, from: ShardIndex, mail: ChatMail) {
+    pub fn mail(&mut self, io: &mut Io<'_, ChatMail>, from: ShardIndex, mail: ChatMail) {
         if let Some(arrived) = self.arrivals.letter(io.now(), from, *mail.0) {
             self.arrived(io, arrived);
         }
@@ -168,31 +155,8 @@ impl ChatDriver {
         self.shard.is_drained()
     }
 
-    /// A link to a gateway shard on this thread; it begins with its Hello, as any.
-    pub fn local_open(&mut self, now: Now) -> LinkId {
-        let link = self.peers.insert(Peer::Local);
-        self.shard.handle_input(now, Input::LinkOpened { link });
-        link
-    }
-
-    pub fn local_message(&mut self, now: Now, link: LinkId, message: LinkMessage) {
-        self.shard
-            .handle_input(now, Input::LinkMessage { link, message });
-    }
-
-    pub fn local_close(&mut self, now: Now, link: LinkId) {
-        if self.peers.remove(link).is_some() {
-            self.shard.handle_input(now, Input::LinkClosed { link });
-        }
-    }
-
-    /// What flush left for local links, in order. What they answer needs another flush.
-    pub fn take_local(&mut self) -> impl Iterator<Item = (LinkId, LocalOutput)> {
-        std::mem::take(&mut self.local).into_iter()
-    }
-
     /// Hands everything to the engine. After each batch of events, and at `next_deadline`.
-    pub fn flush<M: From<ChatMail>>(&mut self, io: &mut Io<'_, M>) {
+    pub fn flush(&mut self, io: &mut Io<'_, ChatMail>) {
         let now = io.now();
         if self
             .shard
@@ -235,19 +199,17 @@ impl ChatDriver {
     }
 
     fn decode(&mut self, now: Now, link: LinkId, mut bytes: &[u8]) -> Result<(), LinkError> {
-        while let Some(Peer::Tcp {
-            decoder, leaving, ..
-        }) = self.peers.get(link)
-        {
-            if let Some(rest) = leaving {
+        while let Some(peer) = self.peers.get(link) {
+            if let Some(rest) = &mut peer.rest {
                 rest.extend_from_slice(bytes); // it goes where the link goes
                 return Ok(());
             }
-            let Some(message) = decoder.next(&mut bytes, self.shard.payloads())? else {
+            let Some(message) = peer.decoder.next(&mut bytes, self.shard.payloads())? else {
                 return Ok(());
             };
-            if matches!(&message, LinkMessage::Hello(hello) if hello.chat_shard != self.me) {
-                *leaving = Some(Vec::new());
+            if let LinkMessage::Hello(hello) = &message {
+                peer.gateway = Some(hello.node.clone());
+                peer.rest = (hello.chat_shard != self.me).then(Vec::new);
             }
             self.shard
                 .handle_input(now, Input::LinkMessage { link, message });
@@ -256,13 +218,15 @@ impl ChatDriver {
     }
 
     /// Both halves of a link are here: its socket and its Hello.
-    fn arrived<M>(&mut self, io: &mut Io<'_, M>, arrived: Arrived) {
+    fn arrived(&mut self, io: &mut Io<'_, ChatMail>, arrived: Arrived) {
         let Arrived {
             conn,
             letter: Letter { hello, rest, .. },
             early,
         } = arrived;
-        let link = self.peers.insert(Peer::tcp(conn, self.queue_bytes_max));
+        let mut peer = Peer::new(conn, LINK_QUEUE_BYTES_MAX);
+        peer.gateway = Some(hello.node.clone());
+        let link = self.peers.insert(peer);
         self.shard
             .handle_input(io.now(), Input::LinkOpened { link });
         let message = LinkMessage::Hello(hello);
@@ -272,7 +236,7 @@ impl ChatDriver {
         self.received(io, conn, &early);
     }
 
-    fn expire_arrivals<M>(&mut self, io: &mut Io<'_, M>) {
+    fn expire_arrivals(&mut self, io: &mut Io<'_, ChatMail>) {
         while let Some(expired) = self.arrivals.take_expired(io.now()) {
             self.counters.hand_overs_failed += 1;
             if let Expired::Socket(conn) = expired {
@@ -281,79 +245,66 @@ impl ChatDriver {
         }
     }
 
-    fn queue<M>(&mut self, io: &mut Io<'_, M>, link: LinkId, message: LinkMessage) {
-        match self.peers.get(link) {
-            Some(Peer::Tcp { queue, .. }) => {
-                let was_empty = queue.bytes() == 0;
-                if queue.push(&message).is_err() {
-                    self.counters.queue_full += 1;
-                    tracing::warn!("closing a link whose gateway doesn't keep up");
-                    self.drop_link(io, link);
-                } else if was_empty {
-                    self.sendable.push(link);
-                }
-            }
-            Some(Peer::Local) => self.local.push((link, LocalOutput::Message(message))),
-            None => {} // dropped in this very flush
+    fn queue(&mut self, io: &mut Io<'_, ChatMail>, link: LinkId, message: LinkMessage) {
+        let Some(peer) = self.peers.get(link) else {
+            return; // dropped in this very flush
+        };
+        let was_empty = peer.queue.bytes() == 0;
+        if peer.queue.push(&message).is_err() {
+            self.counters.queue_full += 1;
+            self.report_fault(
+                io.now(),
+                link,
+                "queue_full",
+                &"does not take what is queued for it",
+            );
+            self.drop_link(io, link);
+        } else if was_empty {
+            self.sendable.push(link);
         }
     }
 
-    fn close<M>(&mut self, io: &mut Io<'_, M>, link: LinkId, why: LinkFault) {
-        match self.peers.remove(link) {
-            Some(Peer::Tcp { conn, .. }) => {
-                tracing::warn!(%why, "closing a link");
-                io.close(conn);
-            }
-            Some(Peer::Local) => self.local.push((link, LocalOutput::Closed(why))),
-            None => {}
+    fn close(&mut self, io: &mut Io<'_, ChatMail>, link: LinkId, why: LinkFault) {
+        if why != LinkFault::Replaced {
+            self.report_fault(io.now(), link, why.name(), &why);
+        }
+        if let Some(peer) = self.peers.remove(link) {
+            io.close(peer.conn);
         }
     }
 
-    fn hand_over<M: From<ChatMail>>(
-        &mut self,
-        io: &mut Io<'_, M>,
-        link: LinkId,
-        to: ShardIndex,
-        hello: Hello,
-    ) {
-        match self.peers.remove(link) {
-            Some(Peer::Tcp { conn, leaving, .. }) => {
-                self.last_tag += 1;
-                let tag = self.last_tag;
-                let letter = Letter {
-                    tag,
-                    hello,
-                    rest: leaving.unwrap_or_default(),
-                };
-                // The letter first: a socket without one would have nobody to speak for it.
-                match io.mail(to, M::from(ChatMail(Box::new(letter)))) {
-                    Ok(()) => io.hand_over(conn, to, tag, Vec::new()),
-                    Err(_) => {
-                        self.counters.hand_overs_failed += 1;
-                        io.abort(conn); // the gateway tries again
-                    }
-                }
+    fn hand_over(&mut self, io: &mut Io<'_, ChatMail>, link: LinkId, to: ShardIndex, hello: Hello) {
+        let Some(peer) = self.peers.remove(link) else {
+            return;
+        };
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        let letter = Letter {
+            tag,
+            hello,
+            rest: peer.rest.unwrap_or_default(),
+        };
+        // The letter first: a socket without one would have nobody to speak for it.
+        match io.mail(to, ChatMail(Box::new(letter))) {
+            Ok(()) => io.hand_over(peer.conn, to, tag, Vec::new()),
+            Err(_) => {
+                self.counters.hand_overs_failed += 1;
+                io.abort(peer.conn); // the gateway tries again
             }
-            Some(Peer::Local) => {
-                let why = LinkFault::NoSuchShard {
-                    wanted: to,
-                    shards: self.shards,
-                };
-                self.local.push((link, LocalOutput::Closed(why)));
-            }
-            None => {}
         }
     }
 
-    fn send_queued<M>(&mut self, io: &mut Io<'_, M>) {
+    fn send_queued(&mut self, io: &mut Io<'_, ChatMail>) {
         let mut sendable = std::mem::take(&mut self.sendable);
         for link in sendable.drain(..) {
-            let Some(Peer::Tcp { conn, queue, .. }) = self.peers.get(link) else {
+            let Some(peer) = self.peers.get(link) else {
                 continue;
             };
-            let Some(buf) = queue.take() else { continue };
+            let Some(buf) = peer.queue.take() else {
+                continue;
+            };
             self.counters.bytes_out += buf.len() as u64;
-            match io.send(*conn, SendBuf::Owned(buf)) {
+            match io.send(peer.conn, SendBuf::Owned(buf)) {
                 SendOutcome::Sent => {}
                 SendOutcome::Closed(_) => {} // Closed is on its way to us
                 SendOutcome::Busy(_) => unreachable!("a link's queue has one send in flight"),
@@ -362,11 +313,48 @@ impl ChatDriver {
         self.sendable = sendable;
     }
 
-    fn drop_link<M>(&mut self, io: &mut Io<'_, M>, link: LinkId) {
-        if let Some(Peer::Tcp { conn, .. }) = self.peers.remove(link) {
-            io.abort(conn);
+    fn drop_link(&mut self, io: &mut Io<'_, ChatMail>, link: LinkId) {
+        if let Some(peer) = self.peers.remove(link) {
+            io.abort(peer.conn);
         }
         self.shard
             .handle_input(io.now(), Input::LinkClosed { link });
+    }
+
+    /// Says why a link is closed, at most once in a while for each kind of fault: a gateway that is
+    /// configured wrongly connects again and again, and a stranger as often as it likes.
+    fn report_fault(&mut self, now: Now, link: LinkId, kind: &'static str, why: &dyn Display) {
+        let Some(peer) = self.peers.get(link) else {
+            return;
+        };
+        let Some(gateway) = &peer.gateway else {
+            return self.report_stranger(now, kind, why);
+        };
+        const SAID: &str = "closing a gateway's link";
+        match self.reports.admit(now, kind) {
+            Some(unsaid) => tracing::warn!(gateway, %why, unsaid, "{SAID}"),
+            None => tracing::debug!(gateway, %why, "{SAID}"),
+        }
+    }
+
+    fn report_undecodable(&mut self, now: Now, link: LinkId, why: LinkError) {
+        let is_gateway = self.peers.get(link).is_some_and(|p| p.gateway.is_some());
+        if is_gateway {
+            self.report_fault(now, link, "undecodable", &why);
+        } else {
+            let spoken = spoken(why);
+            self.report_stranger(now, spoken, &format_args!("it spoke {spoken}: {why}"));
+        }
+    }
+
+    /// A connection that ends before its Hello is no gateway's, as far as anybody knows: a health check,
+    /// a port scan, a client at the wrong port.
+    fn report_stranger(&mut self, now: Now, kind: &'static str, why: &dyn Display) {
+        self.counters.strangers += 1;
+        const SAID: &str = "closing a connection to the exchange port that is no gateway's";
+        match self.reports.admit(now, kind) {
+            Some(unsaid) => tracing::info!(%why, unsaid, "{SAID}"),
+            None => tracing::debug!(%why, "{SAID}"),
+        }
     }
 }

@@ -7,15 +7,11 @@ use newim_proto::routes::RouteTable;
 use newim_runtime::{Driver, EngineStats, Event, Io};
 
 use super::{ChatDriver, ChatMail, WireCounters};
+use crate::limits::{MEASURE_US_MIN, SNAPSHOT_US_MIN};
 use crate::{ChatCounters, Settings};
 
 /// The exchange address among `Config::listeners`.
 const EXCHANGE: usize = 0;
-/// Counters are as old as that at most while there is work, and exact when there is none.
-const SNAPSHOT_US_MIN: u64 = 100_000;
-/// Tables are measured at most so often: it costs a walk over the boxes in order.
-const MEASURE_US_MIN: u64 = 1_000_000;
-
 /// From the control thread.
 #[derive(Debug)]
 pub enum ChatControl {

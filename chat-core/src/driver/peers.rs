@@ -1,4 +1,5 @@
-//! Who stands at the other end of each link: a connection with its codec, or a gateway on this thread.
+//! The connection of each link, with its codec and its queue. Lives on the shard's core; its driver
+//! finds a peer by the engine's connection or by the shard's link.
 
 use std::collections::HashMap;
 
@@ -7,30 +8,31 @@ use newim_proto::link::{LinkDecoder, LinkQueue};
 
 use crate::LinkId;
 
+/// The other end of a link.
 #[derive(Debug)]
-pub(super) enum Peer {
-    Tcp {
-        conn: ConnId,
-        decoder: LinkDecoder,
-        queue: LinkQueue,
-        /// It wants another shard: what came after its Hello goes along, unread.
-        leaving: Option<Vec<u8>>,
-    },
-    Local,
+pub(super) struct Peer {
+    pub conn: ConnId,
+    pub decoder: LinkDecoder,
+    pub queue: LinkQueue,
+    /// The gateway's exchange address, for the log. None before its Hello: it may be anybody.
+    pub gateway: Option<String>,
+    /// Set when the peer wants another shard: what came after its Hello, unread, which goes along.
+    pub rest: Option<Vec<u8>>,
 }
 
 impl Peer {
-    pub fn tcp(conn: ConnId, queue_bytes_max: usize) -> Peer {
-        Peer::Tcp {
+    pub fn new(conn: ConnId, queue_bytes_max: usize) -> Peer {
+        Peer {
             conn,
             decoder: LinkDecoder::new(),
             queue: LinkQueue::new(queue_bytes_max),
-            leaving: None,
+            gateway: None,
+            rest: None,
         }
     }
 }
 
-/// Gateways are few: hundreds.
+/// All peers of a shard. Gateways are few: hundreds.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     /// By `LinkId::index`; the generation tells lives of an index apart.
@@ -52,12 +54,10 @@ impl Peers {
             index,
             generation: *generation,
         };
-        if let Peer::Tcp { conn, .. } = &peer {
-            assert!(
-                self.by_conn.insert(*conn, link).is_none(),
-                "a connection opens once"
-            );
-        }
+        assert!(
+            self.by_conn.insert(peer.conn, link).is_none(),
+            "a connection opens once"
+        );
         *place = Some(peer);
         link
     }
@@ -79,17 +79,15 @@ impl Peers {
         self.get(link)?;
         self.free.push(link.index);
         let peer = self.places[link.index as usize].1.take();
-        if let Some(Peer::Tcp { conn, .. }) = &peer {
-            self.by_conn.remove(conn);
+        if let Some(peer) = &peer {
+            self.by_conn.remove(&peer.conn);
         }
         peer
     }
 
+    /// Bytes that wait or are in flight, of all links together.
     pub fn queued_bytes(&self) -> usize {
-        let bytes = |place: &(u32, Option<Peer>)| match &place.1 {
-            Some(Peer::Tcp { queue, .. }) => queue.bytes(),
-            _ => 0,
-        };
-        self.places.iter().map(bytes).sum()
+        let peers = self.places.iter().filter_map(|(_, peer)| peer.as_ref());
+        peers.map(|peer| peer.queue.bytes()).sum()
     }
 }

@@ -1,6 +1,7 @@
 //! The glue between the pure shard and the world: sockets and mail by `newim-runtime`, the log by
 //! `newim-store`. Lives on the shard's core. Decides nothing: it carries inputs in and outputs out.
 
+mod asked;
 mod links;
 mod mailbox;
 mod node;
@@ -19,13 +20,15 @@ use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
 use newim_runtime::{Io, SendOutcome};
 
-use crate::events::{Input, LinkInput, Mail, Output};
+use crate::events::{Input, LinkInput, Mail, Output, Question};
 use crate::memory::GatewayMemory;
 use crate::settings::Settings;
 use crate::shard::GatewayShard;
+use asked::Asked;
 use links::{LinkEvent, TcpLinks};
 use mailbox::Mailbox;
 
+pub use asked::AnswerTo;
 pub use node::{GatewayControl, GatewayNode};
 pub use snapshot::{GatewaySnapshot, SharedSnapshot};
 pub use store::StorePort;
@@ -61,6 +64,7 @@ pub struct GatewayDriver {
     store_was_up: bool,
     local: Option<BootId>,
     local_out: Vec<LocalLink>,
+    asked: Asked,
     snapshot: SharedSnapshot,
     published_us: u64,
     changed: bool,
@@ -102,6 +106,7 @@ impl GatewayDriver {
             store_was_up: false,
             local,
             local_out: Vec::new(),
+            asked: Asked::default(),
             snapshot,
             published_us: 0,
             changed: true,
@@ -195,6 +200,12 @@ impl GatewayDriver {
 
     fn now_serving(&mut self) {
         (self.serving, self.urgent, self.changed) = (true, true, true);
+    }
+
+    /// The control thread wants to know something of the shard.
+    fn ask(&mut self, io: &mut Io<'_, Mail>, question: Question, answer_to: AnswerTo) {
+        let ticket = self.asked.ticket(answer_to);
+        self.input(io, Input::Ask { ticket, question });
     }
 
     fn drain(&mut self, io: &mut Io<'_, Mail>) {
@@ -327,10 +338,11 @@ impl GatewayDriver {
                 }
                 SendOutcome::Closed(_) => {} // its Closed event is on the way
             },
-            Output::Move { conn, to, request } if io.may_hand_over(to) => {
-                io.hand_over(conn, to, MOVED, request);
+            Output::Move { conn, to, bytes } if io.may_hand_over(to) => {
+                io.hand_over(conn, to, MOVED, bytes);
             }
-            Output::Move { conn, request, .. } => self.input(io, Input::Stays { conn, request }),
+            Output::Move { conn, bytes, .. } => self.input(io, Input::Stays { conn, bytes }),
+            Output::Answer { ticket, answer } => self.asked.answered(ticket, answer),
             Output::Close { conn } => io.close(conn),
             Output::Abort { conn } => io.abort(conn),
             Output::Pause { conn } => io.pause(conn),

@@ -6,8 +6,8 @@ use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::RouteTable;
 use newim_runtime::{Driver, Event, Io};
 
-use super::{ExchangeAddrs, GatewayDriver};
-use crate::events::Mail;
+use super::{AnswerTo, ExchangeAddrs, GatewayDriver};
+use crate::events::{Mail, Question};
 
 /// From the control thread and the embedded store's.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub enum GatewayControl {
     Serve,
     Routes(Arc<RouteTable>, Arc<ExchangeAddrs>),
     Stored(Vec<(StoreToken, StoreResult)>),
+    /// Answer a question, as soon as the store can tell.
+    Ask(Question, AnswerTo),
     /// Stop accepting, tell clients to move, finish what is in flight: `GatewaySnapshot::drained`.
     Drain,
     /// End now.
@@ -77,6 +79,7 @@ impl GatewayDriver {
                 Ok(()) => self.now_serving(),
                 Err(error) => tracing::error!(%error, "this shard can't accept connections"),
             },
+            GatewayControl::Ask(question, answer_to) => self.ask(io, question, answer_to),
             GatewayControl::Drain => {
                 io.stop_accepting(WS_LISTENER);
                 self.drain(io);

@@ -15,7 +15,7 @@ use newim_proto::ws::frame::{Opcode, Side, masked_frame_into};
 use newim_proto::ws::{MessageLimits, Messages, WsEvent};
 use prost::Message;
 
-use crate::{GatewayShard, Input, LinkInput, Mail, Output, Settings};
+use crate::{Answer, GatewayShard, Input, LinkInput, Mail, Output, Settings, Ticket};
 
 pub const NODE: BootId = BootId(1 << 32);
 pub const CHAT: ChatShard = ChatShard {
@@ -60,6 +60,7 @@ pub struct Harness {
     pub closed: Vec<ConnId>,
     pub moved: Vec<(ConnId, ShardIndex, Vec<u8>)>,
     pub paused: Vec<ConnId>,
+    pub answers: Vec<(Ticket, Answer)>,
     next_index: u32,
 }
 
@@ -87,6 +88,7 @@ impl Harness {
             closed: Vec::new(),
             moved: Vec::new(),
             paused: Vec::new(),
+            answers: Vec::new(),
             next_index: 0,
         }
     }
@@ -120,7 +122,7 @@ impl Harness {
 
     /// The chat shards of this very process, as standalone has them.
     pub fn dealt(&mut self, epoch: u64) {
-        let settings = &self.shard.settings;
+        let settings = self.shard.settings();
         let node = NodeInfo {
             shards: settings.shards,
             ..chat_node(ChatShard {
@@ -139,8 +141,16 @@ impl Harness {
     }
 
     pub fn wait_s(&mut self, seconds: u64) {
-        for _ in 0..seconds {
-            self.now.mono_us += 1_000_000;
+        self.wait(seconds, 1_000_000);
+    }
+
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.wait(ms, 1_000);
+    }
+
+    fn wait(&mut self, steps: u64, step_us: u64) {
+        for _ in 0..steps {
+            self.now.mono_us += step_us;
             if self
                 .shard
                 .poll_timeout()
@@ -170,12 +180,13 @@ impl Harness {
                         self.shard.handle_input(self.now, Input::Sent { conn, buf });
                     }
                 }
-                Output::Move { conn, to, request } => self.moved.push((conn, to, request)),
+                Output::Move { conn, to, bytes } => self.moved.push((conn, to, bytes)),
                 Output::Close { conn } | Output::Abort { conn } => {
                     self.closed.push(conn);
                     self.clients.remove(&conn);
                     self.shard.handle_input(self.now, Input::Closed { conn });
                 }
+                Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
                 Output::Pause { conn } => self.paused.push(conn),
                 Output::Resume { conn } => self.paused.retain(|c| *c != conn),
                 Output::Store { token, command } => self.commands.push_back((token, command)),

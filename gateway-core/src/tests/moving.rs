@@ -3,7 +3,10 @@
 use newim_proto::ids::{ChatShard, ShardIndex, Topic};
 use newim_proto::log::Command;
 
+use newim_proto::ws::frame::{Opcode, masked_frame_into};
+
 use super::harness::*;
+use crate::identity::Admission;
 use crate::{Input, Settings};
 
 /// The first of four shards, with the chat shards of the same process beside them.
@@ -22,7 +25,7 @@ fn routed(settings: Settings) -> Harness {
 
 /// A user whose topic is routed by that shard.
 fn user_at(harness: &Harness, shard: u16) -> String {
-    let home = |uid: &String| harness.shard.routes.owner(Topic::of_user(uid));
+    let home = |uid: &String| harness.shard.owner(Topic::of_user(uid));
     let at = ChatShard {
         node: NODE,
         shard: ShardIndex(shard),
@@ -47,8 +50,11 @@ fn a_client_moves_to_its_users_shard_with_all_that_it_said() {
     harness.bytes(conn, first.as_bytes());
     assert!(harness.moved.is_empty(), "nobody knows yet whose it is");
     harness.bytes(conn, second.as_bytes());
-    let moved = vec![(conn, ShardIndex(2), request.into_bytes())];
-    assert_eq!(harness.moved, moved);
+    let (moved, to, bytes) = harness.moved.pop().expect("it moves");
+    assert_eq!((moved, to), (conn, ShardIndex(2)));
+    let (admission, consumed) = Admission::decode(&bytes).expect("it begins with who was admitted");
+    assert_eq!((admission.uid.as_str(), admission.v2), (&*uid, true));
+    assert_eq!(&bytes[consumed..], b"and more");
     assert!(harness.got(conn).is_empty(), "the other shard answers");
     assert!(harness.commands.is_empty());
     harness.wait_s(3600);
@@ -63,22 +69,66 @@ fn it_is_served_where_it_is_if_its_shard_has_no_room() {
     let uid = user_at(&harness, 1);
     let conn = harness.accept();
     harness.bytes(conn, request(&uid).as_bytes());
-    let (conn, _, request) = harness.moved.pop().expect("it is asked for");
-    harness.input(Input::Stays { conn, request });
+    let (conn, _, bytes) = harness.moved.pop().expect("it is asked for");
+    harness.input(Input::Stays { conn, bytes });
     assert!(harness.moved.is_empty(), "it is asked once");
     assert!(matches!(&harness.got(conn)[..], [Got::Http(answer)] if answer.contains(" 101 ")));
     assert!(matches!(harness.store_takes(), (_, Command::Boxes(asked)) if asked.as_str() == uid));
 }
 
+/// What the shard says that such a client moves to, from one that routes its user elsewhere.
+fn moved_bytes(behind: &[u8]) -> (String, Vec<u8>) {
+    let mut other = routed(Settings {
+        shard: ShardIndex(1),
+        ..settings()
+    });
+    let uid = user_at(&other, 0);
+    let conn = other.accept();
+    let mut bytes = request(&uid).into_bytes();
+    bytes.extend_from_slice(behind);
+    other.bytes(conn, &bytes);
+    let (_, to, bytes) = other.moved.pop().expect("it moves");
+    assert_eq!(to, ShardIndex(0));
+    (uid, bytes)
+}
+
 #[test]
 fn who_arrives_is_served_and_counted_once() {
     let mut harness = routed(settings());
-    let uid = user_at(&harness, 0);
+    let (uid, bytes) = moved_bytes(b"");
     let conn = harness.arrive();
-    harness.bytes(conn, request(&uid).as_bytes());
-    assert!(matches!(&harness.got(conn)[..], [Got::Http(answer)] if answer.contains(" 101 ")));
+    harness.bytes(conn, &bytes);
+    assert!(
+        matches!(&harness.got(conn)[..], [Got::Http(answer)] if answer.contains(" 101 ")
+        && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") && answer.contains("newim.v2"))
+    );
+    assert!(matches!(harness.store_takes(), (_, Command::Boxes(asked)) if asked.as_str() == uid));
     let counters = harness.shard.counters();
     assert_eq!((counters.accepted, counters.sessions_now), (0, 1));
+}
+
+#[test]
+fn what_a_client_said_before_it_moved_is_heard_where_it_arrives() {
+    let mut harness = routed(settings());
+    let mut ping = Vec::new();
+    masked_frame_into(&mut ping, Opcode::Ping, true, [1, 2, 3, 4], b"hi");
+    let (_, bytes) = moved_bytes(&ping);
+    let conn = harness.arrive();
+    harness.bytes(conn, &bytes);
+    assert!(
+        matches!(&harness.got(conn)[..], [Got::Http(_), Got::Pong(payload)] if payload == b"hi")
+    );
+}
+
+#[test]
+fn who_arrives_at_a_shard_that_drains_is_sent_elsewhere() {
+    let mut harness = routed(settings());
+    harness.input(Input::Drain);
+    let (_, bytes) = moved_bytes(b"");
+    let conn = harness.arrive();
+    harness.bytes(conn, &bytes);
+    assert!(harness.closed.contains(&conn));
+    assert!(harness.shard.is_drained());
 }
 
 #[test]

@@ -12,7 +12,8 @@ use newim_proto::schema::{ChatMessage, ExchangeMessage};
 use newim_proto::ws::client::{Answer, parse_answer};
 use newim_proto::ws::frame::{FrameError, Opcode, Side, frame_into, masked_frame_into};
 use newim_proto::ws::{
-    MessageLimits, Messages, Upgrade, WsEvent, parse_upgrade, write_accept, write_refusal,
+    MessageLimits, Messages, Upgrade, UpgradeRequest, WsEvent, parse_upgrade, write_accept,
+    write_refusal,
 };
 use newim_proto::znode::SlotsInfo;
 use prost::Message;
@@ -47,10 +48,12 @@ pub fn upgrade(data: &[u8]) {
                 consumed,
             };
             assert_eq!(parse_upgrade(&data[..consumed]), again);
+            read_all_parts(&request);
+            let v2 = request.offers_v2();
             let mut answer = Vec::new();
-            write_accept(&mut answer, request.key, request.v2.then_some("newim.v2"));
+            write_accept(&mut answer, request.key, v2.then_some("newim.v2"));
             let accepted = Answer::Accepted {
-                v2: request.v2,
+                v2,
                 consumed: answer.len(),
             };
             assert_eq!(parse_answer(&answer, request.key), accepted);
@@ -64,6 +67,24 @@ pub fn upgrade(data: &[u8]) {
             assert_eq!(parse_answer(&answer, ""), refused);
         }
     }
+}
+
+/// Whatever is asked of a valid request is answered, or refused with a text.
+fn read_all_parts(request: &UpgradeRequest<'_>) {
+    let refusals = [
+        request.header("Authorization").err(),
+        request.sid().err(),
+        request.query_param("access_token").err(),
+    ];
+    for refusal in refusals.into_iter().flatten() {
+        assert_eq!(refusal.status.code(), 400);
+        assert!(!refusal.text.is_empty());
+    }
+    assert_eq!(request.headers("host").count(), 1);
+    for protocol in request.subprotocols() {
+        assert!(request.offers(protocol));
+    }
+    assert!(!request.path.contains(['?', '#', ' ']));
 }
 
 /// The first byte chooses side, limit and cuts; the rest is the stream. However it is cut, the same

@@ -35,20 +35,6 @@ pub enum ChatError {
     },
 }
 
-impl ChatError {
-    /// A short name for counters.
-    pub fn label(&self) -> &'static str {
-        match self {
-            ChatError::Wire(_) => "not_protobuf",
-            ChatError::WireType { .. } => "wire_type",
-            ChatError::NotUtf8 { .. } => "not_utf8",
-            ChatError::Missing { .. } => "missing_field",
-            ChatError::UnknownEnum { .. } => "unknown_enum",
-            ChatError::Status { .. } => "bad_status",
-        }
-    }
-}
-
 impl fmt::Display for ChatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |field: u32| field::NAMES[field as usize];

@@ -52,7 +52,7 @@ impl LinkDecoder {
         }
         let message = parse(&self.cut[LENGTH_BYTES..], payloads)?;
         self.cut.clear();
-        self.cut.shrink_to(KEPT_BYTES_MAX);
+        self.cut.shrink_to(limits::LINK_CUT_SPARE_BYTES_MAX);
         Ok(Some(message))
     }
 
@@ -70,9 +70,6 @@ impl LinkDecoder {
         *bytes = rest;
     }
 }
-
-/// Capacity that a link keeps between frames: a cut Deliver fits, a cut list of topics is rare.
-const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// Why a peer's bytes are no link message. The link is closed, and repaired by SYNC when it is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What waits to be sent on one link: bounded, and coalesced into one send per turn. Pure; the
 //! gateway's and the chat node's drivers both stand on it, one queue per link on the link's core.
 
+use crate::limits::LINK_SPARE_BYTES_MAX;
 use crate::link::{LinkMessage, encode};
 
 /// Everything pushed while one send is in flight leaves together in the next.
@@ -62,7 +63,7 @@ impl LinkQueue {
         );
         self.in_flight_bytes = 0;
         buf.clear();
-        buf.shrink_to(KEPT_BYTES_MAX);
+        buf.shrink_to(LINK_SPARE_BYTES_MAX);
         self.spare = buf;
     }
 
@@ -76,9 +77,6 @@ impl LinkQueue {
         self.in_flight_bytes > 0
     }
 }
-
-/// Capacity that a buffer keeps from one send to the next; a burst's memory is given back.
-const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -139,10 +137,10 @@ mod tests {
             queue.sent(taken);
         }
         assert_eq!(addresses.len(), 2);
-        queue.waiting.reserve(2 * KEPT_BYTES_MAX);
+        queue.waiting.reserve(2 * LINK_SPARE_BYTES_MAX);
         queue.push(&settled(1)).unwrap();
         let burst = queue.take().unwrap();
         queue.sent(burst);
-        assert!(queue.spare.capacity() <= KEPT_BYTES_MAX);
+        assert!(queue.spare.capacity() <= LINK_SPARE_BYTES_MAX);
     }
 }

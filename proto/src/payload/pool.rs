@@ -5,13 +5,7 @@
 use std::collections::VecDeque;
 
 use super::{COUNTS_BYTES, LENGTH_BYTES, Payload};
-
-/// Blocks of one pool, those in flight among them. A message beyond them is allocated and freed.
-const BLOCKS_MAX: usize = 4096;
-/// The same in bytes.
-const BYTES_MAX: usize = 1 << 20;
-/// A larger block is allocated and freed: that is little beside copying what is in it.
-const BLOCK_BYTES_MAX: usize = 4096;
+use crate::limits::{PAYLOAD_BLOCK_BYTES_MAX, PAYLOAD_BLOCKS_MAX, PAYLOAD_BYTES_MAX};
 
 /// Empty until the first payload, and again when it has rested: `tidy`.
 #[derive(Debug)]
@@ -50,11 +44,12 @@ struct SizeClass {
 }
 
 /// Those that are kept.
-const SIZE_CLASSES: usize = SizeClass::of(BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES).index + 1;
+const SIZE_CLASSES: usize =
+    SizeClass::of(PAYLOAD_BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES).index + 1;
 
 impl Default for PayloadPool {
     fn default() -> PayloadPool {
-        PayloadPool::bounded(BLOCKS_MAX, BYTES_MAX)
+        PayloadPool::bounded(PAYLOAD_BLOCKS_MAX, PAYLOAD_BYTES_MAX)
     }
 }
 
@@ -268,7 +263,10 @@ mod tests {
     #[test]
     fn blocks_and_bytes_are_bounded_and_what_is_beyond_is_freed_by_its_holders() {
         let block_bytes = SizeClass::of(MESSAGE.len()).block_bytes;
-        for (blocks_max, bytes_max) in [(2, BYTES_MAX), (BLOCKS_MAX, 2 * block_bytes)] {
+        for (blocks_max, bytes_max) in [
+            (2, PAYLOAD_BYTES_MAX),
+            (PAYLOAD_BLOCKS_MAX, 2 * block_bytes),
+        ] {
             let mut pool = PayloadPool::bounded(blocks_max, bytes_max);
             let in_flight = [(); 3].map(|()| payload(&mut pool));
             assert_eq!((pool.blocks, pool.bytes), (2, 2 * block_bytes));
@@ -283,7 +281,7 @@ mod tests {
     #[test]
     fn a_large_payload_is_none_of_the_pools_and_an_empty_one_is_as_any() {
         let mut pool = PayloadPool::default();
-        let largest = BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES;
+        let largest = PAYLOAD_BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES;
         let large = pool.payload(&vec![1; largest + 1]);
         assert_eq!(large.len(), largest + 1);
         assert!(pool.is_empty() && large.is_free());
@@ -291,7 +289,7 @@ mod tests {
         assert_eq!(pool.bytes, 32);
         (0..2).for_each(|_| pool.tidy());
         pool.payload(&vec![1; largest]);
-        assert_eq!(pool.bytes, BLOCK_BYTES_MAX);
+        assert_eq!(pool.bytes, PAYLOAD_BLOCK_BYTES_MAX);
     }
 
     #[test]
@@ -327,7 +325,7 @@ mod tests {
 
     #[test]
     fn sizes_are_four_to_a_doubling_and_hold_what_is_put_in() {
-        let largest = BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES;
+        let largest = PAYLOAD_BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES;
         let mut sizes = Vec::new();
         for payload_bytes in 1..=largest {
             let class = SizeClass::of(payload_bytes);

@@ -1,5 +1,6 @@
 //! The client's side of the opening handshake (RFC 6455, 4.1), for the load generator.
 
+use crate::limits;
 use crate::ws::handshake::{PROTOCOL_V2, accept_of};
 
 /// What a client asks for.
@@ -51,7 +52,7 @@ pub enum Answer {
 
 /// Reads the answer to the request that carried `key`.
 pub fn parse_answer(bytes: &[u8], key: &str) -> Answer {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut headers = [httparse::EMPTY_HEADER; limits::UPGRADE_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let consumed = match response.parse(bytes) {
         Ok(httparse::Status::Complete(consumed)) => consumed,

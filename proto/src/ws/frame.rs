@@ -36,7 +36,7 @@ impl Opcode {
         })
     }
 
-    pub fn is_control(self) -> bool {
+    pub(crate) fn is_control(self) -> bool {
         matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
     }
 }
@@ -51,8 +51,8 @@ pub struct FrameHeader {
     pub payload_bytes: u64,
 }
 
-/// With the longest length and a mask.
-pub const HEADER_BYTES_MAX: usize = 14;
+/// The longest header: an 8-byte length, and a mask (RFC 6455, 5.2).
+pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
 
 /// Reads the header that `bytes` start with, and how many bytes it has. None: it needs more bytes
 /// (never with 14 or more). An error is reported as soon as the bytes so far show it.
@@ -225,27 +225,6 @@ impl FrameError {
             FrameError::TooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             FrameError::TextNotUtf8 | FrameError::CloseReasonNotUtf8 => CloseCode::INVALID_PAYLOAD,
             _ => CloseCode::PROTOCOL_ERROR,
-        }
-    }
-
-    /// A short name for counters.
-    pub fn label(self) -> &'static str {
-        match self {
-            FrameError::NotMasked => "not_masked",
-            FrameError::Masked => "masked",
-            FrameError::ReservedBits => "reserved_bits",
-            FrameError::ReservedOpcode(_) => "reserved_opcode",
-            FrameError::ControlFragmented => "control_fragmented",
-            FrameError::ControlTooLong => "control_too_long",
-            FrameError::LengthNotMinimal => "length_not_minimal",
-            FrameError::LengthOver63Bits => "length_over_63_bits",
-            FrameError::TooBig { .. } => "too_big",
-            FrameError::NothingToContinue => "nothing_to_continue",
-            FrameError::MessageInterrupted => "message_interrupted",
-            FrameError::TextNotUtf8 => "text_not_utf8",
-            FrameError::CloseCutShort => "close_cut_short",
-            FrameError::CloseCodeInvalid(_) => "close_code_invalid",
-            FrameError::CloseReasonNotUtf8 => "close_reason_not_utf8",
         }
     }
 }

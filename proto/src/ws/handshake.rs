@@ -2,21 +2,23 @@
 //! refusal out. Called by a gateway session while its first bytes come in, and once for each set of
 //! them: a cut request is read again from its start, which 8 KiB keep cheap.
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use httparse::Header;
 use sha1::{Digest, Sha1};
 
 use crate::limits;
 use crate::ws::refusal::{Refusal, Status};
+use crate::ws::request::{HeaderFields, UpgradeRequest};
 
 /// The subprotocol of v2 clients.
 pub const PROTOCOL_V2: &str = "newim.v2";
 
 /// What the bytes of a connection so far amount to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one call; a box would be an allocation for each connection"
+)]
 pub enum Upgrade<'a> {
     /// Not the whole request yet: come again with more bytes behind the same ones.
     Partial,
@@ -28,29 +30,13 @@ pub enum Upgrade<'a> {
     Refused(Refusal),
 }
 
-/// A valid request to speak WebSocket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpgradeRequest<'a> {
-    /// Without the query.
-    pub path: &'a str,
-    pub host: &'a str,
-    /// Of a browser: the site whose page opens the connection.
-    pub origin: Option<&'a str>,
-    /// The `sid` cookie, decoded; no uid yet ([`crate::ids::Uid::parse`]).
-    pub sid: Option<Cow<'a, str>>,
-    /// Offers `newim.v2`.
-    pub v2: bool,
-    /// For [`write_accept`].
-    pub key: &'a str,
-}
-
 /// Reads an upgrade request from the first bytes of a connection.
 pub fn parse_upgrade(bytes: &[u8]) -> Upgrade<'_> {
     let mut headers = [httparse::EMPTY_HEADER; limits::UPGRADE_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let head = &bytes[..bytes.len().min(limits::UPGRADE_BYTES_MAX)];
     let refusal = match request.parse(head) {
-        Ok(httparse::Status::Complete(consumed)) => match check(&request) {
+        Ok(httparse::Status::Complete(consumed)) => match check(&request, &head[..consumed]) {
             Ok(request) => return Upgrade::Ready { request, consumed },
             Err(refusal) => refusal,
         },
@@ -68,11 +54,7 @@ pub fn parse_upgrade(bytes: &[u8]) -> Upgrade<'_> {
             Status::HeadersTooLarge,
             format!("more than {} header fields", limits::UPGRADE_HEADERS_MAX),
         ),
-        Err(httparse::Error::Version) => version_refusal(),
-        Err(error) => Refusal::new(
-            Status::BadRequest,
-            format!("this is no HTTP request: {error}"),
-        ),
+        Err(error) => no_http(head, error),
     };
     Upgrade::Refused(refusal)
 }
@@ -92,7 +74,7 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
 }
 
 /// Base64 of the SHA-1 of the key and the GUID of RFC 6455, 1.3.
-pub fn accept_of(key: &str) -> [u8; 28] {
+pub(crate) fn accept_of(key: &str) -> [u8; 28] {
     let mut hasher = Sha1::new();
     hasher.update(key.as_bytes());
     hasher.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
@@ -103,8 +85,10 @@ pub fn accept_of(key: &str) -> [u8; 28] {
     accept
 }
 
-fn check<'a>(request: &httparse::Request<'_, 'a>) -> Result<UpgradeRequest<'a>, Refusal> {
-    let headers = &*request.headers;
+fn check<'a>(
+    request: &httparse::Request<'_, 'a>,
+    bytes: &'a [u8],
+) -> Result<UpgradeRequest<'a>, Refusal> {
     if request.method != Some("GET") {
         return Err(Refusal::new(
             Status::MethodNotAllowed,
@@ -114,16 +98,20 @@ fn check<'a>(request: &httparse::Request<'_, 'a>) -> Result<UpgradeRequest<'a>, 
     if request.version != Some(1) {
         return Err(version_refusal());
     }
-    check_no_body(headers)?;
-    let host = one(headers, "Host")?.ok_or_else(|| bad("there is no Host header"))?;
-    check_upgrade(headers)?;
+    let fields = HeaderFields::new(bytes, request.headers);
+    check_no_body(&fields)?;
+    let host = fields
+        .one("Host")?
+        .ok_or_else(|| Refusal::bad_request("there is no Host header"))?;
+    check_upgrade(&fields)?;
+    let (path, query) = path_and_query(request.path.unwrap_or("/"));
     Ok(UpgradeRequest {
-        path: path_of(request.path.unwrap_or("/")),
+        path,
+        query,
         host,
-        origin: one(headers, "Origin")?,
-        sid: sid(headers)?,
-        v2: has_token(headers, "Sec-WebSocket-Protocol", PROTOCOL_V2, str::eq),
-        key: key(headers)?,
+        origin: fields.one("Origin")?,
+        key: key(&fields)?,
+        fields,
     })
 }
 
@@ -134,141 +122,109 @@ fn version_refusal() -> Refusal {
     )
 }
 
-fn bad(text: impl Into<Cow<'static, str>>) -> Refusal {
-    Refusal::new(Status::BadRequest, text)
+/// The first bytes of a PROXY header, version 1 and as much of version 2 as no HTTP request begins with
+/// (the PROXY protocol, 2.1 and 2.2).
+const PROXY_V1: &[u8] = b"PROXY ";
+const PROXY_V2: &[u8] = b"\r\n\r\n\0";
+
+/// What stopped httparse, in the words of whoever has to mend it. `head`: what came so far.
+fn no_http(head: &[u8], error: httparse::Error) -> Refusal {
+    if head.starts_with(PROXY_V1) || head.starts_with(PROXY_V2) {
+        return Refusal::bad_request(
+            "this port does not speak the PROXY protocol: let the proxy send the request alone",
+        );
+    }
+    if error != httparse::Error::Version {
+        return Refusal::bad_request(format!("this is no HTTP request: {error}"));
+    }
+    if has_space_in_target(head) {
+        return Refusal::bad_request(
+            "the request line is not `GET <target> HTTP/1.1`: a space in the request target is sent as \
+             %20 (RFC 9112, 3.2)",
+        );
+    }
+    version_refusal()
+}
+
+/// Whether what follows the target on the request line is not even the beginning of an HTTP version.
+fn has_space_in_target(head: &[u8]) -> bool {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let line = head.split(is_end).find(|line| !line.is_empty());
+    let behind_target = line.and_then(|line| line.splitn(3, |byte| *byte == b' ').nth(2));
+    behind_target.is_some_and(|found| !found.starts_with(b"HTTP/") && !b"HTTP/".starts_with(found))
 }
 
 /// A body would be taken for frames.
-fn check_no_body(headers: &[Header<'_>]) -> Result<(), Refusal> {
-    let has_body = values(headers, "Content-Length").any(|value| value.trim_ascii() != b"0")
-        || values(headers, "Transfer-Encoding").next().is_some();
+fn check_no_body(fields: &HeaderFields<'_>) -> Result<(), Refusal> {
+    let has_body = fields
+        .values("Content-Length")
+        .any(|value| value.trim_ascii() != b"0")
+        || fields.values("Transfer-Encoding").next().is_some();
     if has_body {
-        Err(bad("an upgrade request has no body"))
+        Err(Refusal::bad_request("an upgrade request has no body"))
     } else {
         Ok(())
     }
 }
 
-fn check_upgrade(headers: &[Header<'_>]) -> Result<(), Refusal> {
-    if !has_token(headers, "Upgrade", "websocket", str::eq_ignore_ascii_case) {
+fn check_upgrade(fields: &HeaderFields<'_>) -> Result<(), Refusal> {
+    let names = |name: &str, token: &str| {
+        fields
+            .items(name)
+            .any(|item| item.eq_ignore_ascii_case(token))
+    };
+    if !names("Upgrade", "websocket") {
         return Err(Refusal::new(
             Status::UpgradeRequired,
             "this port speaks WebSocket: send Upgrade: websocket, Connection: Upgrade, \
              Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key",
         ));
     }
-    if !has_token(headers, "Connection", "upgrade", str::eq_ignore_ascii_case) {
-        return Err(bad(
+    if !names("Connection", "upgrade") {
+        return Err(Refusal::bad_request(
             "the Connection header does not name Upgrade (a proxy may have taken it out)",
         ));
     }
-    match one(headers, "Sec-WebSocket-Version")? {
+    match fields.one("Sec-WebSocket-Version")? {
         Some("13") => Ok(()),
         Some(_) => Err(Refusal::new(
             Status::UpgradeRequired,
             "only version 13 of the WebSocket protocol is spoken here",
         )),
-        None => Err(bad(
+        None => Err(Refusal::bad_request(
             "there is no Sec-WebSocket-Version header; 13 is spoken here",
         )),
     }
 }
 
-fn key<'a>(headers: &[Header<'a>]) -> Result<&'a str, Refusal> {
-    let key = one(headers, "Sec-WebSocket-Key")?
-        .ok_or_else(|| bad("there is no Sec-WebSocket-Key header"))?;
+fn key<'a>(fields: &HeaderFields<'a>) -> Result<&'a str, Refusal> {
+    let key = fields
+        .one("Sec-WebSocket-Key")?
+        .ok_or_else(|| Refusal::bad_request("there is no Sec-WebSocket-Key header"))?;
     let mut nonce = [0; 18];
     match BASE64.decode_slice(key, &mut nonce) {
         Ok(16) => Ok(key),
-        _ => Err(bad("the Sec-WebSocket-Key is not 16 bytes in base64")),
+        _ => Err(Refusal::bad_request(
+            "the Sec-WebSocket-Key is not 16 bytes in base64",
+        )),
     }
 }
 
-/// Of an absolute target (a proxy's form) only its path; the query goes.
-fn path_of(target: &str) -> &str {
+/// Splits a request target. From one in absolute form, as a proxy may send it (RFC 9112, 3.2.2), only
+/// what follows the host is taken; a fragment is dropped.
+fn path_and_query(target: &str) -> (&str, Option<&str>) {
     let target = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
-            rest.find('/').map_or("/", |slash| &rest[slash..])
+            rest.find(['/', '?', '#']).map_or("", |at| &rest[at..])
         }
         _ => target,
     };
-    target.split(['?', '#']).next().unwrap_or(target)
-}
-
-/// The first `sid` among the cookies; a browser sends the one with the most specific path first
-/// (RFC 6265, 5.4). May be in double quotes, and percent-encoded.
-fn sid<'a>(headers: &[Header<'a>]) -> Result<Option<Cow<'a, str>>, Refusal> {
-    let not_utf8 = || bad("the sid cookie is not UTF-8");
-    let mut pairs = values(headers, "Cookie").flat_map(|value| value.split(|byte| *byte == b';'));
-    let Some(value) = pairs.find_map(|pair| pair.trim_ascii().strip_prefix(b"sid=")) else {
-        return Ok(None);
+    let target = target.split('#').next().unwrap_or(target);
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
     };
-    let value = value
-        .strip_prefix(b"\"")
-        .and_then(|v| v.strip_suffix(b"\""))
-        .unwrap_or(value);
-    if !value.contains(&b'%') {
-        return std::str::from_utf8(value)
-            .map(|sid| Some(sid.into()))
-            .map_err(|_| not_utf8());
-    }
-    let decoded = percent_decode(value)
-        .ok_or_else(|| bad("the sid cookie has a % that is not followed by two hex digits"))?;
-    String::from_utf8(decoded)
-        .map(|sid| Some(sid.into()))
-        .map_err(|_| not_utf8())
-}
-
-fn percent_decode(value: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((&byte, tail)) = rest.split_first() {
-        if byte != b'%' {
-            decoded.push(byte);
-            rest = tail;
-            continue;
-        }
-        let (digits, tail) = tail.split_first_chunk::<2>()?;
-        let digit = |at: usize| (digits[at] as char).to_digit(16);
-        decoded.push((digit(0)? * 16 + digit(1)?) as u8);
-        rest = tail;
-    }
-    Some(decoded)
-}
-
-fn values<'a>(headers: &[Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .iter()
-        .filter(move |header| header.name.eq_ignore_ascii_case(name))
-        .map(|header| header.value)
-}
-
-/// A field that may stand once only: two of them are how requests are smuggled past a proxy.
-fn one<'a>(headers: &[Header<'a>], name: &str) -> Result<Option<&'a str>, Refusal> {
-    let mut values = values(headers, name);
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    if values.next().is_some() {
-        return Err(bad(format!("there is more than one {name} header")));
-    }
-    match std::str::from_utf8(value) {
-        Ok(value) => Ok(Some(value.trim_ascii())),
-        Err(_) => Err(bad(format!("the {name} header is not UTF-8"))),
-    }
-}
-
-/// Whether a list (RFC 9110, 5.6.1), which may be spread over several fields, names the token.
-fn has_token(
-    headers: &[Header<'_>],
-    name: &str,
-    token: &str,
-    equal: fn(&str, &str) -> bool,
-) -> bool {
-    values(headers, name)
-        .flat_map(|value| value.split(|byte| *byte == b','))
-        .filter_map(|item| std::str::from_utf8(item).ok())
-        .any(|item| equal(item.trim_ascii(), token))
+    (if path.is_empty() { "/" } else { path }, query)
 }
 
 #[cfg(test)]
@@ -301,12 +257,6 @@ mod tests {
         }
     }
 
-    fn sid_of(cookie: &str) -> Option<String> {
-        ready(&GOOD.replace("sid=alice", cookie))
-            .sid
-            .map(Cow::into_owned)
-    }
-
     #[test]
     fn a_v1_clients_request_is_ready_with_its_last_byte() {
         for end in 0..GOOD.len() {
@@ -317,19 +267,18 @@ mod tests {
             );
         }
         let with_frames = [GOOD.as_bytes(), b"\x81\x80abcd"].concat();
-        let request = UpgradeRequest {
-            path: "/websocket",
-            host: "chat.example.com",
-            origin: None,
-            sid: Some("alice".into()),
-            v2: false,
-            key: KEY,
+        let Upgrade::Ready { request, consumed } = parse_upgrade(&with_frames) else {
+            panic!("a good request with frames behind it");
         };
-        let ready = Upgrade::Ready {
-            request,
-            consumed: GOOD.len(),
-        };
-        assert_eq!(parse_upgrade(&with_frames), ready);
+        assert_eq!(consumed, GOOD.len());
+        assert_eq!(
+            (request.path, request.query),
+            ("/websocket", Some("token=1"))
+        );
+        assert_eq!((request.host, request.origin), ("chat.example.com", None));
+        assert_eq!(request.key, KEY);
+        assert_eq!(request.sid().unwrap().as_deref(), Some("alice"));
+        assert!(!request.offers_v2());
     }
 
     #[test]
@@ -340,30 +289,32 @@ mod tests {
             .replace("Cookie:", "Origin: https://a.example\r\nSec-WebSocket-Protocol: x\r\nsec-websocket-protocol: y , newim.v2\r\nCookie:")
             .replace("GET /websocket?token=1", "GET http://h/a/b?c");
         let request = ready(&request);
-        assert!(request.v2);
+        assert!(request.offers_v2());
         assert_eq!(
             (request.path, request.origin),
             ("/a/b", Some("https://a.example"))
         );
         // RFC 6455, 4.1: the values of the subprotocol are compared as they stand.
         let other_case = GOOD.replace("Cookie:", "Sec-WebSocket-Protocol: NewIM.v2\r\nCookie:");
-        assert!(!ready(&other_case).v2);
+        assert!(!ready(&other_case).offers_v2());
     }
 
     #[test]
-    fn the_sid_is_found_among_cookies_and_decoded() {
-        assert_eq!(sid_of("a=b;sid=bob; sid=late"), Some("bob".into()));
-        assert_eq!(sid_of("xsid=no; sid=\"quo ted\""), Some("quo ted".into()));
-        assert_eq!(sid_of("sid=%C3%BC%20x%25"), Some("ü x%".into()));
-        assert_eq!(sid_of("sid=jürgen"), Some("jürgen".into()));
-        assert_eq!(
-            sid_of("a=b\r\nCookie: sid=second-header"),
-            Some("second-header".into())
-        );
-        assert_eq!(sid_of("sid="), Some("".into()));
-        assert_eq!(sid_of("SID=x"), None);
-        for bad in ["sid=%", "sid=%1", "sid=%zz", "sid=%ff"] {
-            assert_eq!(refused(&GOOD.replace("sid=alice", bad)).0, 400, "{bad}");
+    fn a_target_is_split_into_path_and_query() {
+        let cases = [
+            ("/a/b?c=d", ("/a/b", Some("c=d"))),
+            ("/a?b?c#d", ("/a", Some("b?c"))),
+            ("/a?", ("/a", Some(""))),
+            ("/a#b?c", ("/a", None)),
+            ("http://h:80/a?b", ("/a", Some("b"))),
+            ("http://h", ("/", None)),
+            ("http://h?to=/a", ("/", Some("to=/a"))),
+            ("/a?to=http://h/b", ("/a", Some("to=http://h/b"))),
+        ];
+        for (target, expected) in cases {
+            let request = GOOD.replace("/websocket?token=1", target);
+            let request = ready(&request);
+            assert_eq!((request.path, request.query), expected, "{target}");
         }
     }
 
@@ -417,6 +368,39 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_header_and_a_space_in_the_target_are_named() {
+        let space = "a space in the request target";
+        let proxy = "PROXY protocol";
+        let cases = [
+            (
+                "PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\nGET / HTTP/1.1\r\n\r\n",
+                400,
+                proxy,
+            ),
+            ("PROXY UNKNOWN\r\n", 400, proxy),
+            ("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", 400, proxy),
+            ("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400, space),
+            ("GET /a  HTTP/1.1\r\n\r\n", 400, space),
+            ("GET /a Hello HTTP/1.1\r\n\r\n", 400, space),
+            ("PROXY / HTTP/1.1\r\n\r\n", 405, "GET"),
+            ("GET /a \r\n\r\n", 505, "HTTP/1.1"),
+            ("GET /a HTTP/3\r\n\r\n", 505, "HTTP/1.1"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/1.1"),
+        ];
+        for (request, status, words) in cases {
+            let (found, text) = refused(request);
+            assert_eq!(found, status, "{text}\n{request}");
+            assert!(text.contains(words), "{text}\n{request}");
+            // The answer is the same if the bytes come one by one.
+            let first = (0..=request.len())
+                .map(|end| &request[..end])
+                .find(|bytes| parse_upgrade(bytes.as_bytes()) != Upgrade::Partial)
+                .unwrap();
+            assert_eq!(refused(first), (found, text), "{first}");
+        }
+    }
+
+    #[test]
     fn headers_over_8_kib_or_64_fields_are_refused_and_not_a_byte_sooner() {
         let padded = |bytes: usize| {
             let padding = "x".repeat(bytes - GOOD.len() - "Pad: \r\n".len());
@@ -462,7 +446,8 @@ mod tests {
         let request = String::from_utf8(request).unwrap();
         let read = ready(&request);
         assert_eq!((read.host, read.path, read.key), ("h:1", "/p", KEY));
-        assert_eq!((read.sid.as_deref(), read.v2), (Some("bob"), true));
+        assert_eq!(read.sid().unwrap().as_deref(), Some("bob"));
+        assert!(read.offers_v2());
 
         let mut answer = Vec::new();
         write_accept(&mut answer, read.key, Some(PROTOCOL_V2));

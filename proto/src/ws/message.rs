@@ -5,7 +5,7 @@
 use crate::limits;
 use crate::ws::CloseCode;
 use crate::ws::frame::{
-    FrameError, FrameHeader, HEADER_BYTES_MAX, Opcode, Side, apply_mask, parse_header,
+    FrameError, FrameHeader, LONGEST_HEADER_BYTES, Opcode, Side, apply_mask, parse_header,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -185,7 +185,7 @@ struct Pending {
     delivered: bool,
 
     /// The cut frame's header as far as it came; all of it once `header` is set.
-    header_bytes: [u8; HEADER_BYTES_MAX],
+    header_bytes: [u8; LONGEST_HEADER_BYTES],
     header_taken: u8,
     header: Option<FrameHeader>,
     payload_taken: u64,
@@ -200,7 +200,7 @@ impl Default for Pending {
             assembly: Vec::new(),
             text_checked: 0,
             delivered: false,
-            header_bytes: [0; HEADER_BYTES_MAX],
+            header_bytes: [0; LONGEST_HEADER_BYTES],
             header_taken: 0,
             header: None,
             payload_taken: 0,

@@ -7,9 +7,11 @@ pub mod frame;
 pub mod handshake;
 pub mod message;
 pub mod refusal;
+pub mod request;
 
 pub use close::CloseCode;
 pub use frame::{FrameError, Opcode, Side};
-pub use handshake::{Upgrade, UpgradeRequest, parse_upgrade, write_accept};
+pub use handshake::{Upgrade, parse_upgrade, write_accept};
 pub use message::{MessageLimits, Messages, WsEvent};
 pub use refusal::{Refusal, write_refusal};
+pub use request::UpgradeRequest;

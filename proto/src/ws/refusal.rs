@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::limits;
+
 /// An HTTP answer in the place of an upgrade. The connection is closed behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -17,6 +19,11 @@ impl Refusal {
             status,
             text: text.into(),
         }
+    }
+
+    /// A refusal with status 400.
+    pub fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(Status::BadRequest, text)
     }
 }
 
@@ -68,15 +75,19 @@ impl Status {
     }
 
     /// What the status obliges us to say (RFC 9110, 15.5.6 and 15.5.22; RFC 6455, 4.4).
-    fn header_lines(self) -> &'static str {
-        match self {
+    fn header_lines(self) -> Cow<'static, str> {
+        let lines = match self {
             Status::UpgradeRequired => {
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close\r\n"
             }
             Status::MethodNotAllowed => "Allow: GET\r\nConnection: close\r\n",
-            Status::ServiceUnavailable => "Retry-After: 5\r\nConnection: close\r\n",
+            Status::ServiceUnavailable => {
+                let s = limits::REFUSED_RETRY_S;
+                return format!("Retry-After: {s}\r\nConnection: close\r\n").into();
+            }
             _ => "Connection: close\r\n",
-        }
+        };
+        lines.into()
     }
 }
 
@@ -108,6 +119,15 @@ mod tests {
             "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\
              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 7\r\n\r\nno key\n"
         );
+    }
+
+    #[test]
+    fn a_gateway_that_leaves_says_when_to_come_again() {
+        let mut out = Vec::new();
+        write_refusal(&mut out, &Refusal::new(Status::ServiceUnavailable, "x"));
+        let text = String::from_utf8(out).unwrap();
+        let lines = "\r\nRetry-After: 5\r\nConnection: close\r\n";
+        assert!(text.contains(lines), "{text}");
     }
 
     #[test]

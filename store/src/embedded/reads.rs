@@ -1,7 +1,9 @@
 //! What the reading commands answer, from all that came before them. Lives on the writer thread.
 
 use newim_proto::ids::Uid;
-use newim_proto::log::{BoxState, Command, Entries, Entry, Range, Reply, StoreError, StoreResult};
+use newim_proto::log::{
+    BoxFacts, BoxState, Command, Entries, Entry, Range, Reply, StoreError, StoreResult,
+};
 
 use super::layers::Layers;
 use super::tables::{LogValue, UserBoxRow};
@@ -58,6 +60,15 @@ pub(super) fn read(layers: &Layers, command: &Command) -> Result<Reply, Stop> {
             .collect::<Result<_, Stop>>()
             .map(Reply::Heads),
         Command::Boxes(uid) => read_boxes(layers, uid).map(Reply::Boxes),
+        Command::Facts(boxid) => {
+            let row = layers.box_row(boxid)?;
+            Ok(Reply::Facts(row.map_or(BoxFacts::default(), |row| {
+                BoxFacts {
+                    head: row.head,
+                    members: row.member_count,
+                }
+            })))
+        }
         Command::Append(_) | Command::Mark(_) => unreachable!("the caller sends only reads here"),
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the server's values: what the scripts answer, and errors.
 
 use newim_proto::ids::{BoxId, Uuid};
-use newim_proto::log::{Append, Appended, Entries, Entry, Head, StoreError};
+use newim_proto::log::{Append, Appended, BoxFacts, Entries, Entry, Head, StoreError};
 use redis::{ServerError, Value};
 
 /// The first value of the scripts' answers.
@@ -157,6 +157,17 @@ pub(super) fn head(value: &Value) -> Result<Head, StoreError> {
     Ok(Head {
         epoch: number(epoch)?,
         seq: number(seq)?,
+    })
+}
+
+pub(super) fn facts(value: &Value) -> Result<BoxFacts, StoreError> {
+    let [epoch, seq, members] = fields(value)?;
+    Ok(BoxFacts {
+        head: Head {
+            epoch: number(epoch)?,
+            seq: number(seq)?,
+        },
+        members: number(members)?,
     })
 }
 

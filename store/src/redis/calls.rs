@@ -108,6 +108,13 @@ impl CallWriter {
         self.finish();
     }
 
+    pub fn facts(&mut self, boxid: &BoxId) {
+        let keys = [BoxKey::Head, BoxKey::Meta, BoxKey::Members];
+        self.script(Script::Facts, keys.len());
+        self.box_keys(&keys, boxid);
+        self.finish();
+    }
+
     pub fn state(&mut self, boxid: &BoxId, uid: &Uid) {
         let keys = [BoxKey::Head, BoxKey::Meta, BoxKey::Members, BoxKey::Parties];
         self.script(Script::State, keys.len());

@@ -23,6 +23,7 @@ pub(super) enum Call {
     Range,
     /// Of the box with that index.
     Head(u32),
+    Facts,
     /// For the heads of no box.
     Ping,
     List,

@@ -12,6 +12,7 @@ macro_rules! reads_head {
 pub(super) enum Script {
     Append,
     Head,
+    Facts,
     Range,
     State,
     ListJoin,
@@ -23,9 +24,10 @@ pub(super) enum Script {
 }
 
 impl Script {
-    pub const ALL: [Script; 10] = [
+    pub const ALL: [Script; 11] = [
         Script::Append,
         Script::Head,
+        Script::Facts,
         Script::Range,
         Script::State,
         Script::ListJoin,
@@ -40,6 +42,7 @@ impl Script {
         match self {
             Script::Append => include_str!("scripts/append.lua"),
             Script::Head => reads_head!("scripts/head.lua"),
+            Script::Facts => reads_head!("scripts/facts.lua"),
             Script::Range => reads_head!("scripts/range.lua"),
             Script::State => reads_head!("scripts/state.lua"),
             Script::ListJoin => include_str!("scripts/list_join.lua"),

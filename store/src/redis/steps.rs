@@ -34,6 +34,10 @@ impl RedisClient {
                 self.send_in_lane(&boxid, id, Call::MarkStanding);
             }
             Command::Boxes(_) => self.send(id, Call::List),
+            Command::Facts(boxid) => {
+                let boxid = boxid.clone();
+                self.send_in_lane(&boxid, id, Call::Facts);
+            }
             // Nothing is asked, but a result still comes by `feed`.
             Command::Heads(boxids) if boxids.is_empty() => self.send(id, Call::Ping),
             Command::Heads(boxids) => {
@@ -120,6 +124,7 @@ impl RedisClient {
             (Command::Heads(boxids), Call::Head(index)) => writer.head(&boxids[index as usize]),
             (Command::Heads(_), Call::Ping) => writer.plain(&["PING"]),
             (Command::Boxes(uid), Call::List) => writer.list(uid),
+            (Command::Facts(boxid), Call::Facts) => writer.facts(boxid),
             (Command::Boxes(uid), Call::Standing(index)) => {
                 let Progress::Boxes { list, .. } = &operation.progress else {
                     unreachable!("listed before")
@@ -169,6 +174,12 @@ impl RedisClient {
                 let result = answer
                     .and_then(|value| answers::entries(&value))
                     .map(Reply::Entries);
+                self.finish(id, result, replies);
+            }
+            Call::Facts => {
+                let result = answer
+                    .and_then(|value| answers::facts(&value))
+                    .map(Reply::Facts);
                 self.finish(id, result, replies);
             }
             Call::Head(index) => self.head_answered(id, index, answer, replies),

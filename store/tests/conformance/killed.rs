@@ -30,6 +30,10 @@ fn victim() {
     };
     let store = EmbeddedStore::open(Path::new(&folder), config).expect("opened");
     let handle = store.handle();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "bounded by what the test submits"
+    )]
     let (sender, replies) = unbounded();
     let _thread = store
         .start(move |_, batch| sender.send(batch).expect("awaited"))
@@ -211,6 +215,10 @@ fn all_that_was_submitted_is_answered_before_the_thread_ends() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = EmbeddedStore::open(folder.path(), EmbeddedConfig::default()).expect("opened");
     let handle = store.handle();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "bounded by what the test submits"
+    )]
     let (sender, replies) = unbounded();
     for number in 0..50 {
         let join = Command::Append(append("a", "ann", AppendKind::Join, number));

@@ -51,6 +51,7 @@ macro_rules! conformance_of {
                 marks_go_forward_only,
                 marks_are_for_members_and_parties_only,
                 heads_come_in_the_order_asked_with_zeros_for_unknown_boxes,
+                facts_are_the_head_and_who_is_in_the_box_whoever_asks,
                 the_oldest_go_beyond_the_count_that_is_kept,
                 the_oldest_go_beyond_the_age_that_is_kept,
                 a_message_of_64_kib_comes_back_whole,

@@ -42,6 +42,10 @@ impl OnDisk {
     pub fn open(folder: &Path, config: EmbeddedConfig) -> OnDisk {
         let store = EmbeddedStore::open(folder, config).expect("opened");
         let handle = store.handle();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "bounded by what the test submits"
+        )]
         let (sender, replies) = unbounded();
         let reply = move |shard, batch| {
             assert_eq!(shard, SHARD);

@@ -106,6 +106,7 @@ fn a_read_or_mark() -> impl Strategy<Value = Command> {
         1 => prop::collection::vec(in_box(), 0..4)
             .prop_map(|boxes| Command::Heads(boxes.into_iter().map(boxid).collect())),
         2 => user().prop_map(|of| Command::Boxes(uid(of))),
+        1 => in_box().prop_map(|of| Command::Facts(boxid(of))),
     ]
 }
 

@@ -2,8 +2,8 @@
 
 use newim_proto::ids::{BoxId, ClientId, Uid, Uuid};
 use newim_proto::log::{
-    Append, AppendKind, Appended, BoxState, Command, Entries, Head, Mark, Range, Reply, StoreError,
-    StoreResult,
+    Append, AppendKind, Appended, BoxFacts, BoxState, Command, Entries, Head, Mark, Range, Reply,
+    StoreError, StoreResult,
 };
 use newim_store::model::Model;
 
@@ -111,6 +111,13 @@ pub trait SubjectExt: Subject {
         )) {
             Ok(Reply::Heads(heads)) => heads,
             other => panic!("heads were answered with {other:?}"),
+        }
+    }
+
+    fn facts(&mut self, of: &str) -> BoxFacts {
+        match self.one(Command::Facts(boxid(of))) {
+            Ok(Reply::Facts(facts)) => facts,
+            other => panic!("facts were answered with {other:?}"),
         }
     }
 

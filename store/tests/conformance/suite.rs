@@ -1,6 +1,8 @@
 //! The behaviours that every engine has. Each function gets a maker of empty stores.
 
-use newim_proto::log::{Append, AppendKind, Appended, Command, Head, Range, Reply, StoreError};
+use newim_proto::log::{
+    Append, AppendKind, Appended, BoxFacts, Command, Head, Range, Reply, StoreError,
+};
 use newim_store::settings::{RANGE_SCAN_MAX, RetentionPolicy, StoreSettings};
 
 use crate::subject::*;
@@ -537,6 +539,21 @@ pub fn heads_come_in_the_order_asked_with_zeros_for_unknown_boxes(new: Maker) {
         [Head::default(), head, Head::default(), head]
     );
     assert_eq!(store.heads(&[]), []);
+}
+
+pub fn facts_are_the_head_and_who_is_in_the_box_whoever_asks(new: Maker) {
+    let mut store = fresh(new);
+    assert_eq!(store.facts("a"), BoxFacts::default());
+    for (number, name) in ["ann", "bob", "ann", "cas"].into_iter().enumerate() {
+        store
+            .append(append("a", name, Join, number as u64))
+            .unwrap();
+    }
+    store.append(append("a", "bob", Quit, 10)).unwrap();
+    store.append(append("a", "eve", direct("ann"), 11)).unwrap();
+    let facts = store.facts("a");
+    assert_eq!((facts.head.seq, facts.members), (6, 2));
+    assert_eq!(facts.head, store.heads(&["a"])[0]);
 }
 
 pub fn the_oldest_go_beyond_the_count_that_is_kept(new: Maker) {

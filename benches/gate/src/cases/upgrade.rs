@@ -50,8 +50,10 @@ fn upgrading(request: String) -> Body {
         out.clear();
         match parse_upgrade(request.as_bytes()) {
             Upgrade::Ready { request, consumed } => {
-                write_accept(&mut out, request.key, request.v2.then_some(PROTOCOL_V2));
-                let sid_bytes = request.sid.map_or(0, |sid| sid.len());
+                let protocol = request.offers_v2().then_some(PROTOCOL_V2);
+                write_accept(&mut out, request.key, protocol);
+                let sid = request.sid().expect("a good cookie");
+                let sid_bytes = sid.map_or(0, |sid| sid.len());
                 (out.len() + consumed + sid_bytes) as u64
             }
             other => unreachable!("a good request: {other:?}"),

@@ -65,7 +65,7 @@ pub fn write_pretty(report: &Report) -> String {
     serde_json::to_string_pretty(&document).expect("as in `write`")
 }
 
-/// What [`write`] wrote, by this or an earlier version of the same schema. Fields that this version
+/// What [`write()`] wrote, by this or an earlier version of the same schema. Fields that this version
 /// doesn't know are left out.
 pub fn read(text: &str) -> Result<Report, ReadError> {
     let head: Head = serde_json::from_str(text)?;
