@@ -34,7 +34,7 @@ A setting's value comes from its flag, else from its NEWIM_* variable (NEWIM_LIS
 NEWIM_LIMITS_MESSAGE_BYTES_MAX, …), else from the file of --config, else it is the default.
 When a flag is given twice, the last one counts.
 Once a node serves, it prints one line on stdout:
-  ready ws=127.0.0.1:8180 exchange=127.0.0.1:8181 admin=127.0.0.1:8182
+  ready ws=127.0.0.1:8180 admin=127.0.0.1:8182
 SIGTERM or Ctrl-C drains it; a second one ends it at once.
 
 Exit status: 0 done or drained, 1 failed while running, 2 wrong usage or configuration.";

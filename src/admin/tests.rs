@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 
+use newim_gateway_core::Question;
 use newim_proto::ids::{BootId, ChatShard, ShardIndex};
+use newim_proto::log::{BoxFacts, Head, StoreError};
 use newim_proto::routes::{NodeInfo, Role, RouteTable};
 use serde_json::Value;
 
@@ -12,6 +14,25 @@ use super::*;
 
 struct Node {
     lacks: Mutex<Vec<NotReady>>,
+}
+
+/// Knows the lobby; the store's failures by the box's name.
+impl Ask for Node {
+    fn ask(&self, question: Question) -> Asking<'_> {
+        let Question::Box(boxid) = question;
+        Box::pin(async move {
+            match boxid.as_str() {
+                "lobby/1 €" => Ok(BoxFacts {
+                    head: Head { epoch: 7, seq: 9 },
+                    members: 3,
+                }),
+                "busy" => Err(AskError::Busy),
+                "slow" => Err(AskError::TooLate),
+                "away" => Err(AskError::Store(StoreError::Unavailable("gone".into()))),
+                _ => Err(AskError::Store(StoreError::Failed("disk full".into()))),
+            }
+        })
+    }
 }
 
 impl NodeView for Node {
@@ -51,6 +72,10 @@ impl NodeView for Node {
 
     fn not_ready(&self) -> Vec<NotReady> {
         self.lacks.lock().unwrap().clone()
+    }
+
+    fn asker(&self) -> &dyn Ask {
+        self
     }
 
     fn memory(&self) -> NodeMemory {
@@ -94,17 +119,22 @@ fn start(lacks: Vec<NotReady>) -> (SocketAddr, Arc<Node>) {
 
 /// Status and body of one GET.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let (head, body) = ask(address, "GET", path, "");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
+
+/// Head and body of the answer; `headers` are whole lines.
+fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    (status, body.to_owned())
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (format!("{head}\r\n"), body.to_owned())
 }
 
 #[test]
@@ -131,7 +161,7 @@ fn a_node_is_ready_when_it_lacks_nothing_and_says_what_it_lacks_otherwise() {
 }
 
 #[test]
-fn metrics_hold_the_nodes_and_the_processes() {
+fn metrics_are_those_of_the_node_and_of_the_process() {
     let (address, _) = start(vec![]);
     let (status, body) = get(address, "/metrics");
     assert_eq!(status, 200);
@@ -144,11 +174,72 @@ fn metrics_hold_the_nodes_and_the_processes() {
         body.contains("\nnewim_process_cpu_seconds_total "),
         "{body}"
     );
-    assert!(body.ends_with("# EOF\n"), "{body}");
+    assert!(!body.contains("# EOF"), "curl gets the text format: {body}");
 }
 
 #[test]
-fn the_nodes_are_told_with_their_slots() {
+fn a_scraper_gets_the_format_that_it_asks_for() {
+    let (address, _) = start(vec![]);
+    let openmetrics = "application/openmetrics-text; version=1.0.0";
+    let (head, body) = ask(
+        address,
+        "GET",
+        "/metrics",
+        &format!("Accept: {openmetrics}\r\n"),
+    );
+    assert!(
+        head.contains(&format!("content-type: {openmetrics}; charset=utf-8\r\n")),
+        "{head}"
+    );
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    let (head, _) = ask(address, "GET", "/metrics", "");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("vary: Accept\r\n"), "{head}");
+}
+
+#[test]
+fn errors_of_the_api_are_json() {
+    let (address, _) = start(vec![]);
+    for (method, path, status) in [("GET", "/api/node", "404"), ("POST", "/api/nodes", "405")] {
+        let (head, body) = ask(address, method, path, "");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert!(
+            head.contains("content-type: application/json\r\n"),
+            "{head}"
+        );
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert!(body["error"].is_string(), "{body}");
+    }
+}
+
+#[test]
+fn a_box_is_described_and_a_failure_says_whether_to_ask_again() {
+    let (address, _) = start(vec![]);
+    let (status, body) = get(address, "/api/boxes/lobby%2F1%20%E2%82%AC");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let expected = json!({ "box": "lobby/1 €", "epoch": 7, "seq": 9, "members": 3 });
+    assert_eq!((status, body), (200, expected));
+    let long = "x".repeat(257);
+    for (name, status) in [
+        (&*long, 400),
+        ("%01", 400),
+        ("busy", 503),
+        ("away", 503),
+        ("slow", 504),
+        ("broken", 502),
+    ] {
+        let (told, body) = get(address, &format!("/api/boxes/{name}"));
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(told, status, "{body}");
+        assert!(body["error"].is_string(), "{body}");
+    }
+}
+
+#[test]
+fn nodes_are_listed_with_their_slots() {
     let (address, _) = start(vec![]);
     let (status, body) = get(address, "/api/nodes");
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -174,7 +265,7 @@ fn the_nodes_are_told_with_their_slots() {
 }
 
 #[test]
-fn an_unknown_page_is_404_and_tells_the_known_ones() {
+fn an_unknown_page_is_404_and_lists_the_known_ones() {
     let (address, _) = start(vec![]);
     let (status, body) = get(address, "/metric");
     assert_eq!(status, 404);
@@ -183,7 +274,7 @@ fn an_unknown_page_is_404_and_tells_the_known_ones() {
 }
 
 #[test]
-fn what_is_no_http_is_refused_and_hurts_nobody() {
+fn bytes_that_are_not_http_are_refused_and_disturb_nobody() {
     let (address, _) = start(vec![]);
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"\x16\x03\x01 hello\r\n\r\n").unwrap();
@@ -198,7 +289,7 @@ fn what_is_no_http_is_refused_and_hurts_nobody() {
 }
 
 #[test]
-fn a_taken_port_is_an_error_of_the_bind() {
+fn a_port_that_is_taken_cannot_be_bound() {
     let (address, _) = start(vec![]);
     assert_eq!(
         bind(address).unwrap_err().kind(),

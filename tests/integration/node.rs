@@ -66,6 +66,39 @@ impl Node {
         Node::launch_run(folder, run, arguments)
     }
 
+    /// The same where stdout and stderr are pipes that nobody reads any more. It says nowhere that it is ready: name
+    /// its `--admin` port.
+    pub fn launch_unread(arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            surroundings: Surroundings::NobodyReads,
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
+    /// Any role, in a mount namespace of its own in which the shell line `setup` was run first; what it
+    /// mounts is seen by the node alone. Reach it by [`Node::inner_path`]. Ask
+    /// [`may_have_mounts_of_its_own`] first.
+    pub fn launch_with_mounts(setup: &str, arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            setup: Some(setup.to_owned()),
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
+    /// The same as under nohup.
+    pub fn launch_ignoring_hang_ups(arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            surroundings: Surroundings::Nohup,
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
     fn launch_in(folder: TempFolder, arguments: &[&str]) -> Node {
         let run = Run::new(folder.path());
         Node::launch_run(folder, run, arguments)
@@ -136,6 +169,11 @@ impl Node {
         self.folder.path()
     }
 
+    /// A path as the node sees it, with the mounts that only it has.
+    pub fn inner_path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.process.pid()))
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.exit_status().is_none()
     }
@@ -191,7 +229,12 @@ impl Node {
 
     /// Sends SIGTERM, and waits for nothing.
     pub fn ask_to_end(&self) {
-        let script = format!("kill -TERM {}", self.process.pid());
+        self.signal("TERM");
+    }
+
+    /// A signal by its name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.process.pid());
         let status = Command::new("sh").args(["-c", &script]).status();
         assert!(status.expect("a shell").success(), "it runs");
     }
@@ -254,7 +297,11 @@ fn with_free_ports(arguments: &[String], folder: &Path) -> Vec<String> {
     let data = folder.join("data").display().to_string();
     let wanted = [
         ("--listen", "127.0.0.1:0", role != "chat"),
-        ("--exchange", "127.0.0.1:0", true),
+        (
+            "--exchange",
+            "127.0.0.1:0",
+            role == "gateway" || role == "chat",
+        ),
         ("--admin", "127.0.0.1:0", true),
         (
             "--data-dir",
@@ -291,6 +338,39 @@ struct Run {
     stdout: PathBuf,
     stderr: PathBuf,
     variable: Option<String>,
+    /// Run in a mount namespace of the node's own, before it.
+    setup: Option<String>,
+    surroundings: Surroundings,
+}
+
+/// What a process inherits from whoever starts it.
+#[derive(Clone, Copy)]
+enum Surroundings {
+    Usual,
+    /// stdout is a pipe without a reader.
+    NobodyReadsStdout,
+    /// So is stderr.
+    NobodyReads,
+    /// SIGHUP is ignored.
+    Nohup,
+}
+
+impl Surroundings {
+    /// The shell's script, which becomes the process: `$1` is the file for stderr, the rest the command.
+    fn script(self) -> &'static str {
+        match self {
+            Surroundings::Usual => "errors=$1; shift; exec \"$@\" 2>>\"$errors\"",
+            Surroundings::NobodyReadsStdout => {
+                "errors=$1; shift; mkfifo \"$errors.pipe\"; : <\"$errors.pipe\" & \
+                 exec 3>\"$errors.pipe\"; wait $!; exec \"$@\" 2>>\"$errors\" >&3 3>&-"
+            }
+            Surroundings::NobodyReads => {
+                "errors=$1; shift; mkfifo \"$errors.pipe\"; : <\"$errors.pipe\" & \
+                 exec 3>\"$errors.pipe\"; wait $!; exec \"$@\" 2>&3 >&3 3>&-"
+            }
+            Surroundings::Nohup => "errors=$1; shift; trap '' HUP; exec \"$@\" 2>>\"$errors\"",
+        }
+    }
 }
 
 impl Run {
@@ -299,23 +379,43 @@ impl Run {
             stdout: folder.join("stdout"),
             stderr: folder.join("stderr"),
             variable: None,
+            surroundings: Surroundings::Usual,
+            setup: None,
         }
     }
 
     fn start(&self, arguments: &[String]) -> Process {
         // The ready line of an earlier run must not be taken for this one's.
         std::fs::write(&self.stdout, "").expect("our own folder");
-        let script = "errors=$1; shift; exec \"$@\" 2>>\"$errors\"";
+        let setup = self.setup.as_ref();
+        let setup = setup.map_or_else(String::new, |line| format!("{line} || exit 99; "));
+        let script = format!("{setup}{}", self.surroundings.script());
         // Variables in the environment of the test run are no settings of this node: `env -u` each.
         let ours = std::env::vars().filter(|(name, _)| name.starts_with("NEWIM_"));
         let mut all: Vec<String> = ours.flat_map(|(name, _)| ["-u".to_owned(), name]).collect();
         all.extend(self.variable.clone());
-        all.extend(["sh", "-c", script, "sh"].map(str::to_owned));
+        if self.setup.is_some() {
+            all.extend(["unshare", "--mount"].map(str::to_owned));
+        }
+        all.extend(["sh", "-c", &script, "sh"].map(str::to_owned));
         all.push(self.stderr.display().to_string());
         all.push(BINARY.to_owned());
         all.extend(arguments.iter().cloned());
         Process::start("env", &all, &self.stdout)
     }
+}
+
+/// False, and said, where this machine lets tests mount nothing (it takes root): such a test is skipped.
+pub fn may_have_mounts_of_its_own() -> bool {
+    let script = "mount -t tmpfs none /mnt";
+    let tried = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .output();
+    let may = tried.is_ok_and(|output| output.status.success());
+    if !may {
+        eprintln!("skipped: mounting in a namespace of its own is not permitted here");
+    }
+    may
 }
 
 /// The outcome of a command that ran to its end.
@@ -328,8 +428,20 @@ pub struct Ended {
 
 /// Runs `newim arguments…`, which must end by itself within [`SOON`].
 pub fn run_to_end(arguments: &[&str]) -> Ended {
+    run_in(Surroundings::Usual, arguments)
+}
+
+/// The same where nobody reads stdout any more, as in `newim … | head -0`.
+pub fn run_unread(arguments: &[&str]) -> Ended {
+    run_in(Surroundings::NobodyReadsStdout, arguments)
+}
+
+fn run_in(surroundings: Surroundings, arguments: &[&str]) -> Ended {
     let folder = TempFolder::new("command");
-    let run = Run::new(folder.path());
+    let run = Run {
+        surroundings,
+        ..Run::new(folder.path())
+    };
     let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
     let mut process = run.start(&arguments);
     let mut status = None;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod circles;
 mod dependencies;
 mod licences;
 mod rooms;
