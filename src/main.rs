@@ -81,7 +81,8 @@ fn node_config(mode: Mode, flags: &NodeFlags) -> Result<Config, ConfigErrors> {
     let file = file
         .as_ref()
         .map(|(path, text)| (path.as_str(), text.as_str()));
-    config::load(mode, flags.settings(), &environment, file, cores())
+    let effective = config::load(mode, flags.settings(), &environment, file, cores())?;
+    Ok(effective.config)
 }
 
 fn run_client(args: newim_client::Args) -> ExitCode {
@@ -113,9 +114,11 @@ fn check_config(flags: &CheckConfigFlags) -> ExitCode {
         )
     });
     match checked {
-        Ok(config) => {
-            let mode = config.node.mode().as_str();
-            let text = format!("ok\n# as a {mode} node, defaults included\n{config}\n");
+        Ok(effective) => {
+            let mode = effective.config.node.mode().as_str();
+            let text = format!(
+                "ok\n# as a {mode} node; a value without a source is the default\n{effective}"
+            );
             console::status_of(console::print(&text))
         }
         Err(errors) => refuse(&errors),

@@ -4,6 +4,7 @@
 //! `report`.
 #![forbid(unsafe_code)]
 
+mod engine;
 mod failure;
 mod generator;
 mod limits;

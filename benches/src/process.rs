@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -12,6 +13,8 @@ use crate::limits::QUIET_WAIT_MAX;
 pub struct Watched {
     pub name: String,
     pub pid: u32,
+    /// Where a node tells its counters.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Watched {
@@ -19,6 +22,7 @@ impl Watched {
         Watched {
             name: name.to_owned(),
             pid,
+            admin: None,
         }
     }
 

@@ -135,7 +135,10 @@ impl Server {
     }
 
     pub fn watched(&self) -> Watched {
-        Watched::new(&self.name, self.process.pid())
+        Watched {
+            admin: self.address("admin").ok(),
+            ..Watched::new(&self.name, self.process.pid())
+        }
     }
 
     /// The address after `name=` in the ready line.
@@ -176,7 +179,8 @@ const FREE: &str = "127.0.0.1:0";
 /// An option of mimalloc.
 const NO_HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP=0";
 
-fn get(admin: SocketAddr, path: &str) -> std::io::Result<String> {
+/// The answer of an admin port, head and body.
+pub fn get(admin: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(admin)?;
     stream.set_read_timeout(Some(SOON))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");

@@ -36,7 +36,7 @@ impl Console {
         writeln!(stdin, "{line}").expect("it reads");
     }
 
-    /// Ends its input, waits for its end.
+    /// Closes its input and waits for its end.
     fn finish(mut self) -> Output {
         drop(self.child().stdin.take());
         wait_until("the client ends", SOON, || {

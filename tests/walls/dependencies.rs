@@ -1,4 +1,4 @@
-//! Who may depend on whom, as `cargo metadata` tells it.
+//! Which crate may depend on which, as `cargo metadata` tells it.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,11 @@ use cargo_metadata::{Dependency, DependencyKind, Metadata, MetadataCommand, Pack
 
 use crate::assert_none;
 
-/// One crate of the workspace and all of ours that it may import. Layers look down only.
+/// A crate of the workspace and the crates of ours that it may import. Layers look down only.
 struct Place {
     name: &'static str,
     may_import: &'static [&'static str],
-    /// Of these, which only behind a cargo feature, so that the pure part builds without.
+    /// Those of them that it may import only behind a cargo feature, so that its pure part builds without.
     only_by_feature: &'static [&'static str],
     why: &'static str,
 }
@@ -133,7 +133,7 @@ const HOUSE: &[Place] = &[
     },
 ];
 
-/// A crate of other people's that only some of ours may name.
+/// Third-party crates that only some of ours may name.
 struct Foreign {
     names: &'static [&'static str],
     only: &'static [&'static str],
@@ -177,7 +177,7 @@ const FOREIGN: &[Foreign] = &[
     },
 ];
 
-/// Crates that decide, without I/O, clock or randomness: nothing that brings them comes in.
+/// Crates that decide, without I/O, clock or randomness. None of [`IMPURE`] may be a dependency of theirs.
 const PURE: &[&str] = &[
     "newim-proto",
     "newim-gateway-core",
@@ -214,7 +214,7 @@ fn place_of(package: &Package) -> Option<&'static Place> {
         .find(|place| place.name == package.name.as_str())
 }
 
-/// What ships, and what builds it; tests may use more.
+/// Dependencies of what ships and of what builds it; tests may use more.
 fn shipped(package: &Package) -> impl Iterator<Item = &Dependency> {
     let dependencies = package.dependencies.iter();
     dependencies.filter(|dependency| dependency.kind != DependencyKind::Development)

@@ -138,7 +138,9 @@ const HEAD: &str = "# What scripts/perf-gate compares with, written by `scripts/
 # [budgets] alone is set by hand. The newest reason comes first.
 ";
 const BUDGETS_HEAD: &str = "
-# Of a standalone node as a process, per message: tests/integration/budgets.rs counts and compares.
+# Costs of a standalone node as a process, per message or delivery, when the kernel gathers nothing into one
+# batch: tests/integration/budgets.rs counts and compares. What gathering saves is held by the case fan-out/100/16
+# and by runtime/tests/batches.rs, where the test gives the batch.
 [budgets]
 ";
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::engine::EngineCounters;
 use crate::failure::Failure;
 use crate::load::Load;
 use crate::options::Options;
@@ -22,6 +23,8 @@ pub struct Rounds {
     latencies_us: Option<Histogram<u64>>,
     /// CPU in all rounds, by process, then by the name of its threads.
     threads_ns: Vec<BTreeMap<String, u64>>,
+    /// By process: what the engines of a node did in all rounds.
+    engines: Vec<EngineCounters>,
     messages: u64,
     pulled: u64,
 }
@@ -42,6 +45,7 @@ impl Rounds {
         Rounds {
             cpu_us: vec![Vec::new(); watched.len()],
             threads_ns: vec![BTreeMap::new(); watched.len()],
+            engines: vec![EngineCounters::default(); watched.len()],
             watched,
             total_us: Vec::new(),
             rates: Vec::new(),
@@ -100,6 +104,7 @@ impl Rounds {
         report.note(self.latency_note(wording));
         for process in 0..self.watched.len() {
             report.notes(self.thread_note(process, wording));
+            report.notes(self.engine_note(process, wording));
         }
     }
 
@@ -149,6 +154,14 @@ impl Rounds {
         ))
     }
 
+    /// None for a process that is no node, and for one that no client is connected to.
+    fn engine_note(&self, process: usize, wording: &Wording) -> Option<String> {
+        let counts = self.engines[process].per_message()?;
+        let Wording { scenario, what, .. } = wording;
+        let name = &self.watched[process].name;
+        Some(format!("{scenario}, {what}: {name}: {counts}"))
+    }
+
     fn whose(&self) -> &str {
         match &self.watched[..] {
             [one] => &one.name,
@@ -158,7 +171,12 @@ impl Rounds {
 
     fn reading(&self, load: &Load) -> Result<Reading, Failure> {
         let threads_ns = self.watched.iter().map(Watched::cpu_ns_by_thread);
+        let engines = self.watched.iter().map(|watched| match watched.admin {
+            Some(admin) => EngineCounters::read(admin),
+            None => Ok(EngineCounters::default()),
+        });
         Ok(Reading {
+            engines: engines.collect::<Result<_, _>>()?,
             at: Instant::now(),
             threads_ns: threads_ns.collect::<Result<_, _>>()?,
             messages: load.messages(),
@@ -183,6 +201,7 @@ impl Rounds {
                 used_ns += thread_ns;
             }
             let used_us = used_ns as f64 / 1000.0 / messages as f64;
+            self.engines[process] += after.engines[process] - before.engines[process];
             self.cpu_us[process].push(used_us);
             total_us += used_us;
         }
@@ -196,5 +215,6 @@ struct Reading {
     at: Instant,
     /// CPU in all rounds, by process, then by the name of its threads.
     threads_ns: Vec<BTreeMap<String, u64>>,
+    engines: Vec<EngineCounters>,
     messages: u64,
 }
