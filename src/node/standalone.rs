@@ -19,7 +19,7 @@ use newim_proto::link::{Hello, LINK_VERSION, LinkMessage};
 use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::Role;
 use newim_runtime::{Driver, Event, Io};
-use newim_store::embedded::{EmbeddedConfig, EmbeddedStore};
+use newim_store::embedded::{EmbeddedConfig, EmbeddedQueue};
 use newim_store::{RetentionPolicy, StoreSettings};
 
 use super::counts::ChatCell;
@@ -41,8 +41,7 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     let boot_id = identity::boot_id();
     let (admin_listener, admin_addr) = bind_admin(config.admin)?;
     let exchange = hold_exchange(config.exchange).await?;
-    let store = EmbeddedStore::prepare(data_dir, embedded_config(config));
-    let store = store.map_err(RunError::Store)?;
+    let store = EmbeddedQueue::new(embedded_config(config));
 
     let cells: Vec<ShardCells> = (0..config.shards).map(|_| ShardCells::default()).collect();
     let runtime = {
@@ -73,7 +72,7 @@ pub async fn run(config: &Config, listen: SocketAddr, data_dir: &Path) -> Result
     let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
     let name = identity::exchange_name(config, exchange, None).await?;
     // After all else that can refuse the start, which then leaves no files behind.
-    let store = store.open().map_err(RunError::Store)?;
+    let store = store.open(data_dir).map_err(RunError::Store)?;
     let thread = store
         .on_quiet(newim_runtime::give_back_all_memory)
         .start(replier(teller.clone()))
