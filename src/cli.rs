@@ -33,7 +33,7 @@ Examples:
 Settings come from flags, then NEWIM_* variables (NEWIM_LISTEN,
 NEWIM_LIMITS_MESSAGE_BYTES_MAX, …), then the file of --config, then the defaults.
 Once a node serves, it prints one line on stdout:
-  ready ws=127.0.0.1:8180 exchange=127.0.0.1:8181 admin=127.0.0.1:8182
+  ready ws=127.0.0.1:8180 admin=127.0.0.1:8182
 SIGTERM or Ctrl-C drains it; a second one ends it at once.
 
 Exit status: 0 done or drained, 1 failed while running, 2 wrong usage or configuration.";

@@ -1,5 +1,5 @@
-//! Logs: `tracing` events to stderr, filtered by `log`. stdout belongs to what a program may read (the
-//! `ready` line, the client's transcript).
+//! Logs: `tracing` events to stderr, filtered by `log`. stdout belongs to programs that read it (the `ready` line,
+//! the client's transcript).
 
 use std::io::{self, IsTerminal};
 
@@ -8,28 +8,31 @@ use tracing_subscriber::filter::LevelFilter;
 
 pub const DEFAULT: &str = "info";
 
-/// Checks a filter such as `info`, `warn,newim_cluster=debug`. Returns it as given.
-/// Errors: a directive that means nothing.
+/// Checks a filter such as `info` or `warn,newim_cluster=debug`, and returns it as given. Errors: a directive that
+/// means nothing, with what to write instead.
 pub fn parse_filter(text: &str) -> Result<String, String> {
     let looks_like =
         "write a level (error, warn, info, debug, trace) or target=level, separated by commas";
     if text.is_empty() {
         return Err(looks_like.into());
     }
-    // tracing takes a lone word for a target of its own, so that `inof` would log nothing.
+    // tracing takes a lone word for a target, so `inof` would silently log nothing.
     for directive in text.split(',').map(str::trim) {
         if directive.is_empty() {
-            return Err(format!("a comma has nothing on one side: {looks_like}"));
+            return Err(format!(
+                "there is nothing on one side of a comma: {looks_like}"
+            ));
         }
         if !directive.contains(['=', '[', ':']) && directive.parse::<LevelFilter>().is_err() {
-            return Err(format!("`{directive}` is no level: {looks_like}"));
+            return Err(format!("`{directive}` is not a level: {looks_like}"));
         }
     }
     EnvFilter::try_new(text).map_err(|error| format!("{error}: {looks_like}"))?;
     Ok(text.to_owned())
 }
 
-/// What `-v` and `-q` ask for: each `-v` says more, each `-q` less. None: neither was given.
+/// The filter that `-v` and `-q` ask for: each `-v` logs more, each `-q` less. None: they cancel out, or neither was
+/// given.
 pub fn filter_of_verbosity(verbose: u8, quiet: u8) -> Option<&'static str> {
     match i16::from(verbose) - i16::from(quiet) {
         0 => None,
@@ -41,13 +44,14 @@ pub fn filter_of_verbosity(verbose: u8, quiet: u8) -> Option<&'static str> {
     }
 }
 
-/// Starts logging for the life of the process; called once, with a filter that was checked.
+/// Starts logging for the life of the process. Called once, with a filter that was checked.
 pub fn start(filter: &str) {
     let colour = io::stderr().is_terminal() && colour_allowed();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)
         .with_ansi(colour)
+        .log_internal_errors(false) // a line that stderr doesn't take would be reported on stderr, by a panic
         .init();
 }
 

@@ -1,11 +1,14 @@
 //! `newim`: reads the command line, checks the configuration, and runs what was asked for. Composition
 //! only: everything that decides stands in the crates below.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)] // they panic when the reader is gone: see `console`
 
 mod admin;
 mod cli;
 mod client;
 mod config;
+mod console;
+mod limits;
 mod logging;
 mod node;
 mod signals;
@@ -19,18 +22,18 @@ use clap::{CommandFactory, Parser};
 
 use cli::{CheckConfigFlags, Cli, Command, NodeFlags};
 use config::{Config, ConfigError, ConfigErrors, Environment, Mode};
+use console::{FAILED, WRONG_USAGE, complain};
 
-/// Fewer cache misses and less memory per connection than the system's; shards allocate on one thread
-/// and free on the same.
+/// It has fewer cache misses and takes less memory per connection than the system's allocator: shards allocate and
+/// free on the same thread.
 #[global_allocator]
 static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 
-const FAILED: u8 = 1;
-const WRONG_USAGE: u8 = 2;
-
 fn main() -> ExitCode {
-    // clap prints help and usage errors itself, in colour where it may, and exits with 0 and 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return print_usage(&said),
+    };
     match cli.command {
         None => run_node(Mode::Standalone, &cli.standalone),
         Some(Command::Standalone(flags)) => run_node(Mode::Standalone, &flags),
@@ -39,11 +42,21 @@ fn main() -> ExitCode {
         Some(Command::Client(flags)) => run_client(flags),
         Some(Command::CheckConfig(flags)) => check_config(&flags),
         Some(Command::Completions { shell }) => {
-            let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "newim", &mut std::io::stdout());
-            ExitCode::SUCCESS
+            let mut script = Vec::new(); // clap_complete panics where it can't write
+            clap_complete::generate(shell, &mut Cli::command(), "newim", &mut script);
+            console::status_of(console::print(&String::from_utf8_lossy(&script)))
         }
     }
+}
+
+/// Help, the version, or an error of usage, which clap prints in colour where it may: the first two on stdout with
+/// status 0, the third on stderr with status 2.
+fn print_usage(said: &clap::Error) -> ExitCode {
+    let printed = said.print();
+    if said.use_stderr() {
+        return ExitCode::from(WRONG_USAGE);
+    }
+    console::status_of(printed)
 }
 
 fn run_node(mode: Mode, flags: &NodeFlags) -> ExitCode {
@@ -86,7 +99,7 @@ fn run_client(flags: cli::ClientFlags) -> ExitCode {
     }
 }
 
-/// Checks the file alone: what flags and variables would make of it depends on where it will run.
+/// Checks the file alone, without flags and variables: those belong to the place where it will run.
 fn check_config(flags: &CheckConfigFlags) -> ExitCode {
     let checked = read(&flags.file).and_then(|(path, text)| {
         let mode = flags.node.map(Mode::from);
@@ -102,12 +115,9 @@ fn check_config(flags: &CheckConfigFlags) -> ExitCode {
     });
     match checked {
         Ok(config) => {
-            println!("ok");
-            println!(
-                "# as a {} node, defaults included\n{config}",
-                config.node.mode().as_str()
-            );
-            ExitCode::SUCCESS
+            let mode = config.node.mode().as_str();
+            let text = format!("ok\n# as a {mode} node, defaults included\n{config}\n");
+            console::status_of(console::print(&text))
         }
         Err(errors) => refuse(&errors),
     }
@@ -131,14 +141,8 @@ fn refuse(errors: &ConfigErrors) -> ExitCode {
     ExitCode::from(WRONG_USAGE)
 }
 
-fn complain(error: &str, hint: Option<&str>) {
-    eprintln!("error: {error}");
-    if let Some(hint) = hint {
-        eprintln!("  hint: {hint}");
-    }
-}
-
-/// What is no UTF-8 can be none of our settings, but must not be overlooked if it claims to be one.
+/// The process's environment. Text that is not UTF-8 is shown with replacement characters: it can't be a value of
+/// ours, but a variable that has our prefix must not be overlooked.
 fn environment() -> Environment {
     std::env::vars_os()
         .map(|(name, value)| {
@@ -150,7 +154,7 @@ fn environment() -> Environment {
         .collect()
 }
 
-/// Those that the process may use, not those that the machine has.
+/// The cores that the process may use, not those that the machine has.
 fn cores() -> u16 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     u16::try_from(cores).unwrap_or(u16::MAX)

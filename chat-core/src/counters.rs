@@ -1,37 +1,40 @@
-//! What a chat shard counts, for metrics: plain numbers, read when somebody asks.
+//! What a chat shard counts: plain integers that the shard bumps in place, on its own core. The driver publishes
+//! copies; `metrics` says what each is called on `/metrics`.
 
-/// Totals since the start; names in `_now` are what is there at the moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChatCounters {
-    /// Publishes taken from gateways, whatever became of them.
-    pub publishes: u64,
-    /// Of them, to topics that nobody listens to.
-    pub unheard: u64,
-    /// Of them, refused because a newer table gives the slot to another.
-    pub refused: u64,
-    /// Of them, dropped: their position, or one after it, had left already.
-    pub late: u64,
-    /// Of them, held until the ones before them came.
-    pub held: u64,
-    /// Frames to gateways.
-    pub deliveries: u64,
-    /// Positions that left out of order because what is between never came in time.
-    pub gaps: u64,
-    /// Nothing was held because held_bytes_max was reached.
-    pub holds_refused: u64,
-    /// A user's topic met more boxes than it remembers.
-    pub orders_forgotten: u64,
-    /// Links closed for a fault of theirs.
-    pub links_refused: u64,
-    /// Links passed on to the shard they want.
-    pub links_handed_over: u64,
+newim_proto::counters! {
+    /// Totals since the shard started. A field that ends in `_now` is a value as of now.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct ChatCounters {
+        /// Publishes from gateways, whatever became of them.
+        pub publishes: u64,
+        /// Publishes to topics that no gateway has an interest in.
+        pub unheard: u64,
+        /// Publishes refused because a newer route table gives the slot to another shard.
+        pub refused: u64,
+        /// Publishes dropped because their position, or a later one of the same box, had left already.
+        pub late: u64,
+        /// Publishes held back until the ones before them came.
+        pub held: u64,
+        /// Deliveries sent to gateways.
+        pub deliveries: u64,
+        /// Positions that left out of order, because those before them did not come in time.
+        pub gaps: u64,
+        /// Gaps that were let through because `held_bytes_max` was reached and nothing more could be held.
+        pub holds_refused: u64,
+        /// Times that a topic met more boxes than it keeps the order of, and forgot the oldest.
+        pub orders_forgotten: u64,
+        /// Links closed for a fault of the gateway.
+        pub links_refused: u64,
+        /// Links passed on to the shard that the gateway asked for.
+        pub links_handed_over: u64,
 
-    pub links_now: u64,
-    pub topics_now: u64,
-    pub interests_now: u64,
-    pub held_messages_now: u64,
-    pub held_bytes_now: u64,
-    pub routes_epoch_now: u64,
-    /// Slots that the table gives to this shard.
-    pub slots_now: u64,
+        pub links_now: u64,
+        pub topics_now: u64,
+        pub interests_now: u64,
+        pub held_messages_now: u64,
+        pub held_bytes_now: u64,
+        pub routes_epoch_now: u64,
+        /// Slots that the route table gives to this shard.
+        pub slots_now: u64,
+    }
 }

@@ -18,6 +18,7 @@ mod fault;
 mod holds;
 mod limits;
 mod links;
+mod metrics;
 mod ordering;
 mod ownership;
 mod settings;

@@ -29,6 +29,7 @@ mod limits;
 mod links;
 mod membership;
 mod memory;
+mod metrics;
 mod outbox;
 mod publish;
 mod questions;

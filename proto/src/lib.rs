@@ -10,6 +10,7 @@ pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod log;
+pub mod metrics;
 pub mod payload;
 pub mod protobuf;
 pub mod routes;

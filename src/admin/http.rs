@@ -1,5 +1,5 @@
-//! The HTTP server under the admin pages: accepts on the control thread, with bounds on how many
-//! connections there are and how long a peer may dribble, which `axum::serve` alone doesn't set.
+//! The HTTP server under the admin pages: accepts on the control thread, with bounds on the connections and on the
+//! time that a request may take to arrive, which `axum::serve` alone doesn't set.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,22 +10,20 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use newim_proto::backoff::Backoff;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Operators' tools hold a few each. One more waits in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 64;
-/// A request's head must be whole by then, and a kept-alive connection ask again by then.
-const HEAD_MS_MAX: u64 = 10_000;
-/// Out of descriptors: try again after so long, as trying at once burns the core.
-const ACCEPT_BACK_OFF_MS: u64 = 100;
+use crate::limits::{
+    ACCEPT_RETRY_MS_MAX, ACCEPT_RETRY_MS_MIN, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_MS_MAX,
+};
 
-/// Bound, not yet served.
+/// A port that is bound and not served yet.
 #[derive(Debug)]
 pub struct AdminListener(TcpListener);
 
-/// Errors: the address is taken or not of this machine.
+/// Binds the port. Errors: the address is taken, or this machine doesn't have it.
 pub fn bind(address: SocketAddr) -> io::Result<AdminListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
@@ -33,20 +31,21 @@ pub fn bind(address: SocketAddr) -> io::Result<AdminListener> {
 }
 
 impl AdminListener {
-    /// With the real port where 0 was asked.
+    /// The bound address, with the real port where 0 was asked for.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
 }
 
-/// Runs until dropped; dropping it ends its connections too.
+/// Serves until it is dropped; dropping it ends its connections too.
 pub async fn serve(listener: AdminListener, routes: Router) {
     let listener = match tokio::net::TcpListener::from_std(listener.0) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "admin HTTP can't be served"),
     };
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut backoff = Backoff::new(ACCEPT_RETRY_MS_MIN, ACCEPT_RETRY_MS_MAX);
     loop {
         let slot = Arc::clone(&slots)
             .acquire_owned()
@@ -55,6 +54,7 @@ pub async fn serve(listener: AdminListener, routes: Router) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
+                backoff.succeeded();
                 let routes = routes.clone();
                 connections.spawn(async move {
                     connection(stream, routes).await;
@@ -63,7 +63,8 @@ pub async fn serve(listener: AdminListener, routes: Router) {
             }
             Err(error) => {
                 tracing::warn!(%error, "admin HTTP can't accept");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_BACK_OFF_MS)).await;
+                let pause_ms = backoff.failed(fastrand::u64(..));
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
             }
         }
     }
@@ -72,7 +73,7 @@ pub async fn serve(listener: AdminListener, routes: Router) {
 async fn connection(stream: TcpStream, routes: Router) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEAD_MS_MAX))
+        .header_read_timeout(Duration::from_millis(ADMIN_HEAD_MS_MAX))
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
         .await;
     if let Err(error) = served {

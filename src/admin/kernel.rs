@@ -1,14 +1,14 @@
-//! The kernel's own figures, read from /proc on the control thread for each request: this process's
-//! resident memory and page tables, and of the whole machine its TCP buffers and slab caches. What can't
-//! be read (slabinfo is root's) is left out.
+//! The kernel's own figures, read from /proc on the control thread for each request: resident memory and page
+//! tables of this process, TCP buffers and slab caches of the whole machine. What can't be read is left out
+//! (slabinfo needs root).
 
 use std::collections::BTreeMap;
 use std::fs;
 
-/// The page of every machine that NewIM runs on; /proc counts in it.
+/// The page size of every machine that NewIM runs on. /proc counts in pages.
 const PAGE_BYTES: u64 = 4096;
 
-/// Caches that a TCP socket under io_uring takes its parts from; beside them all kmalloc-*.
+/// Slab caches that hold parts of a TCP socket under io_uring. All kmalloc-* caches are shown as well.
 const CACHES: &[&str] = &[
     "TCP",
     "TCPv6",
@@ -23,7 +23,7 @@ const CACHES: &[&str] = &[
     "tcp_bind2_bucket",
 ];
 
-/// Of this process, proc_pid_status(5).
+/// Memory of this process, in bytes: proc_pid_status(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     pub rss_anonymous: u64,
@@ -51,7 +51,7 @@ impl Status {
     }
 }
 
-/// Buffers of all TCP sockets of this network namespace, and of what they sent and nobody read.
+/// Bytes in the buffers of all TCP sockets of this network namespace, data that nobody has read yet included.
 pub fn tcp_buffer_bytes() -> Option<u64> {
     parse_sockstat(&fs::read_to_string("/proc/net/sockstat").ok()?)
 }
@@ -64,7 +64,7 @@ fn parse_sockstat(text: &str) -> Option<u64> {
     Some(pages * PAGE_BYTES)
 }
 
-/// Bytes by slab cache, with what each has free; empty where the file can't be read.
+/// Bytes by slab cache, free objects included; empty where the file can't be read.
 pub fn slab_caches() -> BTreeMap<String, u64> {
     fs::read_to_string("/proc/slabinfo").map_or_else(|_| BTreeMap::new(), |text| parse_slabs(&text))
 }

@@ -1,24 +1,23 @@
-//! `/api/memory` and the same as gauges: what connections cost, in parts that are named in docs/memory.md.
-//! On the control thread, for each request: the node's own count comes from its shards' snapshots, the
-//! rest from the allocator and the kernel.
+//! What connections cost in memory, by part: `/api/memory`, and the same as gauges. docs/memory.md explains the
+//! parts. On the control thread, for each request: the node's own count comes from its shards' snapshots, the rest
+//! from the allocator and the kernel.
 
-use prometheus_client::registry::Unit;
 use serde_json::{Map, Value, json};
 
 use super::kernel::{self, Status};
 use super::metrics::MetricSink;
 
-/// What a node's shards hold, summed over them, in bytes.
+/// Memory that a node's shards hold, summed over them, in bytes (but for the two counts).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeMemory {
-    /// Clients'.
+    /// Client connections that are open.
     pub connections: u64,
     pub shards: u64,
     pub tables: Tables,
-    /// Frames that wait for clients, for links, and for the messages before them.
+    /// Frames queued for clients and links, and messages held back for the ones before them.
     pub outboxes: u64,
     pub receive_buffers: u64,
-    /// The most that the embedded store keeps of its file; 0 without one.
+    /// The most that the embedded store keeps of its file; 0 without such a store.
     pub store_cache_max: u64,
     pub rings: u64,
     pub descriptor_tables: u64,
@@ -52,13 +51,13 @@ impl Tables {
 /// Whose memory a part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Of this process: what it counts itself, and the slack beside it, make up its anonymous memory.
+    /// Parts that add up to the process's anonymous memory: what it counts itself, and the slack beside it.
     User,
-    /// Of this process, of the same memory or beside it: sums and bounds that are not to be added again.
+    /// Sums and bounds of the process, which must not be added to the `User` parts again.
     Process,
-    /// The kernel's, for this process.
+    /// Memory of the kernel for this process.
     Kernel,
-    /// The kernel's, for everything on this machine: for both ends where clients run on it too.
+    /// Memory of the kernel for everything on this machine: both ends of a connection, where clients run here too.
     Machine,
 }
 
@@ -129,7 +128,7 @@ impl<'a> Parts<'a> {
         self.add(Scope::User, "receive_buffers", self.node.receive_buffers);
         let counted = self.all.iter().map(|part| part.bytes).sum();
         if let Some(status) = self.status {
-            // What was counted and never touched is not resident; then there is no slack to speak of.
+            // Memory that was counted and never touched is not resident; then there may be no slack at all.
             let slack = status.rss_anonymous.saturating_sub(counted);
             self.add(Scope::User, "slack", slack);
             self.add(Scope::Process, "rss_anonymous", status.rss_anonymous);
@@ -160,15 +159,15 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What the allocator has from the kernel. It counts the blocks in use only when it is built to, which
-/// costs on every allocation.
+/// Bytes that the allocator has taken from the kernel. It could count the blocks in use too, but that costs
+/// something on every allocation.
 fn allocator_committed() -> Option<u64> {
     let text = mimalloc::MiMalloc::stats_json().ok()?;
     let stats: Value = serde_json::from_slice(text.to_bytes()).ok()?;
     stats["committed"]["current"].as_u64()
 }
 
-/// By scope and name, each with its bytes and those for each connection (null when there is none).
+/// The parts as JSON, by scope and name: bytes, and bytes for each connection (null when there is no connection).
 pub fn describe(node: &NodeMemory, parts: &[Part]) -> Value {
     let mut described = json!({ "connections": node.connections, "shards": node.shards });
     for scope in Scope::ALL {
@@ -186,16 +185,10 @@ pub fn describe(node: &NodeMemory, parts: &[Part]) -> Value {
 pub fn collect(sink: &mut MetricSink, parts: &[Part]) {
     for part in parts {
         let labels = [("scope", part.scope.name()), ("part", part.name.as_str())];
-        let help = "What connections cost, by part: docs/memory.md tells what each is.";
-        sink.gauge_of(
-            "newim_memory",
-            Unit::Bytes,
-            help,
-            &labels,
-            part.bytes as f64,
-        );
+        let help = "Memory by part, in bytes: what connections cost and where it lies; docs/memory.md explains each part.";
+        sink.gauge("newim_memory_bytes", help, &labels, part.bytes);
         if let Some(bytes) = part.per_connection() {
-            let help = "newim_memory_bytes for each connection, in whole bytes.";
+            let help = "newim_memory_bytes divided by the open client connections, in whole bytes; absent without any.";
             sink.gauge(
                 "newim_bytes_per_connection",
                 help,

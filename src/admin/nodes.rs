@@ -6,8 +6,8 @@ use newim_proto::ids::BootId;
 use newim_proto::routes::{NodeInfo, Role, RouteTable};
 use serde_json::{Value, json};
 
-/// Gateways and chat nodes by name; `slots` is how many of all slots a node owns, `self` whether it is
-/// the one that answers.
+/// Gateways and chat nodes by name. `slots` is the number of slots that a node owns; `self` is true for the node that
+/// answers.
 pub fn describe(me: BootId, cluster: &str, routes: &RouteTable) -> Value {
     let mut slots_of = HashMap::<BootId, usize>::new();
     for owner in &routes.slots {
@@ -40,7 +40,7 @@ fn describe_node(node: &NodeInfo, me: BootId, slots: usize) -> Value {
         "self": node.boot_id == me,
         "version": node.version,
         "ws": node.ws,
-        "exchange": node.exchange,
+        "exchange": (!node.exchange.is_empty()).then_some(&node.exchange), // a standalone node has none
         "admin": node.admin,
         "shards": node.shards,
         "draining": node.draining,

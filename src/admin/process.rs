@@ -1,49 +1,32 @@
-//! What every dashboard wants of a process: CPU, memory, descriptors, start. Read from
-//! /proc for each scrape; what can't be read is left out.
+//! What every dashboard asks of a process: CPU time, memory, descriptors, start. Read from /proc on the control
+//! thread, for each scrape; what can't be read is left out.
 
 use std::fs;
-
-use prometheus_client::registry::Unit;
 
 use super::metrics::MetricSink;
 
 pub fn collect(sink: &mut MetricSink) {
     sink.gauge(
         "newim_build",
-        "This build, as labels; always 1.",
+        "Always 1; the labels say which build this is.",
         &[("version", env!("CARGO_PKG_VERSION"))],
         1,
     );
     if let Some(seconds) = cpu_seconds() {
-        sink.counter_of(
-            "newim_process_cpu",
-            Unit::Seconds,
-            "User and system time.",
-            &[],
-            seconds,
-        );
+        let help = "CPU time that the process has used, user and system together, in seconds.";
+        sink.counter("newim_process_cpu_seconds_total", help, &[], seconds);
     }
     if let Some(bytes) = resident_bytes() {
-        sink.gauge_of(
-            "newim_process_resident_memory",
-            Unit::Bytes,
-            "Resident memory.",
-            &[],
-            bytes as f64,
-        );
+        let help = "Resident memory of the process, in bytes.";
+        sink.gauge("newim_process_resident_memory_bytes", help, &[], bytes);
     }
     if let Some(count) = fs::read_dir("/proc/self/fd").ok().map(Iterator::count) {
-        let help = "Open file descriptors; connections are direct descriptors and not among them.";
+        let help = "Open file descriptors. Client connections are direct descriptors of io_uring and don't count.";
         sink.gauge("newim_process_open_fds", help, &[], count as u64);
     }
     if let Some(seconds) = start_time_seconds() {
-        sink.gauge_of(
-            "newim_process_start_time",
-            Unit::Seconds,
-            "Start, Unix time.",
-            &[],
-            seconds,
-        );
+        let help = "When the process started, as Unix time in seconds.";
+        sink.gauge("newim_process_start_time_seconds", help, &[], seconds);
     }
 }
 
@@ -66,7 +49,7 @@ fn start_time_seconds() -> Option<f64> {
     Some(booted as f64 + stat_field(22)? as f64 / TICKS_PER_SECOND)
 }
 
-/// Field `number` of /proc/self/stat, counted from 1 as in the manual; from the fourth on.
+/// Field `number` of /proc/self/stat, counted from 1 as in the manual; works from the fourth field on.
 fn stat_field(number: usize) -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the command in parentheses, and may itself hold spaces and parentheses.

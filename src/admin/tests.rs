@@ -94,17 +94,22 @@ fn start(lacks: Vec<NotReady>) -> (SocketAddr, Arc<Node>) {
 
 /// Status and body of one GET.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let (head, body) = ask(address, "GET", path, "");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
+
+/// Head and body of the answer; `headers` are whole lines.
+fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    (status, body.to_owned())
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (format!("{head}\r\n"), body.to_owned())
 }
 
 #[test]
@@ -144,7 +149,45 @@ fn metrics_hold_the_nodes_and_the_processes() {
         body.contains("\nnewim_process_cpu_seconds_total "),
         "{body}"
     );
+    assert!(!body.contains("# EOF"), "curl gets the text format: {body}");
+}
+
+#[test]
+fn a_scraper_gets_the_format_that_it_asks_for() {
+    let (address, _) = start(vec![]);
+    let openmetrics = "application/openmetrics-text; version=1.0.0";
+    let (head, body) = ask(
+        address,
+        "GET",
+        "/metrics",
+        &format!("Accept: {openmetrics}\r\n"),
+    );
+    assert!(
+        head.contains(&format!("content-type: {openmetrics}; charset=utf-8\r\n")),
+        "{head}"
+    );
     assert!(body.ends_with("# EOF\n"), "{body}");
+    let (head, _) = ask(address, "GET", "/metrics", "");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("vary: Accept\r\n"), "{head}");
+}
+
+#[test]
+fn errors_of_the_api_are_json() {
+    let (address, _) = start(vec![]);
+    for (method, path, status) in [("GET", "/api/node", "404"), ("POST", "/api/nodes", "405")] {
+        let (head, body) = ask(address, method, path, "");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert!(
+            head.contains("content-type: application/json\r\n"),
+            "{head}"
+        );
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert!(body["error"].is_string(), "{body}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Why a node ended otherwise than by a drain, and what an operator can do about it.
+//! Why a node ended other than by a complete drain, and what an operator can do about it. Shown by `main`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub enum RunError {
         host: String,
         error: io::Error,
     },
-    /// No route to ZooKeeper, so no address that others reach this node by.
+    /// There is no route to ZooKeeper, so there is no address that others could reach this node by.
     NoAddress(io::Error),
     RedisUrl(String),
     Cluster(ClusterError),
@@ -33,7 +33,7 @@ pub enum RunError {
     },
     /// A shard ended by itself.
     ShardEnded(ShardIndex),
-    /// Not everybody had left by the drain's end.
+    /// Some connections or shards had not ended when the drain's time was over.
     DrainCut {
         ms_max: u64,
     },
@@ -54,7 +54,7 @@ impl std::fmt::Display for RunError {
             RunError::NoAddress(error) => {
                 write!(
                     f,
-                    "can't tell by which address other nodes reach this one: {error}"
+                    "can't find the address by which other nodes reach this one: {error}"
                 )
             }
             RunError::RedisUrl(why) => write!(f, "bad Redis URL: {why}"),
@@ -87,7 +87,13 @@ impl RunError {
                     addr.port()
                 ))
             }
-            RunError::NoAddress(_) => Some("say it with --advertise HOST".to_owned()),
+            RunError::Store(OpenError::Folder { .. } | OpenError::InUse { .. }) => Some(
+                "--data-dir names the folder (data_dir in a file): one that this user can write to, and that no \
+                 other node uses"
+                    .to_owned(),
+            ),
+            RunError::Store(_) => Some("--data-dir names another folder (data_dir in a file)".to_owned()),
+            RunError::NoAddress(_) => Some("name it with --advertise HOST".to_owned()),
             RunError::Cluster(ClusterError::DuplicateName { .. }) => {
                 Some("give each node its own --exchange (or --advertise) address".to_owned())
             }

@@ -2,149 +2,117 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use newim_cluster::Cluster;
-use newim_gateway_core::Settings;
 use newim_gateway_core::driver::{
-    GatewayControl, GatewayDriver, GatewayNode, SharedSnapshot, StorePort,
+    GatewayControl, GatewayDriver, GatewayNode, Resolver, SharedSnapshot, StorePort,
 };
-use newim_proto::ids::{BootId, ShardIndex};
-use newim_proto::routes::{Role, RouteTable};
+use newim_proto::ids::ShardIndex;
+use newim_proto::routes::Role;
 use newim_store::Health;
-use newim_store::redis::RedisConfig;
 
+use super::cells::Cells;
+use super::controls::Teller;
 use super::error::RunError;
-use super::lifecycle::{Shards, Teller, bind_admin, hold_exchange, say_kernel, until_drain};
-use super::memory::FixedMemory;
-use super::resolve::resolver;
-use super::standalone::store_settings;
-use super::view::{Membership, View, ViewParts};
-use super::{identity, member};
-use crate::admin;
+use super::life::{Kind, Me, Started};
+use super::ports::{Ports, hold_exchange};
+use super::resolve::{Questions, resolver};
+use super::{identity, settings};
 use crate::config::{Config, RedisUrl, Zookeeper};
-use crate::signals::DrainSignal;
+use crate::limits::SERVING_CHECK;
 
-/// How often a node that begins to serve looks whether all shards listen.
-const SERVE_LOOK: Duration = Duration::from_millis(1);
-
-pub async fn run(
-    config: &Config,
+pub struct Gateway {
     listen: SocketAddr,
-    zookeeper: &Zookeeper,
-    redis: &RedisUrl,
-) -> Result<(), RunError> {
-    let mut signal = DrainSignal::install().map_err(RunError::Signals)?;
-    let boot_id = identity::boot_id();
-    let mut redis =
-        RedisConfig::parse(redis.expose()).map_err(|e| RunError::RedisUrl(e.to_string()))?;
-    redis.settings = store_settings(config);
-    let (admin_listener, admin_addr) = bind_admin(config.admin)?;
-    let exchange = hold_exchange(config.exchange).await?;
+    zookeeper: Zookeeper,
+    redis: RedisUrl,
+    cells: Vec<SharedSnapshot>,
+    /// By which the chat nodes know this gateway. The shards have it before the first route, and so before the
+    /// first link.
+    name: Arc<OnceLock<String>>,
+    /// The shards' road to the resolver.
+    resolver: Resolver,
+    /// The questions that come by it; answered as soon as the shards run.
+    questions: Option<Questions>,
+}
 
-    let cells: Vec<SharedSnapshot> = (0..config.shards)
-        .map(|_| SharedSnapshot::default())
-        .collect();
-    let name = Arc::new(OnceLock::new());
-    let (resolver, questions) = resolver();
-    let health = Health::default();
-    let make = {
-        let (cells, config, name) = (cells.clone(), config.clone(), name.clone());
-        move |shard: ShardIndex| {
-            let settings = gateway_settings(&config, boot_id, shard);
+impl Gateway {
+    pub fn new(
+        config: &Config,
+        listen: SocketAddr,
+        zookeeper: Zookeeper,
+        redis: RedisUrl,
+    ) -> Gateway {
+        let cells = (0..config.shards).map(|_| SharedSnapshot::default());
+        let (resolver, questions) = resolver();
+        Gateway {
+            listen,
+            zookeeper,
+            redis,
+            cells: cells.collect(),
+            name: Arc::default(),
+            resolver,
+            questions: Some(questions),
+        }
+    }
+}
+
+impl Kind for Gateway {
+    type Control = GatewayControl;
+
+    fn cells(&self) -> Cells {
+        Cells {
+            gateways: self.cells.clone(),
+            ..Cells::default()
+        }
+    }
+
+    async fn start(&mut self, me: &Me<'_>) -> Result<Started<GatewayControl>, RunError> {
+        let redis = settings::redis(me.config, &self.redis)?;
+        let health = Health::default();
+        let exchange = hold_exchange(me.config.exchange).await?;
+        let (config, boot_id) = (me.config.clone(), me.boot_id);
+        let (cells, name) = (self.cells.clone(), Arc::clone(&self.name));
+        let resolver = self.resolver.clone();
+        let make = move |shard: ShardIndex| {
+            let settings = settings::gateway(&config, boot_id, shard);
             let port = StorePort::redis(redis.clone(), health.clone(), boot_id, shard);
-            let (name, resolver) = (name.clone(), resolver.clone());
+            let (name, resolver) = (Arc::clone(&name), resolver.clone());
             let cell = cells[usize::from(shard.0)].clone();
             GatewayNode::new(GatewayDriver::new(settings, port, name, resolver, cell))
-        }
-    };
-    let runtime = newim_runtime::start(runtime_config(config, vec![listen]), make)
-        .map_err(RunError::Shards)?;
-    say_kernel(&runtime);
-    let ws = runtime.addrs[0];
-    let fixed = FixedMemory::of(&runtime_config(config, Vec::new()), &runtime.kernel);
-    let teller = Teller::new(&runtime);
-    tokio::spawn(questions.answer(teller.clone()));
-    let mut shards = Shards::watch(runtime).map_err(RunError::ControlThread)?;
-
-    let known_as = identity::exchange_name(config, exchange, Some(zookeeper)).await?;
-    let _ = name.set(known_as.clone()); // before the first route, and so before the first link
-    let info = identity::describe(
-        config,
-        boot_id,
-        Role::Gateway,
-        Some(ws),
-        known_as,
-        admin_addr,
-    );
-    let cluster = Cluster::start(member::cluster_config(zookeeper), info.clone());
-    let view = Arc::new(View::new(ViewParts {
-        boot_id,
-        cluster: Membership::ZooKeeper(cluster.state.clone()),
-        routes: cluster.routes.clone(),
-        gateways: cells.clone(),
-        chats: Vec::new(),
-        fixed,
-    }));
-    tokio::spawn(admin::serve(admin_listener, view.clone()));
-
-    let follow = member::follow(
-        &cluster,
-        &*view,
-        async |routes: Arc<RouteTable>| {
-            teller.tell(|| GatewayControl::Routes(routes.clone())).await;
-        },
-        async || {
-            serve(&teller, &cells).await;
-            identity::say_ready(&info, Some(ws), exchange);
-        },
-    );
-    until_drain(&mut shards, &mut signal, follow).await?;
-
-    view.set_draining();
-    member::leave_routing(&cluster).await;
-    teller.tell(|| GatewayControl::Drain).await;
-    let is_drained = || cells.iter().all(|cell| cell.read().drained);
-    let drained = shards
-        .drained(config.drain.ms_max, is_drained, &teller, || {
-            GatewayControl::Stop
+        };
+        let listeners = vec![self.listen];
+        let runtime = newim_runtime::start(settings::runtime(me.config, listeners), make)
+            .map_err(RunError::Shards)?;
+        Ok(Started {
+            ws: Some(runtime.addrs[0]),
+            exchange: Some(exchange),
+            runtime,
         })
-        .await;
-    member::leave(&cluster).await;
-    drained
+    }
+
+    async fn join(
+        &mut self,
+        me: &Me<'_>,
+        ports: &Ports,
+        teller: &Teller<GatewayControl>,
+    ) -> Result<Cluster, RunError> {
+        let questions = self.questions.take().expect("a gateway joins once");
+        tokio::spawn(questions.answer(teller.clone()));
+        let name = identity::cluster_name(me.config, ports, &self.zookeeper).await?;
+        let _ = self.name.set(name.clone()); // only here
+        let info = identity::describe(me, Role::Gateway, name, ports);
+        Ok(Cluster::start(settings::cluster(&self.zookeeper), info))
+    }
+
+    async fn serve(&self, teller: &Teller<GatewayControl>) {
+        serve(teller, &self.cells).await;
+    }
 }
 
 /// Lets clients in. Returns when every shard listens.
 pub async fn serve(teller: &Teller<GatewayControl>, cells: &[SharedSnapshot]) {
     teller.tell(|| GatewayControl::Serve).await;
     while !cells.iter().all(|cell| cell.read().serving) {
-        tokio::time::sleep(SERVE_LOOK).await;
-    }
-}
-
-/// A gateway shard's settings, by the configuration.
-pub fn gateway_settings(config: &Config, node: BootId, shard: ShardIndex) -> Settings {
-    let limits = &config.limits;
-    Settings {
-        message_bytes_max: limits.message_bytes_max,
-        echo_message_bytes_max: config.echo.then_some(limits.echo_message_bytes_max),
-        outbox_bytes_max: limits.outbox_bytes_max,
-        send_bytes_max: limits.send_bytes_max,
-        upgrade_ms_max: limits.upgrade_ms_max,
-        idle_ping_ms: limits.idle_ping_ms,
-        pong_ms_max: limits.pong_ms_max,
-        session_commands_max: limits.session_commands_max,
-        commands_max: limits.commands_max,
-        drain_spread_ms: config.drain.spread_ms,
-        ..Settings::new(node, shard, config.shards)
-    }
-}
-
-pub fn runtime_config(config: &Config, listeners: Vec<SocketAddr>) -> newim_runtime::Config {
-    newim_runtime::Config {
-        shards: config.shards,
-        listeners,
-        conns_per_shard_max: config.limits.connections_per_shard_max,
-        ..newim_runtime::Config::default()
+        tokio::time::sleep(SERVING_CHECK).await;
     }
 }

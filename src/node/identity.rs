@@ -1,4 +1,4 @@
-//! Who this process is: its boot id, and the addresses by which others reach it.
+//! How this process is known to others: its boot id, its name in the cluster, and its description there.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -7,6 +7,8 @@ use newim_proto::ids::BootId;
 use newim_proto::routes::{NodeInfo, Role};
 
 use super::error::RunError;
+use super::life::Me;
+use super::ports::Ports;
 use super::resolve::resolve;
 use crate::config::{Config, Zookeeper};
 
@@ -15,20 +17,24 @@ pub fn boot_id() -> BootId {
     BootId(fastrand::u64(1..))
 }
 
-/// The `host:port` by which other nodes reach this one's exchange, and its name in the cluster:
-/// `--advertise`, or the bound address, or, where that is a wildcard, this machine's address on the way
-/// to ZooKeeper, which the other nodes reach as well.
-pub async fn exchange_name(
+/// The name of a node of a cluster, which is the `host:port` by which other nodes reach its exchange port:
+/// `--advertise`, or the bound address, or, where that is a wildcard, this machine's address on the way to
+/// ZooKeeper, which the other nodes reach as well. Errors: no server of ZooKeeper has a route or a name that
+/// resolves.
+pub async fn cluster_name(
     config: &Config,
-    exchange: SocketAddr,
-    zookeeper: Option<&Zookeeper>,
+    ports: &Ports,
+    zookeeper: &Zookeeper,
 ) -> Result<String, RunError> {
+    let exchange = ports
+        .exchange
+        .expect("a node of a cluster binds its exchange port");
     if let Some(advertise) = &config.advertise {
         return Ok(advertise.address(exchange.port()));
     }
-    let Some(zookeeper) = zookeeper.filter(|_| exchange.ip().is_unspecified()) else {
+    if !exchange.ip().is_unspecified() {
         return Ok(exchange.to_string());
-    };
+    }
     let servers = zookeeper.servers.as_str();
     let servers = servers
         .split_once('/')
@@ -46,7 +52,17 @@ pub async fn exchange_name(
     Err(failed.expect("a checked configuration names a server"))
 }
 
-/// Connecting a UDP socket sends nothing: it only asks the routing table.
+/// The name of a standalone node, for people alone: `--advertise`, or the address for clients.
+pub fn standalone_name(config: &Config, ports: &Ports) -> String {
+    let ws = ports.ws.expect("a standalone node listens for clients");
+    match &config.advertise {
+        Some(advertise) => advertise.address(ws.port()),
+        None => ws.to_string(),
+    }
+}
+
+/// This machine's address on the way to `addr`. Connecting a UDP socket sends nothing: it only asks the kernel's
+/// routes.
 fn local_towards(addr: SocketAddr) -> io::Result<IpAddr> {
     let wildcard: IpAddr = match addr {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -57,32 +73,22 @@ fn local_towards(addr: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// `name`: see `exchange_name`.
-pub fn describe(
-    config: &Config,
-    boot_id: BootId,
-    role: Role,
-    ws: Option<SocketAddr>,
-    name: String,
-    admin: SocketAddr,
-) -> NodeInfo {
+/// This node in the given role, as the others see it. Where no exchange port is bound, no address is told for it.
+pub fn describe(me: &Me<'_>, role: Role, name: String, ports: &Ports) -> NodeInfo {
     NodeInfo {
-        name: name.clone(),
         role,
-        boot_id,
-        ws: ws.map(|addr| addr.to_string()),
-        exchange: name,
-        admin: admin.to_string(),
-        shards: config.shards,
+        boot_id: me.boot_id,
+        ws: match role {
+            Role::Gateway => ports.ws.map(|ws| ws.to_string()),
+            Role::Chat => None,
+        },
+        exchange: ports.exchange.map_or_else(String::new, |_| name.clone()),
+        name,
+        admin: ports.admin.to_string(),
+        shards: me.config.shards,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         draining: false,
     }
-}
-
-/// The line that scripts wait for.
-pub fn say_ready(info: &NodeInfo, ws: Option<SocketAddr>, exchange: SocketAddr) {
-    let ws = ws.map_or_else(|| "-".to_owned(), |addr| addr.to_string());
-    println!("ready ws={ws} exchange={exchange} admin={}", info.admin);
 }
 
 #[cfg(test)]

@@ -1,27 +1,17 @@
-//! A node's part in the cluster: each new route table to its shards, and word when it serves.
+//! A node's part in the cluster, on the control thread: passes each new route table to the shards, says when the
+//! node serves, and takes it out of the cluster in two steps.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use newim_cluster::{Cluster, ClusterConfig, ClusterState};
+use newim_cluster::{Cluster, ClusterState};
 use newim_proto::routes::RouteTable;
 
 use super::error::RunError;
 use crate::admin::NodeView;
-use crate::config::Zookeeper;
+use crate::limits::READY_CHECK;
 
-/// How often a starting node looks whether it lacks nothing any more.
-const READY_LOOK: Duration = Duration::from_millis(20);
-
-pub fn cluster_config(zookeeper: &Zookeeper) -> ClusterConfig {
-    ClusterConfig {
-        session_timeout_ms: zookeeper.session_ms,
-        ..ClusterConfig::new(zookeeper.servers.as_str())
-    }
-}
-
-/// For as long as the node runs: passes tables on, and calls `on_ready` once, when nothing keeps the
-/// node from serving. Returns if the cluster refuses this node for good.
+/// Runs for as long as the node does: passes each table on, and calls `on_ready` once, when nothing keeps the node
+/// from serving. Returns if the cluster refuses this node for good.
 pub async fn follow(
     cluster: &Cluster,
     view: &dyn NodeView,
@@ -43,13 +33,13 @@ pub async fn follow(
                     return RunError::Cluster(error.clone());
                 }
             }
-            () = tokio::time::sleep(READY_LOOK), if !ready => {
+            () = tokio::time::sleep(READY_CHECK), if !ready => {
                 ready = view.not_ready().is_empty();
                 if ready {
                     on_ready().await;
                 }
             }
-            else => std::future::pending().await, // left: nothing changes any more
+            else => std::future::pending().await, // the node has left: nothing changes any more
         }
     }
 }
@@ -57,16 +47,16 @@ pub async fn follow(
 /// First step of a drain: the others send nobody here any more.
 pub async fn leave_routing(cluster: &Cluster) {
     if let Err(state) = cluster.set_draining().await {
-        tracing::warn!(%state, "ZooKeeper wasn't told that this node drains");
+        tracing::warn!(%state, "ZooKeeper could not be told that this node drains");
     }
 }
 
-/// Last step: gone for the others at once, not after the session's timeout.
+/// Last step of a drain: the node is gone for the others at once, not after the session's timeout.
 pub async fn leave(cluster: &Cluster) {
     if let Err(state) = cluster.leave().await {
         tracing::warn!(
             %state,
-            "ZooKeeper wasn't told that this node left: it will miss it"
+            "ZooKeeper could not be told that this node left: the others miss it once its session ends"
         );
     }
 }

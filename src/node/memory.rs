@@ -1,47 +1,45 @@
-//! The memory of a node's shards, summed: what they count themselves, and what each has whatever it holds.
-//! On the control thread, for each request of the admin HTTP.
+//! The memory of a node's shards, summed: what the shards count themselves, and what each has whether it is used or
+//! not. On the control thread, for each request of the admin HTTP.
 
-use newim_gateway_core::driver::SharedSnapshot;
-use newim_runtime::{Config, KernelReport};
+use newim_runtime::KernelReport;
 
-use super::counts::ChatCell;
+use super::cells::Cells;
+use super::settings;
 use crate::admin::{NodeMemory, Tables};
+use crate::config::{Config, Mode};
 
-/// What doesn't depend on the connections: known at start.
+/// The memory that doesn't depend on connections, in bytes: known at start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FixedMemory {
     shards: u64,
     receive_buffers: u64,
     rings: u64,
     descriptor_tables: u64,
+    /// What the embedded store may keep of its file; 0 where there is none.
     store_cache_max: u64,
 }
 
-/// A place of a ring's table of direct descriptors: one pointer (io_rsrc_data in the kernel's rsrc.h).
+/// One place in a ring's table of direct descriptors: a pointer (io_rsrc_data in the kernel's rsrc.h).
 const DESCRIPTOR_BYTES: u64 = 8;
 
 impl FixedMemory {
     pub fn of(config: &Config, kernel: &KernelReport) -> FixedMemory {
+        let runtime = settings::runtime(config, Vec::new());
         let shards = u64::from(config.shards);
         FixedMemory {
             shards,
-            receive_buffers: shards * config.receive_buffers_bytes(),
-            rings: shards * config.ring_bytes(),
+            receive_buffers: shards * runtime.receive_buffers_bytes(),
+            rings: shards * runtime.ring_bytes(),
             descriptor_tables: shards * u64::from(kernel.conns_per_shard) * DESCRIPTOR_BYTES,
-            store_cache_max: 0,
-        }
-    }
-
-    /// For the embedded store: what it may keep of its file at most.
-    pub fn with_store_cache(self, bytes_max: u64) -> FixedMemory {
-        FixedMemory {
-            store_cache_max: bytes_max,
-            ..self
+            store_cache_max: match config.node.mode() {
+                Mode::Standalone => settings::embedded(config).page_cache_bytes as u64,
+                Mode::Gateway | Mode::Chat => 0,
+            },
         }
     }
 }
 
-pub fn of(gateways: &[SharedSnapshot], chats: &[ChatCell], fixed: &FixedMemory) -> NodeMemory {
+pub fn of(cells: &Cells, fixed: &FixedMemory) -> NodeMemory {
     let mut memory = NodeMemory {
         connections: 0,
         shards: fixed.shards,
@@ -53,7 +51,7 @@ pub fn of(gateways: &[SharedSnapshot], chats: &[ChatCell], fixed: &FixedMemory) 
         descriptor_tables: fixed.descriptor_tables,
     };
     let tables = &mut memory.tables;
-    for cell in gateways {
+    for cell in &cells.gateways {
         let snapshot = cell.read();
         memory.connections += snapshot.counters.sessions_now;
         memory.outboxes += snapshot.memory.outboxes;
@@ -64,7 +62,7 @@ pub fn of(gateways: &[SharedSnapshot], chats: &[ChatCell], fixed: &FixedMemory) 
         tables.timers += snapshot.memory.timers;
         tables.commands += snapshot.memory.commands;
     }
-    for cell in chats {
+    for cell in &cells.chats {
         let snapshot = cell.read();
         tables.engine += snapshot.engine_table_bytes;
         tables.chat_topics += snapshot.table_bytes;

@@ -1,28 +1,36 @@
 //! A node, composed of its parts from a checked configuration: shards, store, cluster, admin HTTP. The
 //! main thread becomes the control thread (tokio); the shards' threads are the runtime's. Read:
-//! `standalone`, `gateway` or `chat` (what is started), `lifecycle` (until it drains), `view` and
-//! `counts` (what admin HTTP shows).
+//! `life` (from start to drain, the same for every node), `standalone`, `gateway` and `chat` (what differs), `view`
+//! and `metrics` (what admin HTTP shows).
 
+mod cells;
 mod chat;
-mod counts;
+mod controls;
 mod error;
 mod gateway;
 mod identity;
-mod lifecycle;
+mod life;
 mod member;
 mod memory;
+mod metrics;
+mod ports;
 mod resolve;
+mod settings;
+mod shards;
 mod standalone;
 mod view;
 
 use crate::config::{Config, Node};
+use chat::Chat;
+use gateway::Gateway;
+use standalone::Standalone;
 
 pub use error::RunError;
 
 /// Runs a node until it has drained (`Ok`) or failed. Prints the `ready` line once it serves.
 pub fn run(config: Config) -> Result<(), RunError> {
-    // Each shard's heap would begin with huge pages of 2 MiB: 64 idle shards then hold 396 MB, and 36
-    // without. Before any thread is made; a kernel that refuses costs memory, nothing else.
+    // With huge pages each shard's heap would begin with pages of 2 MiB: 64 idle shards then hold 396 MB instead
+    // of 36. It is done before any thread is made; a kernel that refuses costs memory, nothing else.
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::warn!(%error, "huge pages stay on: shards take more memory");
     }
@@ -33,14 +41,14 @@ pub fn run(config: Config) -> Result<(), RunError> {
     runtime.block_on(async {
         match config.node.clone() {
             Node::Standalone { listen, data_dir } => {
-                standalone::run(&config, listen, &data_dir).await
+                life::run(&config, Standalone::new(&config, listen, data_dir)).await
             }
             Node::Gateway {
                 listen,
                 zookeeper,
                 redis,
-            } => gateway::run(&config, listen, &zookeeper, &redis).await,
-            Node::Chat { zookeeper } => chat::run(&config, &zookeeper).await,
+            } => life::run(&config, Gateway::new(&config, listen, zookeeper, redis)).await,
+            Node::Chat { zookeeper } => life::run(&config, Chat::new(&config, zookeeper)).await,
         }
     })
 }

@@ -11,13 +11,11 @@ use newim_proto::ids::ShardIndex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::controls::Teller;
 use super::error::RunError;
-use super::lifecycle::Teller;
+use crate::limits::{LOOKUP_MS_MAX, QUESTIONS_MAX};
 
-/// A look-up that takes longer has failed, for the shards; they ask again after a pause.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
-
-/// The first address of `host:port`.
+/// The first address of `host:port`. Errors: the name doesn't resolve, or has no address.
 pub async fn resolve(host: &str) -> Result<SocketAddr, RunError> {
     let failed = |error| RunError::Resolve {
         host: host.to_owned(),
@@ -30,14 +28,14 @@ pub async fn resolve(host: &str) -> Result<SocketAddr, RunError> {
 }
 
 /// The questions of the shards, in the order they were asked.
-pub struct Questions(mpsc::UnboundedReceiver<(ShardIndex, Arc<str>)>);
+pub struct Questions(mpsc::Receiver<(ShardIndex, Arc<str>)>);
 
-/// The two ends of the road from the shards to the control thread. A shard has one question about a name at a
-/// time, so their number is bounded by links and Redis connections.
+/// The two ends of the road from the shards to the control thread. A shard has one question for each connection
+/// that it wants; those beyond the bound are dropped, and asked again after a while.
 pub fn resolver() -> (Resolver, Questions) {
-    let (ask, questions) = mpsc::unbounded_channel();
+    let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
     let resolver = Resolver::new(move |shard, name| {
-        let _ = ask.send((shard, name)); // nobody answers any more: the process is ending
+        let _ = ask.try_send((shard, name)); // full, or the process is ending
     });
     (resolver, Questions(questions))
 }
@@ -73,9 +71,10 @@ impl Questions {
 }
 
 async fn look_up(name: Arc<str>) -> Resolved {
-    let lookup = tokio::time::timeout(LOOKUP_LIMIT, tokio::net::lookup_host(&*name));
+    let limit = Duration::from_millis(LOOKUP_MS_MAX);
+    let lookup = tokio::time::timeout(limit, tokio::net::lookup_host(&*name));
     let addrs = match lookup.await {
-        Err(_) => Err(format!("no answer within {} s", LOOKUP_LIMIT.as_secs())),
+        Err(_) => Err(format!("no answer within {LOOKUP_MS_MAX} ms")),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(addrs)) => match addrs.collect::<Vec<_>>() {
             none if none.is_empty() => Err("it has no address".to_owned()),

@@ -1,33 +1,42 @@
-//! What admin HTTP sees of this node: the newest route table, the snapshots of its shards, and what it
-//! lacks to serve.
+//! What admin HTTP sees of this node: the newest route table, the snapshots of its shards, and what keeps it from
+//! serving. On the control thread; nothing here waits for a shard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use newim_cluster::ClusterState;
+use newim_cluster::{Cluster, ClusterState};
 use newim_gateway_core::driver::SharedSnapshot;
 use newim_proto::ids::BootId;
 use newim_proto::routes::RouteTable;
 use tokio::sync::watch;
 
-use super::counts::{self, ChatCell};
+use super::cells::Cells;
 use super::memory::{self, FixedMemory};
+use super::metrics::{self, ClusterView};
 use crate::admin::{MetricSink, NodeMemory, NodeView, NotReady};
+use crate::config::Mode;
 
 /// Where the membership comes from.
 pub enum Membership {
+    /// The process is a cluster of its own.
     Embedded,
     ZooKeeper(watch::Receiver<ClusterState>),
+}
+
+impl Membership {
+    pub fn of(mode: Mode, cluster: &Cluster) -> Membership {
+        match mode {
+            Mode::Standalone => Membership::Embedded,
+            Mode::Gateway | Mode::Chat => Membership::ZooKeeper(cluster.state.clone()),
+        }
+    }
 }
 
 pub struct ViewParts {
     pub boot_id: BootId,
     pub cluster: Membership,
     pub routes: watch::Receiver<Arc<RouteTable>>,
-    /// By shard; empty where the node is no gateway.
-    pub gateways: Vec<SharedSnapshot>,
-    /// By shard; empty where the node is no chat node.
-    pub chats: Vec<ChatCell>,
+    pub cells: Cells,
     pub fixed: FixedMemory,
 }
 
@@ -53,13 +62,13 @@ impl View {
             return None;
         };
         let why = match &*state.borrow() {
-            // Suspended and expired nodes serve on with the last table.
+            // A node whose session is suspended or expired serves on, with the last table.
             ClusterState::Connected | ClusterState::Suspended | ClusterState::Expired { .. } => {
                 return None;
             }
-            ClusterState::Connecting { why } => format!("connecting: {why}"),
-            ClusterState::Refused(error) => error.to_string(),
-            ClusterState::Left => "left the cluster".to_owned(),
+            state @ (ClusterState::Connecting { .. }
+            | ClusterState::Refused(_)
+            | ClusterState::Left) => state.to_string(),
         };
         Some(NotReady {
             what: "zookeeper",
@@ -69,11 +78,12 @@ impl View {
 
     fn gateway_lacks(&self) -> Vec<NotReady> {
         let mut lacks = Vec::new();
-        if self.parts.gateways.is_empty() {
+        if self.parts.cells.gateways.is_empty() {
             return lacks;
         }
         let snapshots: Vec<_> = self
             .parts
+            .cells
             .gateways
             .iter()
             .map(SharedSnapshot::read)
@@ -104,7 +114,7 @@ impl View {
         {
             lacks.push(NotReady {
                 what: "routes",
-                why: "a shard hasn't heard of the newest routes".to_owned(),
+                why: "a shard does not have the newest routes yet".to_owned(),
             });
         } else if snapshots
             .iter()
@@ -113,7 +123,7 @@ impl View {
         {
             lacks.push(NotReady {
                 what: "links",
-                why: "a chat shard isn't connected".to_owned(),
+                why: "a link to a chat shard is down".to_owned(),
             });
         }
         lacks
@@ -150,16 +160,19 @@ impl NodeView for View {
     }
 
     fn memory(&self) -> NodeMemory {
-        memory::of(&self.parts.gateways, &self.parts.chats, &self.parts.fixed)
+        memory::of(&self.parts.cells, &self.parts.fixed)
     }
 
     fn collect(&self, sink: &mut MetricSink) {
-        counts::cluster(sink, &self.parts.cluster, &self.routes());
-        for (shard, cell) in self.parts.gateways.iter().enumerate() {
-            counts::gateway(sink, shard, &cell.read());
+        let cells = &self.parts.cells;
+        let cluster = ClusterView::of(&self.parts.cluster, &self.routes());
+        metrics::cluster(sink, &cluster);
+        for (shard, cell) in cells.gateways.iter().enumerate() {
+            metrics::gateway(sink, shard, &cell.read());
         }
-        for (shard, cell) in self.parts.chats.iter().enumerate() {
-            counts::chat(sink, shard, &cell.read());
+        let is_alone = cells.gateways.is_empty();
+        for (shard, cell) in cells.chats.iter().enumerate() {
+            metrics::chat(sink, shard, &cell.read(), is_alone);
         }
     }
 }

@@ -1,8 +1,13 @@
 //! The admin port, as operators and Prometheus read it.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use newim_testkit::wait_until;
+
 use crate::client::Client;
 use crate::http;
-use crate::node::Node;
+use crate::node::{Node, SOON};
 
 #[test]
 fn a_serving_node_is_healthy_and_ready() {
@@ -43,6 +48,65 @@ fn metrics_are_named_typed_explained_and_per_shard() {
     }
     let shards = metrics.shards_of("newim_connections");
     assert_eq!(shards, ["0", "1", "2"], "every shard tells");
+}
+
+/// What Prometheus' own linter says of the text; empty when it is content.
+fn promtool(text: &str) -> String {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| {
+        panic!("cannot run promtool (see scripts/install-servers): {error}")
+    });
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin
+        .write_all(text.as_bytes())
+        .expect("promtool reads all before it says a word");
+    drop(stdin);
+    let output = child.wait_with_output().expect("our own child");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(
+        output.status.success() || !said.is_empty(),
+        "{:?}",
+        output.status
+    );
+    said
+}
+
+#[test]
+fn promtool_is_content_with_the_metrics_of_every_kind_of_node() {
+    let mut standalone = Node::launch(&["standalone", "--shards", "2"]);
+    standalone.await_ready();
+    let mut alice = Client::v2(standalone.ws(), "alice");
+    alice.join("lobby");
+    alice.chat("lobby", "count me");
+    assert_eq!(
+        promtool(&http::get(standalone.admin(), "/metrics").body),
+        ""
+    );
+
+    // No ZooKeeper answers them, but their admin port does.
+    for role in [
+        &["gateway", "--redis", "redis://127.0.0.1:1"][..],
+        &["chat"],
+    ] {
+        let admin = format!("127.0.0.1:{}", newim_testkit::free_port());
+        let common = ["--zookeeper", "127.0.0.1:1", "--admin", &admin];
+        let node = Node::launch(&[role, &common].concat());
+        let mut text = String::new();
+        wait_until("the admin port answers", SOON, || {
+            let answer = http::try_get(node.admin(), "/metrics");
+            answer.is_some_and(|answer| {
+                text = answer.body;
+                true
+            })
+        });
+        assert_eq!(promtool(&text), "", "{role:?}");
+    }
 }
 
 #[test]

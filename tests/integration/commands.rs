@@ -3,7 +3,8 @@
 use newim_testkit::TempFolder;
 
 use crate::client::Client;
-use crate::node::{Node, run_to_end};
+use crate::http;
+use crate::node::{Node, SOON, run_to_end, run_unread};
 
 fn config_file(folder: &TempFolder, text: &str) -> String {
     let path = folder.path().join("newim.toml");
@@ -49,10 +50,10 @@ fn the_ready_line_is_all_that_stdout_gets_and_names_the_real_ports() {
     let node = Node::standalone(&["--log", "debug"]);
     let stdout = node.stdout();
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
-    let ports = [node.ws(), node.exchange(), node.admin()].map(|address| address.port());
+    let ports = [node.ws(), node.admin()].map(|address| address.port());
     let expected = format!(
-        "ready ws=127.0.0.1:{} exchange=127.0.0.1:{} admin=127.0.0.1:{}\n",
-        ports[0], ports[1], ports[2]
+        "ready ws=127.0.0.1:{} admin=127.0.0.1:{}\n",
+        ports[0], ports[1]
     );
     assert_eq!(stdout, expected);
     assert!(!ports.contains(&0));
@@ -184,21 +185,45 @@ fn a_second_node_on_the_same_port_fails_and_says_which() {
     let node = Node::standalone(&[]);
     let other = TempFolder::new("other");
     let data = other.path().display().to_string();
-    for (flag, address) in [
-        ("--listen", node.ws()),
-        ("--exchange", node.exchange()),
-        ("--admin", node.admin()),
+    let taken = node.ws();
+    let standalone = ["standalone", "--data-dir", &data];
+    let cluster = ["--zookeeper", "127.0.0.1:1"];
+    let gateway = [&["gateway", "--redis", "redis://127.0.0.1:1"][..], &cluster].concat();
+    let chat = [&["chat"][..], &cluster].concat();
+    for (role, flags, flag, address) in [
+        (
+            &standalone[..],
+            &["--listen", "--admin"][..],
+            "--listen",
+            taken,
+        ),
+        (
+            &standalone,
+            &["--listen", "--admin"],
+            "--admin",
+            node.admin(),
+        ),
+        (
+            &gateway,
+            &["--listen", "--exchange", "--admin"],
+            "--exchange",
+            taken,
+        ),
+        (&chat, &["--exchange", "--admin"], "--exchange", taken),
     ] {
-        let mut arguments = vec!["standalone".to_owned(), "--data-dir".into(), data.clone()];
-        for name in ["--listen", "--exchange", "--admin"] {
-            let value = if name == flag {
-                address.to_string()
-            } else {
-                "127.0.0.1:0".into()
-            };
-            arguments.extend([name.to_owned(), value]);
-        }
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let address_text = address.to_string();
+        let ports = flags.iter().flat_map(|&name| {
+            let is_taken = name == flag;
+            [
+                name,
+                if is_taken {
+                    &address_text
+                } else {
+                    "127.0.0.1:0"
+                },
+            ]
+        });
+        let arguments: Vec<&str> = role.iter().copied().chain(ports).collect();
         let ended = run_to_end(&arguments);
         assert_eq!(ended.status.code(), Some(1), "{flag}: {ended:?}");
         assert!(
@@ -221,12 +246,92 @@ fn a_second_node_on_the_same_data_fails_and_says_where() {
         &data,
         "--listen",
         "127.0.0.1:0",
-        "--exchange",
-        "127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",
     ]);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains(&data), "{}", ended.stderr);
     Client::v2(node.ws(), "alice").join("lobby");
+}
+
+#[test]
+fn two_standalone_nodes_need_no_port_for_other_nodes() {
+    let nodes = [Node::standalone(&[]), Node::standalone(&[])];
+    for node in nodes {
+        let told = node.nodes();
+        assert_eq!(told["nodes"][0]["name"], node.ws().to_string(), "{told}");
+        assert!(told["nodes"][0]["exchange"].is_null(), "{told}");
+    }
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_no_data_behind() {
+    let node = Node::standalone(&[]);
+    let folder = TempFolder::new("refused");
+    let data = folder.path().join("data");
+    for (flag, other, taken) in [
+        ("--listen", "--admin", node.ws()),
+        ("--admin", "--listen", node.admin()),
+    ] {
+        let ended = run_to_end(&[
+            "standalone",
+            "--data-dir",
+            &data.display().to_string(),
+            flag,
+            &taken.to_string(),
+            other,
+            "127.0.0.1:0",
+        ]);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(!data.exists(), "{flag} was taken");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_names_the_flag() {
+    let folder = TempFolder::new("unusable");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "not a folder").expect("our own folder");
+    let data = file.join("data").display().to_string();
+    let ended = run_to_end(&[
+        "standalone",
+        "--data-dir",
+        &data,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    for word in [data.as_str(), "--data-dir"] {
+        assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_is_printed_to_nobody_ends_quietly() {
+    let folder = TempFolder::new("config");
+    let path = config_file(&folder, "shards = 3\n");
+    for arguments in [
+        &["check-config", path.as_str()][..],
+        &["completions", "bash"],
+        &["--version"],
+        &["--help"],
+    ] {
+        let ended = run_unread(arguments);
+        // As a shell tells of a program that SIGPIPE ended.
+        assert_eq!(ended.status.code(), Some(141), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_node_whose_output_nobody_reads_serves_and_drains() {
+    let admin = format!("127.0.0.1:{}", newim_testkit::free_port());
+    let arguments = ["standalone", "--admin", &admin, "--log", "debug"];
+    let mut node = Node::launch_unread(&arguments);
+    newim_testkit::wait_until("it is ready", SOON, || {
+        http::try_get(node.admin(), "/readyz").is_some_and(|answer| answer.status == 200)
+    });
+    assert_eq!(node.terminate(SOON).code(), Some(0));
 }

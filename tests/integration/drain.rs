@@ -106,6 +106,39 @@ fn a_draining_node_is_not_ready_and_takes_nobody() {
 }
 
 #[test]
+fn a_hang_up_drains_and_never_cuts_a_drain() {
+    let mut node = Node::standalone(&[]);
+    let mut bob = Client::v2(node.ws(), "bob");
+    bob.join("lobby");
+    node.signal("HUP");
+    assert_eq!(bob.expect_close(), Some(1001));
+    assert_eq!(node.await_end(DRAIN_MAX).code(), Some(0));
+
+    // A terminal that closes sends it several times, and some supervisors send it after SIGTERM.
+    let mut node = Node::with_config("[drain]\nms_max = 15000\n");
+    let mut deaf = RawPeer::upgraded(node.ws(), "/websocket", "deaf");
+    for name in ["TERM", "HUP", "HUP"] {
+        node.signal(name);
+    }
+    assert_eq!(deaf.read_frame().0, 0x88, "the drain has begun");
+    assert_eq!(
+        node.await_end(SOON).code(),
+        Some(0),
+        "and goes on to its end"
+    );
+}
+
+#[test]
+fn under_nohup_a_hang_up_is_ignored() {
+    let mut node = Node::launch_ignoring_hang_ups(&["standalone"]);
+    node.await_ready();
+    node.signal("HUP");
+    Client::v2(node.ws(), "alice").join("lobby");
+    assert_eq!(node.terminate(DRAIN_MAX).code(), Some(0));
+    assert!(!node.log().contains("SIGHUP"), "{}", node.log());
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let mut node = Node::with_config("[drain]\nms_max = 600000\n");
     let mut deaf = RawPeer::upgraded(node.ws(), "/websocket", "deaf");

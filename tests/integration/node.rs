@@ -77,6 +77,27 @@ impl Node {
         Node::launch_run(folder, run, arguments)
     }
 
+    /// The same where stdout and stderr are pipes that nobody reads any more. It says nowhere that it is ready: name
+    /// its `--admin` port.
+    pub fn launch_unread(arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            surroundings: Surroundings::NobodyReads,
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
+    /// The same as under nohup.
+    pub fn launch_ignoring_hang_ups(arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            surroundings: Surroundings::Nohup,
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
     fn launch_in(folder: TempFolder, arguments: &[&str]) -> Node {
         let run = Run::new(folder.path());
         Node::launch_run(folder, run, arguments)
@@ -207,7 +228,12 @@ impl Node {
 
     /// SIGTERM alone.
     pub fn ask_to_end(&self) {
-        let script = format!("kill -TERM {}", self.process.pid());
+        self.signal("TERM");
+    }
+
+    /// A signal by its name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.process.pid());
         let status = Command::new("sh").args(["-c", &script]).status();
         assert!(status.expect("a shell").success(), "it runs");
     }
@@ -270,7 +296,11 @@ fn with_free_ports(arguments: &[String], folder: &Path) -> Vec<String> {
     let data = folder.join("data").display().to_string();
     let wanted = [
         ("--listen", "127.0.0.1:0", role != "chat"),
-        ("--exchange", "127.0.0.1:0", true),
+        (
+            "--exchange",
+            "127.0.0.1:0",
+            role == "gateway" || role == "chat",
+        ),
         ("--admin", "127.0.0.1:0", true),
         (
             "--data-dir",
@@ -309,6 +339,37 @@ struct Run {
     variable: Option<String>,
     /// Run in a mount namespace of the node's own, before it.
     setup: Option<String>,
+    surroundings: Surroundings,
+}
+
+/// What a process inherits from whoever starts it.
+#[derive(Clone, Copy)]
+enum Surroundings {
+    Usual,
+    /// stdout is a pipe without a reader.
+    NobodyReadsStdout,
+    /// So is stderr.
+    NobodyReads,
+    /// SIGHUP is ignored.
+    Nohup,
+}
+
+impl Surroundings {
+    /// The shell's script, which becomes the process: `$1` is the file for stderr, the rest the command.
+    fn script(self) -> &'static str {
+        match self {
+            Surroundings::Usual => "errors=$1; shift; exec \"$@\" 2>>\"$errors\"",
+            Surroundings::NobodyReadsStdout => {
+                "errors=$1; shift; mkfifo \"$errors.pipe\"; : <\"$errors.pipe\" & \
+                 exec 3>\"$errors.pipe\"; wait $!; exec \"$@\" 2>>\"$errors\" >&3 3>&-"
+            }
+            Surroundings::NobodyReads => {
+                "errors=$1; shift; mkfifo \"$errors.pipe\"; : <\"$errors.pipe\" & \
+                 exec 3>\"$errors.pipe\"; wait $!; exec \"$@\" 2>&3 >&3 3>&-"
+            }
+            Surroundings::Nohup => "errors=$1; shift; trap '' HUP; exec \"$@\" 2>>\"$errors\"",
+        }
+    }
 }
 
 impl Run {
@@ -318,6 +379,7 @@ impl Run {
             stderr: folder.join("stderr"),
             variable: None,
             setup: None,
+            surroundings: Surroundings::Usual,
         }
     }
 
@@ -326,7 +388,7 @@ impl Run {
         std::fs::write(&self.stdout, "").expect("our own folder");
         let setup = self.setup.as_ref();
         let setup = setup.map_or_else(String::new, |line| format!("{line} || exit 99; "));
-        let script = format!("{setup}errors=$1; shift; exec \"$@\" 2>>\"$errors\"");
+        let script = setup + self.surroundings.script();
         // Variables of the test's own surroundings are no settings of this node: `env -u` each.
         let ours = std::env::vars().filter(|(name, _)| name.starts_with("NEWIM_"));
         let mut all: Vec<String> = ours.flat_map(|(name, _)| ["-u".to_owned(), name]).collect();
@@ -365,8 +427,20 @@ pub struct Ended {
 
 /// `newim arguments…`, which must end by itself within [`SOON`].
 pub fn run_to_end(arguments: &[&str]) -> Ended {
+    run_in(Surroundings::Usual, arguments)
+}
+
+/// The same where nobody reads stdout any more, as in `newim … | head -0`.
+pub fn run_unread(arguments: &[&str]) -> Ended {
+    run_in(Surroundings::NobodyReadsStdout, arguments)
+}
+
+fn run_in(surroundings: Surroundings, arguments: &[&str]) -> Ended {
     let folder = TempFolder::new("command");
-    let run = Run::new(folder.path());
+    let run = Run {
+        surroundings,
+        ..Run::new(folder.path())
+    };
     let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
     let mut process = run.start(&arguments);
     let mut status = None;

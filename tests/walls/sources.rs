@@ -197,7 +197,7 @@ fn the_pure_parts_of_the_nodes_name_no_driver() {
             let is_glue = name.contains("/driver/") || name.ends_with("/driver.rs");
             for (number, line) in code_before_tests(&read(&path)) {
                 for word in ["newim_runtime", "newim_store", "newim_cluster"] {
-                    if line.contains(word) && !is_glue {
+                    if names(line, word) && !is_glue {
                         violations.push(format!(
                             "{name}:{number}: only driver/ may name {word}: the shard must run in a simulation"
                         ));

@@ -4,6 +4,7 @@
 //! driver calls the pure shard itself, and nothing here is used.)
 
 mod arrivals;
+mod metrics;
 mod node;
 mod peers;
 mod reports;
@@ -39,21 +40,23 @@ struct Letter {
     rest: Vec<u8>,
 }
 
-/// What the wire brings about, beside [`ChatCounters`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WireCounters {
-    pub accepted: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    /// Links closed because their bytes are no link messages.
-    pub undecodable: u64,
-    /// Connections closed before they said Hello: another protocol, silence, too many links.
-    pub strangers: u64,
-    /// Links closed because their gateway doesn't take what is queued for it.
-    pub queue_full: u64,
-    /// Links that got lost between two shards of this process.
-    pub hand_overs_failed: u64,
-    pub queued_bytes_now: u64,
+newim_proto::counters! {
+    /// What the wire adds to [`ChatCounters`]: totals since the shard started, and a value as of now (`_now`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct WireCounters {
+        pub accepted: u64,
+        pub bytes_in: u64,
+        pub bytes_out: u64,
+        /// Links closed because their bytes are no link messages.
+        pub undecodable: u64,
+        /// Connections closed before they said Hello: another protocol, silence, too many links.
+        pub strangers: u64,
+        /// Links closed because their gateway doesn't take what is queued for it.
+        pub queue_full: u64,
+        /// Links that got lost between two shards of this process.
+        pub hand_overs_failed: u64,
+        pub queued_bytes_now: u64,
+    }
 }
 
 pub(crate) struct ChatDriver {

@@ -8,6 +8,7 @@ mod embedded;
 mod limits;
 mod links;
 mod mailbox;
+mod metrics;
 mod names;
 mod node;
 mod redis;

@@ -1,6 +1,5 @@
-//! What the admin HTTP asks of a node. The composition implements it over the snapshots that the shards
-//! and the cluster publish; every method is called on the control thread, for each request, and must
-//! not wait.
+//! What the admin HTTP asks of a node. `crate::node` implements it over the snapshots that the shards and the
+//! cluster publish. Every method is called on the control thread, for each request, and must not wait.
 
 use std::sync::Arc;
 
@@ -11,26 +10,26 @@ use super::memory::NodeMemory;
 use super::metrics::MetricSink;
 
 pub trait NodeView: Send + Sync + 'static {
-    /// This process's, to tell it from the others in the route table.
+    /// The boot id of this process, to tell it from the others in the route table.
     fn boot_id(&self) -> BootId;
 
-    /// Where membership comes from and how that stands: "embedded", "connected", "suspended: …".
+    /// Where membership comes from, and its state: "embedded", "connected", "suspended: …".
     fn cluster(&self) -> String;
 
-    /// The newest snapshot.
+    /// The newest route table.
     fn routes(&self) -> Arc<RouteTable>;
 
-    /// Everything that keeps the node from serving; empty: it serves.
+    /// Everything that keeps the node from serving; empty when it serves.
     fn not_ready(&self) -> Vec<NotReady>;
 
-    /// What the node's shards hold, by their own count.
+    /// The memory that the node's shards hold, by their own count.
     fn memory(&self) -> NodeMemory;
 
     /// Adds the node's metrics to `sink`.
     fn collect(&self, sink: &mut MetricSink);
 }
 
-/// One thing that a node lacks.
+/// One thing that keeps a node from serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReady {
     /// "zookeeper", "redis", "draining", …: for a program.
