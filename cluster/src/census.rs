@@ -1,8 +1,9 @@
-//! Who is alive, as far as read. Pure: told of events and of replies, it says what to read next and
-//! when what it knows is one consistent moment of ZooKeeper.
+//! The census of the living nodes, as far as it was read. Pure: told of events and replies, it says what to read
+//! next, and when its knowledge is one consistent moment of ZooKeeper. The session owns it, on the control
+//! thread.
 //!
 //! Each read is one multi-read, atomic on the server: both folders' children, the routers' pzxid,
-//! and the data of those nodes alone whose data isn't known. So a burst of n joins costs n reads of
+//! and the data of only those nodes whose data isn't known. So a burst of n joins costs n reads of
 //! data, however often the folders are listed meanwhile.
 
 use std::collections::{HashMap, HashSet};
@@ -10,9 +11,7 @@ use std::sync::Arc;
 
 use newim_proto::routes::{NodeInfo, Role};
 
-/// Nodes whose data one multi-read asks for: the request stays well below ZooKeeper's 1 MiB
-/// (jute.maxbuffer) with the longest names. More are read by the next.
-pub(crate) const READS_MAX: usize = 1000;
+use crate::limits::READS_MAX;
 
 /// A node's place: its folder and its znode's name.
 pub(crate) type Place = (Role, String);
@@ -30,23 +29,23 @@ pub(crate) fn path_of((role, name): &Place) -> String {
     format!("{}/{name}", role.parent_path())
 }
 
-/// What one multi-read brought.
+/// The result of one multi-read.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    /// Of the routers' folder: the last time a chat node came or went.
+    /// Transaction in which a chat node last came or went: pzxid of the routers' folder.
     pub routers_pzxid: i64,
     pub chats: Vec<String>,
     pub gateways: Vec<String>,
     pub nodes: Vec<(Place, NodeReading)>,
 }
 
-/// One node's data. A node that was gone is not in a reading.
+/// The data of one node. A node that was gone is not in a reading.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NodeReading {
-    /// Why it is no NodeInfo, if it isn't one: such a node is left out of every table.
+    /// Error: why the data is no NodeInfo. Such a node is left out of every table.
     pub info: Result<Arc<NodeInfo>, String>,
     pub mzxid: i64,
-    /// Session that holds the znode.
+    /// The session that holds the znode.
     pub owner: i64,
 }
 
@@ -61,12 +60,13 @@ pub(crate) struct View {
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     known: HashMap<Place, NodeReading>,
-    /// Created or changed: read with the next folders' list, to save a round trip.
+    /// Nodes that were created or changed: read together with the next list of the folders, to save a round
+    /// trip.
     wanted: HashSet<Place>,
-    /// As of the last reading.
+    /// Nodes in the folders, as of the last reading.
     present: HashSet<Place>,
     routers_pzxid: i64,
-    /// Something happened since the last reading was begun.
+    /// An event came since the last reading was begun.
     stale: bool,
 }
 
@@ -78,7 +78,7 @@ impl Census {
         }
     }
 
-    /// Events may have been missed: all is to be read again.
+    /// Events may have been missed: everything is to be read again.
     pub fn forget(&mut self) {
         *self = Census::new();
     }
@@ -100,13 +100,14 @@ impl Census {
         self.stale
     }
 
-    /// Begins a reading: what happens from now on makes this stale again.
+    /// Begins a reading, and returns the nodes whose data to ask for. Events from now on make the census stale
+    /// again.
     pub fn begin(&mut self) -> Vec<Place> {
         self.stale = false;
         self.wanted.iter().take(READS_MAX).cloned().collect()
     }
 
-    /// Ends a reading. Afterwards, and before `view`, tell of the events that came before the reply.
+    /// Ends a reading. To be followed by the events that came before the reply, and then by `view`.
     pub fn take(&mut self, asked: &[Place], reading: Reading) {
         for place in asked {
             self.wanted.remove(place);
@@ -123,8 +124,8 @@ impl Census {
         self.wanted.retain(|place| self.present.contains(place));
     }
 
-    /// The moment of the last reading; None when data is missing for it, or has changed since it was
-    /// read, perhaps before that moment: then read again.
+    /// The moment of the last reading. None when data is missing for it, or has changed since it was read,
+    /// perhaps before that moment: then read again.
     pub fn view(&mut self) -> Option<View> {
         let unknown = self
             .present
@@ -155,12 +156,12 @@ impl View {
         self.nodes.get(place)
     }
 
-    /// By name.
+    /// The chat nodes, sorted by name.
     pub fn infos_of_chats(&self) -> Vec<Arc<NodeInfo>> {
         self.infos_of(Role::Chat)
     }
 
-    /// By name.
+    /// The gateways, sorted by name.
     pub fn infos_of_gateways(&self) -> Vec<Arc<NodeInfo>> {
         self.infos_of(Role::Gateway)
     }
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_listed_first_and_read_next() {
+    fn nodes_that_were_there_before_are_listed_first_and_read_next() {
         let (mut census, mut server) = (Census::new(), Server::default());
         server.put(Role::Chat, "a:1", false);
         server.put(Role::Gateway, "b:1", false);
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_told_after_the_reply_may_be_older_than_it_and_is_read_again() {
+    fn a_change_whose_event_comes_after_the_reply_may_be_older_than_it_and_is_read_again() {
         let (mut census, mut server) = (Census::new(), Server::default());
         census.changed(server.put(Role::Chat, "a:1", false));
         read_once(&mut census, &mut server).expect("all is known");

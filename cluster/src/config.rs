@@ -1,37 +1,42 @@
-//! Where the cluster's ZooKeeper is, and how patient to be with it. Made by the composition from the
-//! checked configuration, before anything connects.
+//! The addresses of the cluster's ZooKeeper, and the time limits for it. Made by the composition from the checked
+//! configuration, before anything connects.
 
+use crate::limits;
 use crate::state::ClusterError;
 
+/// Settings of this node's membership.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// `host:port,host:port[/chroot]`, as every ZooKeeper client takes it. Two clusters may share a
-    /// ZooKeeper under two chroots; one that is missing is made.
+    /// ZooKeeper under two chroots; a missing chroot is made.
     pub servers: String,
-    /// Asked for; the server grants between 2 and 20 of its ticks. A node that dies is missed after it.
+    /// Milliseconds of session timeout to ask for; the server grants between 2 and 20 of its ticks. The other
+    /// nodes notice a node's death after this time.
     pub session_timeout_ms: u64,
-    /// First pause between two attempts to connect; doubles, with jitter, up to the last.
+    /// First pause between two attempts to connect, in milliseconds; it doubles, with jitter.
     pub retry_ms_min: u64,
+    /// Longest of these pauses, in milliseconds.
     pub retry_ms_max: u64,
     /// Changes of the membership within so many milliseconds become one table.
     pub coalesce_ms: u64,
-    /// How long `set_draining` and `leave` wait for ZooKeeper.
+    /// Milliseconds that `set_draining` and `leave` wait for ZooKeeper.
     pub command_ms_max: u64,
 }
 
 impl ClusterConfig {
+    /// The defaults, for these servers.
     pub fn new(servers: &str) -> ClusterConfig {
         ClusterConfig {
             servers: servers.to_owned(),
-            session_timeout_ms: 6000,
-            retry_ms_min: 100,
-            retry_ms_max: 3000,
-            coalesce_ms: 20,
-            command_ms_max: 3000,
+            session_timeout_ms: limits::SESSION_TIMEOUT_MS,
+            retry_ms_min: limits::RETRY_MS_MIN,
+            retry_ms_max: limits::RETRY_MS_MAX,
+            coalesce_ms: limits::COALESCE_MS,
+            command_ms_max: limits::COMMAND_MS_MAX,
         }
     }
 
-    /// Splits off the chroot: the client would demand that it exists already, we create it.
+    /// Splits off the chroot: the ZooKeeper client would demand that it exists already, and we create it.
     pub(crate) fn places(&self) -> Result<Places, ClusterError> {
         let (hosts, chroot) = match self.servers.find('/') {
             Some(at) => self.servers.split_at(at),
@@ -52,7 +57,7 @@ impl ClusterConfig {
     }
 }
 
-/// The same, taken apart.
+/// The text of `servers`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Places {
     pub hosts: String,

@@ -1,14 +1,14 @@
-//! Who is alive and who routes what: this node's membership in the cluster, and an immutable
-//! [`RouteTable`] for every change of it. ZooKeeper for a fleet, embedded for one machine. Lives on
-//! the control thread (tokio, current-thread); the composition passes each table on to the shards.
+//! Membership: registers this node in the cluster, watches which nodes live, and publishes an immutable
+//! [`RouteTable`] for every change. ZooKeeper for a fleet, embedded for one machine. Lives on the control
+//! thread (tokio, current-thread); the composition passes each table on to the shards.
 //!
 //! Read in the order of the data: `member` (connect, again and again) → `session` (register, watch,
 //! read) → `census` (who is alive) → `tables` (epochs, publication).
 #![forbid(unsafe_code)]
 
-mod backoff;
 mod census;
 mod config;
+mod limits;
 mod member;
 mod session;
 mod state;
@@ -31,14 +31,16 @@ use tables::Tables;
 /// [`Cluster::leave`] does, provided the runtime goes on.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The newest snapshot; empty until the first has been read. Kept while ZooKeeper is away. Its
+    /// The newest table; empty until the first has been read. Kept while ZooKeeper is away. Its
     /// epoch never goes back.
     pub routes: watch::Receiver<Arc<RouteTable>>,
+    /// This node's standing with ZooKeeper.
     pub state: watch::Receiver<ClusterState>,
     wish: watch::Sender<Wish>,
     fulfilled: watch::Receiver<Wish>,
     command_limit: Duration,
-    /// Held so that whoever waits for a change of what never changes waits on, instead of spinning.
+    /// Kept alive so that a task that waits for a change, where nothing ever changes, waits on instead of
+    /// spinning.
     _embedded: Option<(watch::Sender<Arc<RouteTable>>, watch::Sender<ClusterState>)>,
 }
 
@@ -71,7 +73,7 @@ impl Cluster {
         let (tables, routes) = watch::channel(Arc::new(table));
         let (states, state) = watch::channel(ClusterState::Connected);
         let (wish, _) = watch::channel(Wish::Serve);
-        // Whatever is wished is fulfilled already: there is nobody to tell.
+        // Every wish is fulfilled already: there is no other node to tell.
         let (_, fulfilled) = watch::channel(Wish::Leave);
         Cluster {
             routes,
@@ -83,17 +85,16 @@ impl Cluster {
         }
     }
 
-    /// Tells the cluster that this node is leaving: no slots and no new connections for it. Returns
-    /// when its znode says so and this node's own table does. Holds from now on, in later sessions
-    /// too, whether or not it succeeds now. Errors: the state, when that is not so within
-    /// `command_ms_max`.
+    /// Tells the cluster that this node is leaving: it gets no slots and no new connections. Returns when both
+    /// its znode and this node's own table say so. The wish holds from now on, in later sessions too, whether or
+    /// not it is fulfilled now. The error is the state, when it wasn't fulfilled within `command_ms_max`.
     pub async fn set_draining(&self) -> Result<(), ClusterState> {
         self.ask(Wish::Drain).await
     }
 
-    /// Removes this node's znode and ends the session, so that the others see it at once. Errors:
-    /// the state, when ZooKeeper did not answer within `command_ms_max`; then the znode vanishes with
-    /// the session's timeout. Nothing is published any more in either case.
+    /// Removes this node's znode and ends the session, so that the others see it at once. The error is the
+    /// state, when ZooKeeper did not answer within `command_ms_max`; then the znode vanishes with the session's
+    /// timeout. Nothing is published any more in either case.
     pub async fn leave(&self) -> Result<(), ClusterState> {
         self.ask(Wish::Leave).await
     }
@@ -113,7 +114,7 @@ impl Cluster {
     }
 }
 
-/// Nobody to compare it with: any but the empty table's 0.
+/// Epoch of the only table. Any number will do but 0, which is the empty table's.
 const EMBEDDED_EPOCH: u64 = 1;
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
-//! This node's membership over its whole life: opens session after session, each time with back-off,
-//! until it is told to leave or is refused. A task on the control thread.
+//! This node's membership over its whole life: opens session after session, with pauses that grow, until the
+//! node leaves or is refused. A task on the control thread, started by `Cluster::start`.
 
 use std::time::Duration;
 
+use newim_proto::backoff::Backoff;
 use newim_proto::routes::NodeInfo;
 use tokio::sync::watch;
 use zookeeper_client::{Client, Error, SessionState, StateWatcher};
 
-use crate::backoff::Backoff;
 use crate::config::{ClusterConfig, Places};
 use crate::session::{PERSISTENT, Session};
 use crate::state::{ClusterError, ClusterState, Reporter};
 use crate::tables::Tables;
 
-/// What the process wants of its membership. Only ever goes forward.
+/// What the process wants of its membership. A wish only ever goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wish {
     Serve,
@@ -24,13 +24,13 @@ pub(crate) enum Wish {
 /// How a session ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// It is gone on the server, or is to be given up; another one may serve.
+    /// The session is gone on the server, or is to be given up; another one may serve.
     Expired(String),
     /// No session will do.
     Refused(ClusterError),
-    /// As wished, and our znode is gone.
+    /// This node left as wished, and its znode is gone.
     Left,
-    /// As wished, but ZooKeeper did not answer: the znode goes when the session expires there.
+    /// This node left as wished, but ZooKeeper did not answer: the znode goes when the session expires there.
     Abandoned,
 }
 
@@ -71,7 +71,7 @@ impl Member {
             End::Left | End::Abandoned | End::Expired(_) => ClusterState::Left,
         });
         if left {
-            // Last: who waited for it finds the state to match.
+            // Last, so that a caller who waited for it finds the state to match.
             self.fulfil.send_replace(Wish::Leave);
         }
     }
@@ -89,7 +89,7 @@ impl Member {
             };
             let why = match client {
                 Ok(client) => {
-                    backoff.reset();
+                    backoff.succeeded();
                     match self.serve(client).await {
                         End::Expired(why) => why,
                         end => return end,
@@ -104,7 +104,7 @@ impl Member {
             };
             self.reporter.without_session(why);
             tokio::select! {
-                () = tokio::time::sleep(backoff.pause()) => {}
+                () = pause(&mut backoff) => {}
                 () = self.wishes.clone().until_leave() => return End::Left,
             }
         }
@@ -118,7 +118,7 @@ impl Member {
         self.config.places()
     }
 
-    /// One try of each server: the pauses between tries are ours, and so is the end of trying.
+    /// Tries each server once. The pauses between tries, and the end of trying, are this file's business.
     async fn connect(&self, places: &Places) -> Result<Client, Error> {
         let client = Client::connector()
             .with_session_timeout(Duration::from_millis(self.config.session_timeout_ms))
@@ -156,7 +156,14 @@ impl Member {
     }
 }
 
-/// Reports the link's ups and downs; returns when the session is over.
+/// The pause before the next attempt. Each node draws its own, so that a fleet that lost its ZooKeeper doesn't
+/// come back in one instant.
+pub(crate) async fn pause(backoff: &mut Backoff) {
+    let pause_ms = backoff.failed(fastrand::u64(..));
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+}
+
+/// Reports when the connection is lost and when it is back; returns when the session is over.
 async fn follow(states: &mut StateWatcher, reporter: &Reporter) -> End {
     loop {
         match states.changed().await {
@@ -173,7 +180,7 @@ async fn until_terminated(mut states: StateWatcher) {
     while !states.changed().await.is_terminated() {}
 }
 
-/// The wishes as they come. A dropped `Cluster` wishes to leave.
+/// The process' wishes as they come. A dropped `Cluster` wishes to leave.
 #[derive(Clone, Debug)]
 pub(crate) struct Wishes(watch::Receiver<Wish>);
 
@@ -187,7 +194,7 @@ impl Wishes {
         }
     }
 
-    /// Until there is one that `take` has not given yet.
+    /// Waits for a wish that `take` has not returned yet.
     pub async fn changed(&mut self) {
         // An error says that the `Cluster` was dropped, which `take` turns into a wish.
         let _ = self.0.changed().await;

@@ -1,5 +1,5 @@
-//! One ZooKeeper session: prepares the folders, keeps this node registered, watches the others, and
-//! has a table published for every change. Run by the member's task on the control thread.
+//! One ZooKeeper session: prepares the folders, keeps this node registered, watches the other nodes, and
+//! publishes a table for every change. The member's task runs it on the control thread.
 //!
 //! A table is read after its watch is armed, and the events that precede a reply arrive before it
 //! (one TCP stream), so no change is missed: either a reading shows it, or its event makes the next.
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use newim_proto::backoff::Backoff;
 use newim_proto::ids::BootId;
 use newim_proto::routes::NodeInfo;
 use newim_proto::znode::{
@@ -20,20 +21,14 @@ use zookeeper_client::{
     MultiWriteError, PersistentWatcher, WatchedEvent,
 };
 
-use crate::backoff::Backoff;
 use crate::census::{Census, NodeReading, Place, Reading, View, path_of, place_of};
-use crate::member::{End, Member, Wish, Wishes};
+use crate::limits::{PREDECESSOR_MARGIN, PREDECESSOR_SESSIONS};
+use crate::member::{End, Member, Wish, Wishes, pause};
 use crate::state::ClusterError;
 
 pub(crate) const PERSISTENT: CreateOptions<'static> =
     CreateMode::Persistent.with_acls(Acls::anyone_all());
 const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
-
-/// A dead node's znode outlives it by its session timeout, which we take to be as long as ours, and
-/// by another one when ZooKeeper's leader changes meanwhile. Who holds it longer is alive.
-const PREDECESSOR_SESSIONS: u32 = 2;
-/// ZooKeeper expires sessions in steps of its tick.
-const PREDECESSOR_MARGIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Session<'a> {
     member: &'a Member,
@@ -42,30 +37,31 @@ pub(crate) struct Session<'a> {
     wishes: Wishes,
     census: Census,
     watcher: Option<PersistentWatcher>,
-    /// The watcher hears of every change since the census was last forgotten.
+    /// The watcher has seen every change since the census was last forgotten.
     armed: bool,
-    /// The folders were there and the slots agreed.
+    /// The folders are there and the slots agree.
     prepared: bool,
-    /// Since when another node's znode stands where ours belongs.
+    /// Instant since which another node's znode has stood where ours belongs.
     held_since: Option<Instant>,
 }
 
 /// Why a step was not finished.
 enum Trouble {
-    /// The connection, which the state tells of already. Try again: it waits for the next one.
+    /// The connection is lost, which the state says already. Try again: the next step waits for the next
+    /// connection.
     Lost,
-    /// Try again, after a pause.
+    /// The step failed for this reason. Try again after a pause.
     Again(String),
     End(End),
 }
 
-/// Where our own znode stands.
+/// The state of our own znode.
 enum Registration {
-    /// As wished.
+    /// It says what it should.
     InForce,
-    /// Just written, or seen to differ from what was read: read again.
+    /// It was just written, or differs from what was read: read again.
     Touched,
-    /// Another node's.
+    /// Another node's znode has its name.
     Held,
 }
 
@@ -84,8 +80,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Until the session's end. While the connection is lost, requests wait for the next one; the
-    /// caller sees to it that leaving doesn't.
+    /// Runs until the session's end. While the connection is lost, requests wait for the next one; the caller
+    /// makes sure that leaving doesn't.
     pub async fn run(&mut self) -> End {
         let config = &self.member.config;
         let mut backoff = Backoff::new(config.retry_ms_min, config.retry_ms_max);
@@ -96,7 +92,7 @@ impl<'a> Session<'a> {
             };
             match step {
                 Ok(()) => {
-                    backoff.reset();
+                    backoff.succeeded();
                     self.wait().await;
                 }
                 Err(Trouble::End(end)) => return end,
@@ -105,7 +101,7 @@ impl<'a> Session<'a> {
                     if let Trouble::Again(why) = again {
                         self.member.reporter.trouble(why);
                     }
-                    tokio::time::sleep(backoff.pause()).await;
+                    pause(&mut backoff).await;
                 }
             }
         }
@@ -132,7 +128,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Until there is something to do.
+    /// Waits until there is something to do.
     async fn wait(&mut self) {
         if !self.census.is_stale() && self.armed {
             let held_until = self
@@ -146,12 +142,12 @@ impl<'a> Session<'a> {
             };
             self.note(event);
         }
-        // Nodes come and go in bursts: what follows within a moment becomes the same table.
+        // Nodes come and go in bursts: changes within a moment of each other become one table.
         tokio::time::sleep(Duration::from_millis(self.member.config.coalesce_ms)).await;
         self.note_waiting_events();
     }
 
-    /// Makes what must be there before anyone joins, or finds it there.
+    /// Makes the folders and the slots' node, where they are missing, and checks the slots.
     async fn prepare(&mut self) -> Result<(), Trouble> {
         for folder in [GATEWAYS_PATH, CHATS_PATH] {
             self.client
@@ -187,7 +183,7 @@ impl<'a> Session<'a> {
         Err(Trouble::End(End::Refused(mismatch)))
     }
 
-    /// One consistent moment of the cluster, not older than this call.
+    /// Reads one consistent moment of the cluster, not older than this call.
     async fn read(&mut self) -> Result<View, Trouble> {
         loop {
             if !self.armed {
@@ -205,9 +201,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Watches anew and forgets what was read. After each reconnect, since changes meanwhile are not
-    /// told (ZOOKEEPER-4698), and since zookeeper-client 0.11.2 doesn't re-arm persistent watches by
-    /// itself (`resend_watches` sends SetWatches, which has no room for them, not SetWatches2).
+    /// Sets the watch anew and forgets what was read. Needed after each reconnect: changes meanwhile bring no
+    /// events (ZOOKEEPER-4698), and zookeeper-client 0.11.2 doesn't re-arm persistent watches by itself
+    /// (`resend_watches` sends SetWatches, which has no room for them, not SetWatches2).
     async fn arm(&mut self) -> Result<(), Trouble> {
         let watcher = self
             .client
@@ -259,7 +255,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Makes our znode what it should be.
+    /// Brings our znode to what it should be.
     async fn register(&mut self, view: &View, wish: Wish) -> Result<Registration, Trouble> {
         let me = NodeInfo {
             draining: wish >= Wish::Drain,
@@ -290,7 +286,7 @@ impl<'a> Session<'a> {
         self.held(path, boot_id)
     }
 
-    /// Our own znode, of a session that we lost and that the server has not missed yet: it would take
+    /// Replaces our own znode of a session that we lost and that the server has not expired yet: it would take
     /// the znode away with it later.
     async fn replace(&mut self, path: &str, data: &[u8]) -> Result<Registration, Trouble> {
         let mut writer = self.client.new_multi_writer();
@@ -300,7 +296,7 @@ impl<'a> Session<'a> {
         added.map_err(|error| trouble(error, path))?;
         match writer.commit().await {
             Ok(_) => Ok(Registration::Touched),
-            // It went, or changed hands, in between.
+            // It vanished, or changed hands, in between.
             Err(MultiWriteError::OperationFailed {
                 source: Error::NoNode | Error::NodeExists,
                 ..
@@ -310,8 +306,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Either a predecessor that died, whose znode goes with its session, or a second node that
-    /// claims our address: only time tells.
+    /// Waits for the holder of our name to go. It is either a predecessor that died, whose znode goes with its
+    /// session, or a second node that claims our address: only time tells.
     fn held(&mut self, path: String, boot_id: Option<BootId>) -> Result<Registration, Trouble> {
         let since = *self.held_since.get_or_insert_with(Instant::now);
         let limit = self.predecessor_limit();
@@ -358,7 +354,7 @@ impl<'a> Session<'a> {
     }
 
     fn note_waiting_events(&mut self) {
-        // Not on after a session event: after the last one of a session, the watcher panics.
+        // Stops at a session event: after the last one of a session, the watcher panics.
         while self.armed
             && let Some(event) = self.watcher.as_mut().and_then(waiting)
         {
@@ -376,7 +372,7 @@ fn waiting(watcher: &mut PersistentWatcher) -> Option<WatchedEvent> {
     }
 }
 
-/// Never, if there is none.
+/// Waits for the deadline; for ever, if there is none.
 async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -390,7 +386,7 @@ fn node_reading(place: &Place, result: MultiReadResult) -> Option<NodeReading> {
             let info = NodeInfo::from_json(place.0, &place.1, &data);
             let info = info.map(Arc::new).map_err(|error| error.to_string());
             if let Err(why) = &info {
-                tracing::warn!("cluster: {:?} {} is left out: {why}", place.0, place.1);
+                tracing::warn!("cluster: {} is left out: {why}", path_of(place));
             }
             Some(NodeReading {
                 info,
@@ -398,10 +394,10 @@ fn node_reading(place: &Place, result: MultiReadResult) -> Option<NodeReading> {
                 owner: stat.ephemeral_owner,
             })
         }
-        // Created, listed by nobody, gone again.
+        // It was created and went again before anybody listed it.
         MultiReadResult::Error { err: Error::NoNode } => None,
         MultiReadResult::Error { err } => {
-            tracing::warn!("cluster: {:?} {} is left out: {err}", place.0, place.1);
+            tracing::warn!("cluster: {} is left out: {err}", path_of(place));
             Some(NodeReading {
                 info: Err(err.to_string()),
                 mzxid: 0,

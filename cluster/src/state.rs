@@ -1,38 +1,41 @@
-//! How this node stands with ZooKeeper, for operators and for /readyz: one value, one log line for
-//! each change and none for each try.
+//! This node's standing with ZooKeeper, for operators and for /readyz: one value, one log line for each change
+//! and none for each try. Set by the member and its session, on the control thread.
 
+use std::fmt;
 use std::sync::Mutex;
 
 use newim_proto::ids::BootId;
 use thiserror::Error;
 use tokio::sync::watch;
 
+/// This node's standing with ZooKeeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClusterState {
-    /// Not a member yet, and why; goes on trying.
+    /// The node is not a member yet, for this reason; it goes on trying.
     Connecting { why: String },
-    /// Registered; the table is kept current.
+    /// The node is registered; the table is kept current.
     Connected,
-    /// The connection is lost, the session may still live: the others see this node until it expires.
-    /// The last table stays.
+    /// The connection is lost; the session may still live. The others see this node until it expires. The last
+    /// table stays.
     Suspended,
-    /// The session ended: the others don't see this node. It registers again, as soon as it can,
-    /// under the same boot id. The last table stays.
+    /// The session ended: the others don't see this node. It registers again, as soon as it can, under the same
+    /// boot id. The last table stays.
     Expired { why: String },
-    /// Will never be a member as things stand: somebody must act, then start the node again.
+    /// The node can't become a member as things are: somebody must act, then start the node again.
     Refused(ClusterError),
-    /// After `leave`.
+    /// The node left.
     Left,
 }
 
-/// Why a node can't join. Each has another remedy.
+/// Why a node can't join. Each variant has a remedy of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ClusterError {
     #[error("bad ZooKeeper address: {0}")]
     BadAddress(String),
     #[error("{name:?} can't be the name of a znode: it must be the node's host:port")]
     BadName { name: String },
-    /// Another release, or another cluster's ZooKeeper: routing by it would differ from the others'.
+    /// ZooKeeper belongs to another release, or to another cluster: this node would route otherwise than the
+    /// others.
     #[error("/newim/slots holds {found}, this node needs {ours}")]
     SlotsMismatch { found: String, ours: String },
     /// Two nodes claim one exchange address, and both live.
@@ -54,7 +57,22 @@ fn shown(boot_id: Option<BootId>) -> String {
     boot_id.map_or_else(String::new, |boot_id| format!(" (boot id {boot_id})"))
 }
 
-/// Derives the state from what two observers see: the session's own life and our work in it.
+impl fmt::Display for ClusterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClusterState::Connecting { why } => write!(f, "connecting: {why}"),
+            ClusterState::Connected => write!(f, "connected"),
+            ClusterState::Suspended => {
+                write!(f, "suspended: the connection to ZooKeeper is lost")
+            }
+            ClusterState::Expired { why } => write!(f, "expired: {why}"),
+            ClusterState::Refused(error) => write!(f, "refused: {error}"),
+            ClusterState::Left => write!(f, "left"),
+        }
+    }
+}
+
+/// Derives the state from what two observers see: the life of the session, and our work in it.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     facts: Mutex<Facts>,
@@ -66,7 +84,7 @@ struct Facts {
     link_up: bool,
     registered: bool,
     ever_registered: bool,
-    /// The last trouble, or what stands between us and registration.
+    /// The last trouble, or what keeps this node from being registered.
     why: String,
     end: Option<ClusterState>,
 }
@@ -85,7 +103,7 @@ impl Reporter {
         (Reporter { facts, state }, receiver)
     }
 
-    /// There is no session (any more).
+    /// There is no session, or none any more.
     pub fn without_session(&self, why: String) {
         self.change(|facts| {
             facts.link_up = false;
@@ -110,7 +128,7 @@ impl Reporter {
         });
     }
 
-    /// Something failed that will be tried again: one line for each new kind, none for each try.
+    /// Something failed and will be tried again: one log line for each new reason, none for each try.
     pub fn trouble(&self, why: String) {
         self.change(|facts| {
             if facts.registered && facts.why != why {

@@ -1,4 +1,5 @@
-//! From who is alive to what the shards get: numbers the tables and publishes them.
+//! Route tables out of the census: numbers them and publishes them for the shards. Called by the session, on the
+//! control thread.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::census::View;
 
-/// The one writer of the snapshots. Outlives sessions, so that an epoch never goes back.
+/// The only publisher of tables. It outlives sessions, so that an epoch never goes back.
 #[derive(Debug)]
 pub(crate) struct Tables {
     sender: watch::Sender<Arc<RouteTable>>,
@@ -32,7 +33,7 @@ impl Tables {
         let table = if chats_changed {
             RouteTable::build(epoch, chats, gateways)
         } else {
-            // Owners depend on the chat nodes alone, and hashing every slot again is the dear part.
+            // Owners depend on the chat nodes alone, and hashing every slot again is the expensive part.
             RouteTable {
                 epoch,
                 chats,
@@ -49,9 +50,9 @@ impl Tables {
     }
 }
 
-/// A ZooKeeper transaction id names one state of the chat nodes, the same for all who read it. It
-/// falls behind the last one only if the ensemble lost its data or was replaced; then we count on by
-/// ourselves, as a shard must never be told to believe an older table.
+/// The epoch of the next table. A ZooKeeper transaction id names one state of the chat nodes, the same for every
+/// node that reads it. It falls behind the last one only if the ensemble lost its data or was replaced; then we
+/// count on by ourselves, as a shard must never be given an older table.
 fn next_epoch(last: u64, read: u64, chats_changed: bool) -> u64 {
     if read > last {
         return read;

@@ -11,7 +11,7 @@ use newim_testkit::{Process, TempFolder, ZooKeeper, ZooKeeperEnsemble, wait_unti
 
 use support::{LIMIT, Node, assert_same_epoch_is_same_table, config, info, names};
 
-/// As short as the testkit's ZooKeeper lets a test wait for an expiry without being flaky.
+/// Session timeout: the shortest with which a test can wait for an expiry on the testkit's ZooKeeper reliably.
 const SHORT_MS: u64 = 1500;
 /// Longer than any restart of a server takes.
 const LONG_MS: u64 = 30_000;
@@ -84,7 +84,7 @@ fn a_node_killed_is_missed_after_its_session_timeout_and_may_come_back_as_anothe
     let before = gateway.wait_for_chats(&[2]);
     chat.process.kill();
 
-    // Its successor is quicker than ZooKeeper notices the death: it waits for the name.
+    // The successor starts before ZooKeeper notices the death: it waits for the name.
     let successor = Node::start(
         config(&zookeeper.address(), SHORT_MS),
         info(Role::Chat, 2, 13),
@@ -172,7 +172,7 @@ fn a_paused_zookeeper_suspends_and_changes_nothing_and_all_goes_on_when_it_answe
     zookeeper.resume();
     gateway.wait_for_state("back", |state| *state == ClusterState::Connected);
 
-    // The watch lives in the new connection as well.
+    // The watch is set on the new connection as well.
     let _late = Node::joined(config, info(Role::Chat, 3, 13));
     gateway.wait_for_chats(&[2, 3]);
     let expected = [
@@ -236,7 +236,7 @@ fn a_node_that_outlives_its_session_registers_again_under_the_same_boot_id() {
 
     let gateway = Node::joined(config, info(Role::Gateway, 1, 11));
     gateway.wait_for_chats(&[2]);
-    // Were the znode still the old session's, it would go with it by now.
+    // If the znode were still the old session's, it would be gone with it by now.
     let old_session_over = Duration::from_millis(2 * SHORT_MS);
     let lasting = std::time::Instant::now() + old_session_over;
     while std::time::Instant::now() < lasting {

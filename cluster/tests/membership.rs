@@ -10,10 +10,10 @@ use zookeeper_client::{Acls, Client, CreateMode};
 
 use support::{Node, assert_same_epoch_is_same_table, config, info, names};
 
-/// No test waits so long: whatever is seen of such a node is not seen by an expiry.
+/// Session timeout that no test waits for: nothing that a test sees comes from an expiry.
 const LONG_MS: u64 = 60_000;
 
-/// Something done to ZooKeeper behind the nodes' backs.
+/// A client of the test's own, that changes ZooKeeper behind the nodes' backs.
 fn as_operator<T>(zookeeper: &ZooKeeper, act: impl AsyncFnOnce(Client) -> T) -> T {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {

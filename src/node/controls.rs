@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use newim_chat_core::driver::ChatControl;
-use newim_gateway_core::driver::{ExchangeAddrs, GatewayControl};
+use newim_gateway_core::driver::GatewayControl;
 use newim_proto::backoff::Backoff;
 use newim_proto::ids::ShardIndex;
 use newim_proto::routes::RouteTable;
@@ -14,8 +14,8 @@ use crate::limits::{CONTROL_MS_MAX, CONTROL_RETRY_MS_MAX, CONTROL_RETRY_MS_MIN};
 
 /// The messages that a shard of any kind takes.
 pub trait ShardControl: Send + Sized + 'static {
-    /// `addrs`: where the chat nodes of `routes` listen, for shards that connect to them.
-    fn routes(routes: &Arc<RouteTable>, addrs: &Arc<ExchangeAddrs>) -> Self;
+    /// A newer route table.
+    fn routes(routes: &Arc<RouteTable>) -> Self;
     /// Finish what is in flight; the shard's cell says when it has drained.
     fn drain() -> Self;
     /// End now.
@@ -23,8 +23,8 @@ pub trait ShardControl: Send + Sized + 'static {
 }
 
 impl ShardControl for GatewayControl {
-    fn routes(routes: &Arc<RouteTable>, addrs: &Arc<ExchangeAddrs>) -> GatewayControl {
-        GatewayControl::Routes(Arc::clone(routes), Arc::clone(addrs))
+    fn routes(routes: &Arc<RouteTable>) -> GatewayControl {
+        GatewayControl::Routes(Arc::clone(routes))
     }
 
     fn drain() -> GatewayControl {
@@ -37,7 +37,7 @@ impl ShardControl for GatewayControl {
 }
 
 impl ShardControl for ChatControl {
-    fn routes(routes: &Arc<RouteTable>, _: &Arc<ExchangeAddrs>) -> ChatControl {
+    fn routes(routes: &Arc<RouteTable>) -> ChatControl {
         ChatControl::Routes(Arc::clone(routes))
     }
 

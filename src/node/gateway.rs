@@ -5,17 +5,18 @@ use std::sync::{Arc, OnceLock};
 
 use newim_cluster::Cluster;
 use newim_gateway_core::driver::{
-    ExchangeAddrs, GatewayControl, GatewayDriver, GatewayNode, SharedSnapshot, StorePort,
+    GatewayControl, GatewayDriver, GatewayNode, Resolver, SharedSnapshot, StorePort,
 };
 use newim_proto::ids::ShardIndex;
-use newim_proto::routes::{Role, RouteTable};
+use newim_proto::routes::Role;
+use newim_store::Health;
 
 use super::cells::Cells;
 use super::controls::Teller;
 use super::error::RunError;
 use super::life::{Kind, Me, Started};
 use super::ports::{Ports, hold_exchange};
-use super::resolve::{exchanges, resolve};
+use super::resolve::{Questions, resolver};
 use super::{identity, settings};
 use crate::config::{Config, RedisUrl, Zookeeper};
 use crate::limits::SERVING_CHECK;
@@ -28,6 +29,10 @@ pub struct Gateway {
     /// By which the chat nodes know this gateway. The shards have it before the first route, and so before the
     /// first link.
     name: Arc<OnceLock<String>>,
+    /// The shards' road to the resolver.
+    resolver: Resolver,
+    /// The questions that come by it; answered as soon as the shards run.
+    questions: Option<Questions>,
 }
 
 impl Gateway {
@@ -38,12 +43,15 @@ impl Gateway {
         redis: RedisUrl,
     ) -> Gateway {
         let cells = (0..config.shards).map(|_| SharedSnapshot::default());
+        let (resolver, questions) = resolver();
         Gateway {
             listen,
             zookeeper,
             redis,
             cells: cells.collect(),
             name: Arc::default(),
+            resolver,
+            questions: Some(questions),
         }
     }
 }
@@ -60,15 +68,17 @@ impl Kind for Gateway {
 
     async fn start(&mut self, me: &Me<'_>) -> Result<Started<GatewayControl>, RunError> {
         let redis = settings::redis(me.config, &self.redis)?;
-        let redis_addr = resolve(&format!("{}:{}", redis.host, redis.port)).await?;
+        let health = Health::default();
         let exchange = hold_exchange(me.config.exchange).await?;
         let (config, boot_id) = (me.config.clone(), me.boot_id);
         let (cells, name) = (self.cells.clone(), Arc::clone(&self.name));
+        let resolver = self.resolver.clone();
         let make = move |shard: ShardIndex| {
             let settings = settings::gateway(&config, boot_id, shard);
-            let port = StorePort::redis(redis.clone(), redis_addr);
+            let port = StorePort::redis(redis.clone(), health.clone(), boot_id, shard);
+            let (name, resolver) = (Arc::clone(&name), resolver.clone());
             let cell = cells[usize::from(shard.0)].clone();
-            GatewayNode::new(GatewayDriver::new(settings, port, name.clone(), cell))
+            GatewayNode::new(GatewayDriver::new(settings, port, name, resolver, cell))
         };
         let listeners = vec![self.listen];
         let runtime = newim_runtime::start(settings::runtime(me.config, listeners), make)
@@ -84,16 +94,14 @@ impl Kind for Gateway {
         &mut self,
         me: &Me<'_>,
         ports: &Ports,
-        _: &Teller<GatewayControl>,
+        teller: &Teller<GatewayControl>,
     ) -> Result<Cluster, RunError> {
+        let questions = self.questions.take().expect("a gateway joins once");
+        tokio::spawn(questions.answer(teller.clone()));
         let name = identity::cluster_name(me.config, ports, &self.zookeeper).await?;
         let _ = self.name.set(name.clone()); // only here
         let info = identity::describe(me, Role::Gateway, name, ports);
         Ok(Cluster::start(settings::cluster(&self.zookeeper), info))
-    }
-
-    async fn exchanges(&self, routes: &RouteTable) -> ExchangeAddrs {
-        exchanges(routes).await
     }
 
     async fn serve(&self, teller: &Teller<GatewayControl>) {

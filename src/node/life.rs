@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use newim_cluster::Cluster;
-use newim_gateway_core::driver::ExchangeAddrs;
 use newim_proto::ids::BootId;
 use newim_proto::routes::RouteTable;
 use newim_runtime::Runtime;
@@ -44,11 +43,6 @@ pub trait Kind {
         ports: &Ports,
         teller: &Teller<Self::Control>,
     ) -> Result<Cluster, RunError>;
-
-    /// Where the chat nodes of a route table listen, for shards that connect to them.
-    async fn exchanges(&self, _routes: &RouteTable) -> ExchangeAddrs {
-        ExchangeAddrs::new()
-    }
 
     /// Lets clients in, where there are any; returns when every shard listens.
     async fn serve(&self, _teller: &Teller<Self::Control>) {}
@@ -100,8 +94,7 @@ pub async fn run<K: Kind>(config: &Config, mut kind: K) -> Result<(), RunError> 
         &cluster,
         &*view,
         async |routes: Arc<RouteTable>| {
-            let addrs = Arc::new(kind.exchanges(&routes).await);
-            teller.tell(|| K::Control::routes(&routes, &addrs)).await;
+            teller.tell(|| K::Control::routes(&routes)).await;
         },
         async || {
             kind.serve(&teller).await;

@@ -7,7 +7,6 @@ use newim_cluster::{Cluster, ClusterState};
 use newim_proto::routes::RouteTable;
 
 use super::error::RunError;
-use super::view::told;
 use crate::admin::NodeView;
 use crate::limits::READY_CHECK;
 
@@ -48,7 +47,6 @@ pub async fn follow(
 /// First step of a drain: the others send nobody here any more.
 pub async fn leave_routing(cluster: &Cluster) {
     if let Err(state) = cluster.set_draining().await {
-        let state = told(&state);
         tracing::warn!(%state, "ZooKeeper could not be told that this node drains");
     }
 }
@@ -56,7 +54,6 @@ pub async fn leave_routing(cluster: &Cluster) {
 /// Last step of a drain: the node is gone for the others at once, not after the session's timeout.
 pub async fn leave(cluster: &Cluster) {
     if let Err(state) = cluster.leave().await {
-        let state = told(&state);
         tracing::warn!(
             %state,
             "ZooKeeper could not be told that this node left: the others miss it once its session ends"

@@ -32,18 +32,6 @@ impl Membership {
     }
 }
 
-/// A state of the membership, for people.
-pub fn told(state: &ClusterState) -> String {
-    match state {
-        ClusterState::Connecting { why } => format!("connecting: {why}"),
-        ClusterState::Connected => "connected".to_owned(),
-        ClusterState::Suspended => "suspended: the connection to ZooKeeper is lost".to_owned(),
-        ClusterState::Expired { why } => format!("expired: {why}"),
-        ClusterState::Refused(error) => format!("refused: {error}"),
-        ClusterState::Left => "left".to_owned(),
-    }
-}
-
 pub struct ViewParts {
     pub boot_id: BootId,
     pub cluster: Membership,
@@ -80,7 +68,7 @@ impl View {
             }
             state @ (ClusterState::Connecting { .. }
             | ClusterState::Refused(_)
-            | ClusterState::Left) => told(state),
+            | ClusterState::Left) => state.to_string(),
         };
         Some(NotReady {
             what: "zookeeper",
@@ -100,7 +88,15 @@ impl View {
             .iter()
             .map(SharedSnapshot::read)
             .collect();
-        if snapshots.iter().any(|s| !s.store_up) {
+        if let Some(fault) = snapshots.iter().find_map(|s| s.store_fault.as_ref()) {
+            lacks.push(NotReady {
+                what: fault.kind.store(),
+                why: match fault.kind.reads_go_on() {
+                    true => format!("messages can't be stored: {fault}"),
+                    false => fault.to_string(),
+                },
+            });
+        } else if snapshots.iter().any(|s| !s.store_up) {
             lacks.push(NotReady {
                 what: "redis",
                 why: "a shard has no connection to Redis".to_owned(),
@@ -142,7 +138,7 @@ impl NodeView for View {
     fn cluster(&self) -> String {
         match &self.parts.cluster {
             Membership::Embedded => "embedded".to_owned(),
-            Membership::ZooKeeper(state) => told(&state.borrow()),
+            Membership::ZooKeeper(state) => state.borrow().to_string(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! How fast the store on disk takes messages, and what one costs it in CPU time:
+//! Measures how many messages a second the store on disk takes, and the CPU time that one costs:
 //!
 //!     cargo run --release -p newim-store --example append_rate [FOLDER] [MESSAGES] [WAL_BYTES_MAX]
 //!

@@ -1,12 +1,12 @@
-//! What a message costs a Redis in CPU time of its own process, with `appendfsync always`:
+//! Measures the CPU time that a message costs the process of a Redis with `appendfsync always`:
 //!
 //!     cargo run --release -p newim-store --example redis_append_cost [MESSAGES] [UNDER_WAY] [BOXES] [WINDOW_MS]
 //!
-//! Starts a redis-server in a temporary folder. One connection keeps UNDER_WAY direct messages of each
-//! box under way, with dedupe, as a gateway does: an answered one is followed by the next of its box.
-//! A millisecond of the messages' time passes with ten of them, so that a short dedupe window shows the
-//! cost of a day-old box. Run it with an older `store/src/redis` beside a newer one: the machine's other
-//! work moves both.
+//! It starts a redis-server in a temporary folder. One connection keeps UNDER_WAY direct messages of each
+//! box under way, with dedupe, as a gateway does: an answered message is followed by the next of its box.
+//! Ten messages take one millisecond of the messages' own time, so that a short dedupe window shows the
+//! cost of a day-old box. To compare two versions of `store/src/redis`, run both at the same time: other work
+//! on the machine moves both figures.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,6 @@
-//! The message log in memory: what the commands mean, said as plainly as possible. Pure and
-//! deterministic. The engines are checked against it, command by command, and the deterministic
-//! simulation uses it as its store. Where an engine and the model differ, one of them is wrong.
+//! The message log in memory: the meaning of the commands, as plainly as it can be said. Pure and
+//! deterministic. The conformance suite checks the engines against it, command by command, and the
+//! deterministic simulation uses it as its store. Where an engine and the model differ, one of them is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,14 @@ use newim_proto::log::{
 };
 use newim_proto::payload::Payload;
 
-use crate::settings::{AGED_PER_APPEND_MAX, RANGE_SCAN_MAX, RetentionPolicy, StoreSettings};
+use crate::limits::{AGED_PER_APPEND_MAX, RANGE_SCAN_MAX};
+use crate::settings::{RetentionPolicy, StoreSettings};
 
+/// A whole message log: boxes, their members, users' lists and marks.
 #[derive(Debug, Default)]
 pub struct Model {
     settings: StoreSettings,
-    /// Which life of the server this is; a box notices at its next append.
+    /// Number of the server's present life; a box notices a change at its next append.
     incarnation: u64,
     boxes: BTreeMap<BoxId, BoxLog>,
     users: BTreeMap<Uid, UserBoxes>,
@@ -25,16 +27,16 @@ pub struct Model {
 #[derive(Debug, Default)]
 struct BoxLog {
     head: Head,
-    /// The seq that the present epoch began after: older epochs' marks count up to it only.
+    /// The seq that the present epoch began after: marks of older epochs count up to it only.
     epoch_base: u64,
     incarnation: u64,
-    /// Everything up to here is out of retention.
+    /// Messages up to this seq are out of retention.
     floor: u64,
     /// The oldest readable message's timestamp when it was last looked at.
     oldest_ts_ms: u64,
     log: BTreeMap<u64, Stored>,
     members: BTreeSet<Uid>,
-    /// Whoever sent or received a direct message here.
+    /// Users who sent or received a direct message here.
     parties: BTreeSet<Uid>,
     seen: BTreeMap<(Uid, ClientId), Seen>,
 }
@@ -59,7 +61,7 @@ struct Seen {
 #[derive(Debug, Default)]
 struct UserBoxes {
     joined: BTreeSet<BoxId>,
-    /// Listed for direct messages. Listing comes before the append, so a refused one leaves it.
+    /// Boxes listed for direct messages. Listing comes before the append, so a refused append leaves it.
     direct: BTreeSet<BoxId>,
     marks: BTreeMap<BoxId, Marks>,
 }
@@ -72,7 +74,7 @@ struct Marks {
 }
 
 impl Marks {
-    /// As they count in a box's present epoch: seqs past `epoch_base` were issued anew since.
+    /// The marks as they count in a box's present epoch: seqs past `epoch_base` were issued anew since.
     fn carried_to(self, head: Head, epoch_base: u64) -> Marks {
         if self.epoch >= head.epoch {
             return self;
@@ -86,6 +88,7 @@ impl Marks {
 }
 
 impl Model {
+    /// An empty log.
     pub fn new(settings: StoreSettings) -> Model {
         Model {
             settings,
@@ -93,6 +96,8 @@ impl Model {
         }
     }
 
+    /// Does one command at once and answers it. Errors are those that the command's contract names; the
+    /// model is never Unavailable and never Failed.
     pub fn apply(&mut self, command: Command) -> StoreResult {
         match command {
             Command::Append(append) => self.append(append).map(Reply::Appended),
@@ -106,11 +111,13 @@ impl Model {
         }
     }
 
-    /// A restart that may have lost writes: each box starts a new epoch at its next append.
+    /// Begins another life of the server, as after a restart that may have lost writes: each box starts a
+    /// new epoch at its next append.
     pub fn restart(&mut self) {
         self.incarnation += 1;
     }
 
+    /// The newest position of a box; zeros for a box that has none.
     pub fn head(&self, boxid: &BoxId) -> Head {
         self.boxes
             .get(boxid)
@@ -125,13 +132,14 @@ impl Model {
         })
     }
 
+    /// Whether the user has joined the box and not left it.
     pub fn is_member(&self, boxid: &BoxId, uid: &Uid) -> bool {
         self.boxes
             .get(boxid)
             .is_some_and(|log| log.members.contains(uid))
     }
 
-    /// Every readable message of a box, whoever may read it: for oracles.
+    /// Every message of a box that is within retention, whoever may read it, in seq order: for oracles.
     pub fn entries(&self, boxid: &BoxId) -> Vec<Entry> {
         let Some(log) = self.boxes.get(boxid) else {
             return Vec::new();
@@ -165,7 +173,8 @@ impl Model {
         Ok(appended)
     }
 
-    /// Room in the lists of those whom the append would list the box with; direct ones are listed now.
+    /// Checks that the users whom the append would list the box with have room for it; for a direct message
+    /// it lists the box now.
     fn list(&mut self, append: &Append) -> Result<(), StoreError> {
         let boxes_max = self.settings.boxes_per_user_max;
         match &append.kind {
@@ -315,7 +324,7 @@ impl BoxLog {
         })
     }
 
-    /// The first answer again, when this client_id was seen within the window.
+    /// The answer to the first append with this client_id, when that was within the window.
     fn duplicate(&self, append: &Append, window_ms: u64) -> Result<Option<Appended>, StoreError> {
         let Some(client_id) = &append.client_id else {
             return Ok(None);
@@ -339,8 +348,8 @@ impl BoxLog {
         }))
     }
 
-    /// The next position. A new box counts its epoch from the clock, so that one that was lost
-    /// altogether doesn't come back under its old numbers.
+    /// Moves the head to the next position. A new box takes its epoch from the clock, so that a box that was
+    /// lost altogether doesn't come back under its old numbers.
     fn number(&mut self, ts_ms: u64, incarnation: u64) {
         if self.head == Head::default() || self.incarnation != incarnation {
             self.epoch_base = self.head.seq;
@@ -350,7 +359,7 @@ impl BoxLog {
         self.head.seq += 1;
     }
 
-    /// Drops what is out of retention once the head has been appended.
+    /// Drops the messages that are out of retention once the head has been appended.
     fn retain(&mut self, ts_ms: u64, settings: &StoreSettings) {
         let RetentionPolicy {
             messages_max,

@@ -1,9 +1,9 @@
-//! The dedupe window's key: who sent what under which client_id, as 16 bytes.
+//! The key of the dedupe window: sender and client_id, as 16 bytes. Used by both engines.
 
 use newim_proto::ids::{ClientId, Uid};
 
 /// The first 16 bytes of BLAKE3(sender, 0, client_id). Neither name holds a control character, so
-/// the zero byte parts them unambiguously.
+/// the zero byte separates them unambiguously.
 pub(crate) fn seen_key(sender: &Uid, client_id: &ClientId) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher

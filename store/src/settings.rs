@@ -1,4 +1,5 @@
-//! What a store keeps and for how long, and the bounds that all engines share. Read once at start.
+//! Settings that all engines share: how much of a log is kept, and how many boxes a user may have. Read once
+//! at start.
 
 use newim_proto::limits;
 
@@ -6,9 +7,10 @@ use newim_proto::limits;
 /// that nobody writes to keeps what it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionPolicy {
-    /// The newest so many messages of a box can be read. At least 1.
+    /// Number of a box's newest messages that can be read; older ones go. At least 1.
     pub messages_max: u64,
-    /// Messages older than this, by the timestamp of the newest, go. At least 1.
+    /// Age in milliseconds, counted back from the newest message's timestamp, at which a message goes. At
+    /// least 1.
     pub age_ms_max: u64,
 }
 
@@ -24,12 +26,13 @@ impl Default for RetentionPolicy {
 /// The settings that every engine of a deployment must agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
+    /// How much of each box's log is kept.
     pub retention: RetentionPolicy,
-    /// A client_id is remembered for so long after its append: longer than any client keeps
+    /// Milliseconds for which a client_id is remembered after its append: longer than any client keeps
     /// retrying a message. Memory (Redis) or disk (embedded) grows with it.
     pub dedupe_window_ms: u64,
-    /// Joined boxes of one user; also, counted apart, boxes listed with one user for direct messages.
-    /// An append that would list one more is TooManyBoxes.
+    /// Boxes that one user may have joined and, counted apart, boxes that may be listed with one user for
+    /// direct messages. An append that would list one more is TooManyBoxes.
     pub boxes_per_user_max: usize,
 }
 
@@ -42,12 +45,3 @@ impl Default for StoreSettings {
         }
     }
 }
-
-/// One append drops at most so many aged messages of its box, so that none is slow; as it adds only
-/// one, a box that is written to catches up.
-pub const AGED_PER_APPEND_MAX: usize = 4;
-
-/// A Range looks at no more messages than this, seen or left out, so that a long run of other
-/// people's direct messages can't make one command slow. It then ends with `scanned_to` short of the
-/// head, perhaps with no entries, and the reader goes on from there.
-pub const RANGE_SCAN_MAX: u64 = 1024;

@@ -10,7 +10,7 @@ pub struct TempFolder {
 }
 
 impl TempFolder {
-    /// `label` becomes part of the name, for whoever looks at leftovers of a killed test.
+    /// Makes the folder. `label` becomes part of its name, for a person who looks at leftovers of a killed test.
     pub fn new(label: &str) -> TempFolder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
@@ -19,13 +19,14 @@ impl TempFolder {
             let path = std::env::temp_dir().join(name);
             match std::fs::create_dir(&path) {
                 Ok(()) => return TempFolder { path },
-                // A leftover of an older process with our pid.
+                // An older process with our pid left it.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => panic!("cannot create {}: {error}", path.display()),
             }
         }
     }
 
+    /// Its absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -33,7 +34,7 @@ impl TempFolder {
 
 impl Drop for TempFolder {
     fn drop(&mut self) {
-        // A server that dies this moment may still write: what is left then is small and in /tmp.
+        // A server that is just dying may still write: the rest is small, and in the temporary folder.
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod folder;
+mod limits;
 mod ports;
 mod process;
 mod redis;

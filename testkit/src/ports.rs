@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Mutex;
 
-/// Below Linux's range for outgoing connections (from 32768), so that no client connection takes the
-/// port of a server that a test has stopped and is about to restart.
+/// The ports to choose from: below Linux's range for outgoing connections (from 32768), so that no client
+/// connection takes the port of a server that a test has stopped and is about to restart.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 /// A port of 127.0.0.1 on which nobody listens, and which this process was not given before. Another
@@ -17,7 +17,7 @@ pub fn free_port() -> u16 {
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let given = given.get_or_insert_default();
-    // Seeded anew for each process: parallel test processes start their search far apart.
+    // The seed differs from process to process: parallel tests start their search far apart.
     let seed = RandomState::new().hash_one(std::process::id());
     let count = PORTS.len() as u64;
     for step in 0..count {

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How often a condition is looked at while a test waits for it.
-const POLL: Duration = Duration::from_millis(10);
+use crate::limits::POLL;
 
 /// Returns as soon as `condition` holds; panics with `what` when it doesn't within `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
@@ -52,25 +51,26 @@ impl Process {
         }
     }
 
+    /// The kernel's number of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Some when it has ended.
+    /// The status of a process that has ended; None while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child
             .try_wait()
             .expect("our own child can be waited for")
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         // An error says that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// SIGTERM, and waits for the end; SIGKILL when that takes longer than `limit`.
+    /// Sends SIGTERM, and waits for the end; sends SIGKILL when that takes longer than `limit`.
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
         if let Some(status) = self.exit_status() {
             return status; // its pid may be somebody else's by now
@@ -89,17 +89,17 @@ impl Process {
         }
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// Sends SIGSTOP: the process keeps its connections and answers nothing.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// What it wrote so far, or its last 4 KB; for messages of failing tests.
+    /// The end of its output, up to 4 KB; for messages of failing tests.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let from = text.len().saturating_sub(4096);
@@ -122,8 +122,8 @@ impl Drop for Process {
 
 type Spawn = (Command, mpsc::Sender<std::io::Result<Child>>);
 
-/// The kernel sends the death signal when the *thread* that forked ends, and each test has a thread
-/// of its own: a server shared by tests would die with the first. So one thread forks for all.
+/// Forks on one thread for all tests. The kernel sends the death signal when the *thread* that forked ends, and
+/// each test has a thread of its own: a server shared by tests would die with the first test.
 fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Spawn>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! A Redis server of one's own.
+//! A real Redis server for one test.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,15 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::folder::TempFolder;
+use crate::limits::{REDIS_START_LIMIT as START_LIMIT, START_TRIES_MAX};
 use crate::ports::free_port;
 use crate::process::Process;
 
-const START_LIMIT: Duration = Duration::from_secs(30);
-/// Another process may have taken the port between the search and the bind.
-const START_TRIES_MAX: usize = 5;
-
-/// One redis-server. Writes its append-only file before it answers, so what it acknowledged is there
-/// again after `kill` and `restart`.
+/// One redis-server. It writes its append-only file before it answers, so everything that it acknowledged is
+/// there again after `kill` and `restart`.
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
@@ -24,11 +21,12 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// Starts a server; ready when this returns.
     pub fn start() -> Redis {
         Redis::start_with(&[])
     }
 
-    /// With further redis-server arguments, as `["--maxmemory", "1mb"]`.
+    /// Starts a server with further redis-server arguments, as `["--maxmemory", "1mb"]`.
     pub fn start_with(extra: &[&str]) -> Redis {
         let extra: Vec<String> = extra
             .iter()
@@ -75,12 +73,12 @@ impl Redis {
             .expect("this Redis was stopped by the test")
     }
 
-    /// SIGKILL. The port stays this server's, for `restart`.
+    /// Sends SIGKILL. The port stays this server's, for `restart`.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// SIGTERM: it saves and ends.
+    /// Sends SIGTERM: the server saves and ends.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.terminate(START_LIMIT);
@@ -95,7 +93,7 @@ impl Redis {
         self.process().resume();
     }
 
-    /// Ends it, if it runs, and starts it on the same port and data; ready when this returns.
+    /// Ends the server, if it runs, and starts it on the same port and data; ready when this returns.
     pub fn restart(&mut self) {
         self.stop();
         if let Err(why) = self.launch() {

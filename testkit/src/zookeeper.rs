@@ -1,4 +1,4 @@
-//! ZooKeeper servers of one's own: one alone, or an ensemble.
+//! Real ZooKeeper servers for one test: one alone, or an ensemble.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::folder::TempFolder;
+use crate::limits::{START_TRIES_MAX, ZOOKEEPER_START_LIMIT as START_LIMIT};
 use crate::ports::free_port;
 use crate::process::Process;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
-/// Another process may have taken a port between the search and the bind.
-const START_TRIES_MAX: usize = 5;
 /// ZooKeeper's unit of time: sessions last at least two of it and expire in steps of it, so a small
 /// one lets a test see an expiry soon.
 const TICK_MS: u32 = 200;
@@ -28,7 +26,7 @@ pub struct ZooKeeper {
 }
 
 impl ZooKeeper {
-    /// A single server, ready when this returns.
+    /// Starts a single server; ready when this returns.
     pub fn start() -> ZooKeeper {
         let mut why = String::new();
         for _ in 0..START_TRIES_MAX {
@@ -91,12 +89,12 @@ impl ZooKeeper {
             .expect("this ZooKeeper was stopped by the test")
     }
 
-    /// SIGKILL. The port stays this server's, for `restart`.
+    /// Sends SIGKILL. The port stays this server's, for `restart`.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM, and waits for the end.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.terminate(START_LIMIT);
@@ -111,7 +109,7 @@ impl ZooKeeper {
         self.process().resume();
     }
 
-    /// Ends it, if it runs, and starts it on the same port and data; ready when this returns.
+    /// Ends the server, if it runs, and starts it on the same port and data; ready when this returns.
     pub fn restart(&mut self) {
         self.stop();
         self.launch();
@@ -148,7 +146,7 @@ impl ZooKeeper {
         self.process = Some(Process::start("java", &arguments.map(str::to_owned), &log));
     }
 
-    /// Ready: a client gets a session, which takes a committed write of the whole ensemble.
+    /// Waits until a client gets a session, which takes a committed write of the whole ensemble.
     fn await_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + START_LIMIT;
         while open_and_close_session(self.port).is_none() {
@@ -187,7 +185,7 @@ pub struct ZooKeeperEnsemble {
 }
 
 impl ZooKeeperEnsemble {
-    /// `count` servers, each of which serves when this returns.
+    /// Starts `count` servers; each of them serves when this returns.
     pub fn start(count: usize) -> ZooKeeperEnsemble {
         assert!(count >= 3, "fewer than three servers survive no loss");
         let mut why = String::new();
@@ -242,7 +240,7 @@ impl ZooKeeperEnsemble {
         }
     }
 
-    /// Kills the leader with SIGKILL; gives its index.
+    /// Kills the leader with SIGKILL; returns its index.
     pub fn kill_leader(&mut self) -> usize {
         let leader = self.leader();
         self.servers[leader].kill();
@@ -250,7 +248,7 @@ impl ZooKeeperEnsemble {
     }
 }
 
-/// Debian's package, or what NEWIM_ZOOKEEPER_CLASSPATH names.
+/// The class path of NEWIM_ZOOKEEPER_CLASSPATH, or else that of Debian's package.
 fn class_path() -> String {
     if let Ok(class_path) = std::env::var("NEWIM_ZOOKEEPER_CLASSPATH") {
         return class_path;

@@ -26,6 +26,7 @@ mod echo;
 mod homes;
 mod memory;
 mod restart;
+mod stores;
 mod sync;
 mod v1;
 

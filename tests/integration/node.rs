@@ -65,6 +65,18 @@ impl Node {
         Node::launch_run(folder, run, arguments)
     }
 
+    /// Any role, in a mount namespace of its own in which the shell line `setup` was run first; what it
+    /// mounts is seen by the node alone. Reach it by [`Node::inner_path`]. Ask
+    /// [`may_have_mounts_of_its_own`] first.
+    pub fn launch_with_mounts(setup: &str, arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            setup: Some(setup.to_owned()),
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
     /// The same where stdout and stderr are pipes that nobody reads any more. It says nowhere that it is ready: name
     /// its `--admin` port.
     pub fn launch_unread(arguments: &[&str]) -> Node {
@@ -154,6 +166,11 @@ impl Node {
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// A path as the node sees it, with the mounts that only it has.
+    pub fn inner_path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.process.pid()))
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -320,6 +337,8 @@ struct Run {
     stdout: PathBuf,
     stderr: PathBuf,
     variable: Option<String>,
+    /// Run in a mount namespace of the node's own, before it.
+    setup: Option<String>,
     surroundings: Surroundings,
 }
 
@@ -359,6 +378,7 @@ impl Run {
             stdout: folder.join("stdout"),
             stderr: folder.join("stderr"),
             variable: None,
+            setup: None,
             surroundings: Surroundings::Usual,
         }
     }
@@ -366,17 +386,35 @@ impl Run {
     fn start(&self, arguments: &[String]) -> Process {
         // An earlier life's ready line must not be taken for this one's.
         std::fs::write(&self.stdout, "").expect("our own folder");
-        let script = self.surroundings.script();
+        let setup = self.setup.as_ref();
+        let setup = setup.map_or_else(String::new, |line| format!("{line} || exit 99; "));
+        let script = setup + self.surroundings.script();
         // Variables of the test's own surroundings are no settings of this node: `env -u` each.
         let ours = std::env::vars().filter(|(name, _)| name.starts_with("NEWIM_"));
         let mut all: Vec<String> = ours.flat_map(|(name, _)| ["-u".to_owned(), name]).collect();
         all.extend(self.variable.clone());
-        all.extend(["sh", "-c", script, "sh"].map(str::to_owned));
+        if self.setup.is_some() {
+            all.extend(["unshare", "--mount"].map(str::to_owned));
+        }
+        all.extend(["sh", "-c", &script, "sh"].map(str::to_owned));
         all.push(self.stderr.display().to_string());
         all.push(BINARY.to_owned());
         all.extend(arguments.iter().cloned());
         Process::start("env", &all, &self.stdout)
     }
+}
+
+/// False, and said, where this machine lets tests mount nothing (it takes root): such a test is skipped.
+pub fn may_have_mounts_of_its_own() -> bool {
+    let script = "mount -t tmpfs none /mnt";
+    let tried = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .output();
+    let may = tried.is_ok_and(|output| output.status.success());
+    if !may {
+        eprintln!("skipped: mounting in a namespace of its own is not permitted here");
+    }
+    may
 }
 
 /// A command that runs to its end.

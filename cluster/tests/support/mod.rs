@@ -1,5 +1,5 @@
 //! Nodes under test: each a real `Cluster` that runs on a thread of its own, as on a control thread,
-//! while the test itself may block. Records all that a node was told, so that a test can judge it.
+//! while the test itself may block. Records every state and table of a node, so that a test can judge them.
 #![allow(dead_code)] // each test file uses its part
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use newim_proto::routes::{NodeInfo, Role, RouteTable};
 use newim_testkit::wait_until;
 use tokio::runtime::{Builder, Runtime};
 
-/// Far above what anything here takes: reached only by a failure.
+/// Limit for any wait: far above what anything here takes, so that only a failure reaches it.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn info(role: Role, port: u16, boot_id: u64) -> NodeInfo {
@@ -138,7 +138,7 @@ impl Node {
         routes.borrow().clone()
     }
 
-    /// Until this node sees exactly these chat nodes.
+    /// Waits until this node sees exactly these chat nodes.
     pub fn wait_for_chats(&self, ports: &[u16]) -> Arc<RouteTable> {
         let mut expected: Vec<String> = ports
             .iter()
@@ -158,7 +158,7 @@ impl Node {
         self.runtime.block_on(self.cluster().leave())
     }
 
-    /// All states that it was in after the first.
+    /// All states of the node after the first.
     pub fn states(&self) -> Vec<ClusterState> {
         let recorded = || self.history.lock().expect("no panic").states.clone();
         wait_until("the last state is recorded", LIMIT, || {
@@ -167,7 +167,7 @@ impl Node {
         recorded()
     }
 
-    /// All tables that it was given; fails if an epoch went back.
+    /// All tables of the node; fails if an epoch went back.
     pub fn tables(&self) -> Vec<Arc<RouteTable>> {
         let recorded = || self.history.lock().expect("no panic").tables.clone();
         wait_until("the last table is recorded", LIMIT, || {
@@ -194,7 +194,7 @@ pub fn names(table: &RouteTable) -> (Vec<String>, Vec<String>) {
     (of(&table.chats), of(&table.gateways))
 }
 
-/// Fails if two nodes were ever given two different assignments under one epoch.
+/// Fails if two nodes ever had different assignments under one epoch.
 pub fn assert_same_epoch_is_same_table(nodes: &[&Node]) {
     let mut seen: BTreeMap<u64, Arc<RouteTable>> = BTreeMap::new();
     for table in nodes.iter().flat_map(|node| node.tables()) {

@@ -1,10 +1,12 @@
-//! Links to chat shards over TCP: connect, Hello, Welcome, and again after each loss with growing,
-//! jittered pauses, for as long as the shard wants them.
+//! Links to chat shards over TCP: dialled by the chat node's exchange name, greeted with Hello and Welcome, and
+//! dialled again after each loss, for as long as the shard wants them. Lives on the shard's core; the driver
+//! calls it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use newim_proto::ids::{BootId, ChatShard, ConnId};
+use newim_proto::backoff::mix;
+use newim_proto::ids::{BootId, ChatShard, ConnId, ShardIndex};
 use newim_proto::limits::{LINK_QUEUE_BYTES_MAX, SLOT_COUNT};
 use newim_proto::link::{Hello, LINK_VERSION, LinkDecoder, LinkMessage, LinkQueue};
 use newim_proto::payload::PayloadPool;
@@ -12,69 +14,55 @@ use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
 use newim_runtime::{Io, SendOutcome};
 
-use super::ExchangeAddrs;
+use super::dial::{self, Dial, Step};
+use super::limits::LINK_GREETING_MS_MAX;
+use super::names::Resolved;
 use crate::events::Mail;
-
-/// First pause after a loss, doubled after each further one.
-const RETRY_MS_MIN: u64 = 50;
-const RETRY_MS_MAX: u64 = 2_000;
-/// From connect to Welcome.
-const GREETING_MS_MAX: u64 = 3_000;
 
 pub(super) enum LinkEvent {
     Up,
     Message(LinkMessage),
 }
 
+/// The TCP links that this shard owns.
 pub(super) struct TcpLinks {
     node: BootId,
+    shard: ShardIndex,
     name: Arc<OnceLock<String>>,
-    addrs: ExchangeAddrs,
     by_chat: BTreeMap<ChatShard, TcpLink>,
     by_conn: BTreeMap<ConnId, ChatShard>,
 }
 
 struct TcpLink {
-    exchange: Arc<str>,
-    state: State,
+    dial: Dial,
     queue: LinkQueue,
     decoder: LinkDecoder,
-    /// Losses since it was last up.
-    losses: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Waiting { until_us: u64 },
-    Greeting { conn: ConnId, until_us: u64 },
-    Up { conn: ConnId },
+    /// The queue ran over: `flush` gives the connection up.
+    overfull: bool,
+    /// The log says already that the name has no address.
+    said_unknown: bool,
 }
 
 impl TcpLinks {
-    pub fn new(node: BootId, name: Arc<OnceLock<String>>) -> TcpLinks {
+    pub fn new(node: BootId, shard: ShardIndex, name: Arc<OnceLock<String>>) -> TcpLinks {
         TcpLinks {
             node,
+            shard,
             name,
-            addrs: BTreeMap::new(),
             by_chat: BTreeMap::new(),
             by_conn: BTreeMap::new(),
         }
     }
 
-    pub fn addrs(&mut self, addrs: &ExchangeAddrs) {
-        self.addrs.clone_from(addrs);
-    }
-
-    pub fn open(&mut self, now: Now, chat: ChatShard, exchange: Arc<str>) {
-        let state = State::Waiting {
-            until_us: now.mono_us,
-        };
+    pub fn open(&mut self, chat: ChatShard, exchange: Arc<str>) {
+        let peer = mix(chat.node.0) ^ u64::from(chat.shard.0);
+        let seed = dial::seed(self.node, self.shard, peer);
         let link = TcpLink {
-            exchange,
-            state,
+            dial: Dial::new(exchange, seed, LINK_GREETING_MS_MAX),
             queue: new_queue(),
             decoder: LinkDecoder::new(),
-            losses: 0,
+            overfull: false,
+            said_unknown: false,
         };
         self.by_chat.insert(chat, link);
     }
@@ -83,43 +71,46 @@ impl TcpLinks {
         let Some(link) = self.by_chat.remove(&chat) else {
             return;
         };
-        if let Some(conn) = link.conn() {
+        if let Some(conn) = link.dial.conn() {
             self.by_conn.remove(&conn);
             io.close(conn);
         }
     }
 
-    /// Connects what is due. Returns the connections that are links from now on.
-    pub fn retry(&mut self, io: &mut Io<'_, Mail>) -> Vec<ConnId> {
+    /// Connects what is due. Returns the connections that are links from now on, and adds the names whose
+    /// addresses it wants to `questions`.
+    pub fn retry(&mut self, io: &mut Io<'_, Mail>, questions: &mut Vec<Arc<str>>) -> Vec<ConnId> {
         let now = io.now();
         let mut connecting = Vec::new();
         for (chat, link) in &mut self.by_chat {
-            match link.state {
-                State::Waiting { until_us } if until_us <= now.mono_us => {
-                    match self.addrs.get(&*link.exchange) {
-                        Some(addr) => {
-                            let conn = io.connect(*addr);
-                            link.state = State::Greeting {
-                                conn,
-                                until_us: now.after_ms(GREETING_MS_MAX),
-                            };
-                            self.by_conn.insert(conn, *chat);
-                            connecting.push(conn);
-                        }
-                        None => link.wait(now, *chat), // its name can't be resolved (yet)
-                    }
+            match link.dial.next_step(now) {
+                Some(Step::Resolve) => questions.push(link.dial.name().clone()),
+                Some(Step::Connect(addr)) => {
+                    let conn = io.connect(addr);
+                    link.dial.connecting(now, conn);
+                    self.by_conn.insert(conn, *chat);
+                    connecting.push(conn);
                 }
-                State::Greeting { conn, until_us } if until_us <= now.mono_us => {
-                    io.abort(conn); // its Closed makes it wait and try again
-                    link.state = State::Greeting {
-                        conn,
-                        until_us: u64::MAX,
-                    };
-                }
-                _ => {}
+                Some(Step::GiveUp(conn)) => io.abort(conn),
+                None => {}
             }
         }
         connecting
+    }
+
+    /// What the control thread found out about a name.
+    pub fn resolved(&mut self, now: Now, resolved: &Resolved) {
+        let of_name = |link: &&mut TcpLink| *link.dial.name() == resolved.name;
+        for link in self.by_chat.values_mut().filter(of_name) {
+            let is_unknown = resolved.addrs.is_err();
+            let was_unknown = std::mem::replace(&mut link.said_unknown, is_unknown);
+            if let (Err(why), false) = (&resolved.addrs, was_unknown) {
+                let exchange = &resolved.name;
+                tracing::warn!(%exchange, why, "a chat node's name has no address; trying again");
+            }
+            let addrs = resolved.addrs.as_deref().unwrap_or_default();
+            link.dial.resolved(now, addrs);
+        }
     }
 
     pub fn connected(&mut self, conn: ConnId) {
@@ -149,40 +140,37 @@ impl TcpLinks {
     ) -> Option<(ChatShard, LinkEvent)> {
         let chat = self.by_conn.get(&conn).copied()?;
         let link = self.by_chat.get_mut(&chat)?;
-        match link.decoder.next(bytes, payloads) {
-            Ok(None) => None,
+        let fault = match link.decoder.next(bytes, payloads) {
+            Ok(None) => return None,
             Ok(Some(LinkMessage::Welcome(welcome)))
-                if matches!(link.state, State::Greeting { .. }) && welcome.boot_id == chat.node =>
+                if link.dial.is_greeting() && welcome.boot_id == chat.node =>
             {
-                link.state = State::Up { conn };
-                link.losses = 0;
-                tracing::info!(chat = %chat.node, shard = chat.shard.0, exchange = %link.exchange, "link up");
-                Some((chat, LinkEvent::Up))
+                link.dial.up();
+                let exchange = link.dial.name();
+                tracing::info!(chat = %chat.node, shard = chat.shard.0, %exchange, "link up");
+                return Some((chat, LinkEvent::Up));
             }
-            Ok(Some(message)) if matches!(link.state, State::Up { .. }) => {
-                Some((chat, LinkEvent::Message(message)))
+            Ok(Some(message)) if link.dial.is_up() => {
+                return Some((chat, LinkEvent::Message(message)));
             }
-            Ok(Some(message)) => {
-                tracing::warn!(?message, exchange = %link.exchange, "the chat node spoke before its Welcome");
-                io.abort(conn);
-                *bytes = &[];
-                None
+            Ok(Some(LinkMessage::Welcome(welcome))) => {
+                format!("another node answers there: {}", welcome.boot_id)
             }
-            Err(error) => {
-                tracing::warn!(%error, exchange = %link.exchange, "link broken");
-                io.abort(conn);
-                *bytes = &[];
-                None
-            }
-        }
+            Ok(Some(_)) => "the chat node spoke before its Welcome".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(why = fault, exchange = %link.dial.name(), "link broken");
+        io.abort(conn);
+        *bytes = &[];
+        None
     }
 
     pub fn send(&mut self, chat: ChatShard, message: &LinkMessage) {
         let Some(link) = self.by_chat.get_mut(&chat) else {
             return;
         };
-        if matches!(link.state, State::Up { .. }) && link.queue.push(message).is_err() {
-            link.state = State::Waiting { until_us: u64::MAX }; // overfull: `flush` gives it up
+        if link.dial.is_up() && !link.overfull {
+            link.overfull = link.queue.push(message).is_err();
         }
     }
 
@@ -200,12 +188,13 @@ impl TcpLinks {
     pub fn closed(&mut self, now: Now, conn: ConnId) -> Option<ChatShard> {
         let chat = self.by_conn.remove(&conn)?;
         let link = self.by_chat.get_mut(&chat)?;
-        let was_up = matches!(link.state, State::Up { .. });
         link.queue = new_queue();
         link.decoder = LinkDecoder::new();
-        link.wait(now, chat);
+        link.overfull = false;
+        let was_up = link.dial.closed(now);
         if was_up {
-            tracing::warn!(chat = %chat.node, shard = chat.shard.0, exchange = %link.exchange, "link lost");
+            let exchange = link.dial.name();
+            tracing::warn!(chat = %chat.node, shard = chat.shard.0, %exchange, "link lost");
         }
         was_up.then_some(chat)
     }
@@ -217,13 +206,11 @@ impl TcpLinks {
             let Some(link) = self.by_chat.get_mut(chat) else {
                 continue;
             };
-            if link.state == (State::Waiting { until_us: u64::MAX }) {
-                link.state = State::Greeting {
-                    conn: *conn,
-                    until_us: u64::MAX,
-                };
-                io.abort(*conn);
-                overfull.push(*chat);
+            if link.overfull {
+                if link.dial.give_up().is_some() {
+                    io.abort(*conn);
+                    overfull.push(*chat);
+                }
                 continue;
             }
             if let Some(bytes) = link.queue.take() {
@@ -238,33 +225,8 @@ impl TcpLinks {
     }
 
     pub fn next_deadline(&self) -> Option<u64> {
-        let deadline = |link: &TcpLink| match link.state {
-            State::Waiting { until_us } | State::Greeting { until_us, .. } => {
-                (until_us != u64::MAX).then_some(until_us)
-            }
-            State::Up { .. } => None,
-        };
-        self.by_chat.values().filter_map(deadline).min()
-    }
-}
-
-impl TcpLink {
-    fn conn(&self) -> Option<ConnId> {
-        match self.state {
-            State::Waiting { .. } => None,
-            State::Greeting { conn, .. } | State::Up { conn } => Some(conn),
-        }
-    }
-
-    /// Half of the pause is fixed, half spread, so that the gateways of a cluster don't come back as one.
-    fn wait(&mut self, now: Now, chat: ChatShard) {
-        let pause_ms = (RETRY_MS_MIN << self.losses.min(10)).min(RETRY_MS_MAX);
-        self.losses += 1;
-        let spread = (now.mono_us ^ chat.node.0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let jittered_ms = pause_ms / 2 + spread % (pause_ms / 2 + 1);
-        self.state = State::Waiting {
-            until_us: now.after_ms(jittered_ms),
-        };
+        let deadlines = self.by_chat.values().map(|link| link.dial.next_deadline());
+        deadlines.flatten().min()
     }
 }
 

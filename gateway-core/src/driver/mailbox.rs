@@ -1,16 +1,14 @@
-//! Mail to the other shards that the mesh had no room for: kept in order and tried again. What one
-//! batch produces is bounded by what it read, and the sender's reads pause with its outboxes, so this
-//! stays small; a shard that is stuck is beyond repair by dropping its mail.
+//! Mail to the other shards that the mesh had no room for: kept in order and sent again. Lives on the shard's
+//! core; the driver calls it. It stays small, since the mail of one batch is bounded by what the batch read, and
+//! the sender's reads pause with its outboxes. Nothing is dropped: that would not repair a shard that is stuck.
 
 use std::collections::VecDeque;
 
 use newim_proto::ids::ShardIndex;
 use newim_runtime::Io;
 
+use super::limits::MAIL_RETRY_US;
 use crate::events::Mail;
-
-/// A full queue is looked at again after so long; the receiver empties it every tick.
-const RETRY_US: u64 = 200;
 
 pub(super) struct Mailbox {
     waiting: Vec<VecDeque<Mail>>,
@@ -44,7 +42,7 @@ impl Mailbox {
             queue.push_back(mail);
         }
         self.len += 1;
-        self.retry_us = io.now().mono_us + RETRY_US;
+        self.retry_us = io.now().mono_us + MAIL_RETRY_US;
     }
 
     pub fn retry(&mut self, io: &mut Io<'_, Mail>) {
@@ -60,7 +58,7 @@ impl Mailbox {
                 self.len -= 1;
             }
         }
-        self.retry_us = io.now().mono_us + RETRY_US;
+        self.retry_us = io.now().mono_us + MAIL_RETRY_US;
     }
 
     pub fn next_deadline(&self) -> Option<u64> {

@@ -1,17 +1,21 @@
-//! The glue between the pure shard and the world: sockets and mail by `newim-runtime`, the log by
-//! `newim-store`. Lives on the shard's core. Decides nothing: it carries inputs in and outputs out.
+//! The driver of a gateway shard: carries inputs to the pure shard and its outputs out, to sockets and mail
+//! (`newim-runtime`) and to the message log (`newim-store`). Lives on the shard's core, and is called by the
+//! engine. It decides nothing about sessions and messages.
 
 mod asked;
+mod dial;
+mod embedded;
+mod limits;
 mod links;
 mod mailbox;
 mod metrics;
+mod names;
 mod node;
 mod redis;
 mod snapshot;
 mod store;
+mod store_fault;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use newim_proto::ids::{BootId, ChatShard, ConnId};
@@ -19,26 +23,24 @@ use newim_proto::link::LinkMessage;
 use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
-use newim_runtime::{Io, SendOutcome};
+use newim_runtime::{CloseCause, Io, SendOutcome};
 
 use crate::events::{Input, LinkInput, Mail, Output, Question};
 use crate::memory::GatewayMemory;
 use crate::settings::Settings;
 use crate::shard::GatewayShard;
 use asked::Asked;
+use limits::{MEASURE_US, SNAPSHOT_US};
 use links::{LinkEvent, TcpLinks};
 use mailbox::Mailbox;
 
 pub use asked::AnswerTo;
+pub use names::{Resolved, Resolver};
 pub use node::{GatewayControl, GatewayNode};
 pub use snapshot::{GatewaySnapshot, SharedSnapshot};
 pub use store::StorePort;
 
-/// Where the chat nodes of a route table listen: names resolved by the control thread, because a
-/// shard never waits.
-pub type ExchangeAddrs = BTreeMap<String, SocketAddr>;
-
-/// What a connection of this shard is for.
+/// The purpose of a connection of this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum Role {
     #[default]
@@ -47,19 +49,25 @@ enum Role {
     Redis,
 }
 
-/// For a chat shard on the same core (standalone): what the composition passes on.
+/// An output to the chat shard on the same core (standalone), which the composition passes on.
 #[derive(Debug)]
 pub enum LocalLink {
+    /// Open the link to this chat shard.
     Open(ChatShard),
+    /// Send a message over it.
     Send(LinkMessage),
 }
 
+/// The pure shard, and its ways to the world.
 pub struct GatewayDriver {
     shard: GatewayShard,
     store: StorePort,
     links: TcpLinks,
     mailbox: Mailbox,
-    /// By connection index; most are clients.
+    resolver: Resolver,
+    /// Names whose addresses are to be asked for. Empty between calls; kept for its memory.
+    questions: Vec<Arc<str>>,
+    /// Roles by connection index; most are clients.
     roles: Vec<Role>,
     replies: Vec<(StoreToken, StoreResult)>,
     store_was_up: bool,
@@ -71,30 +79,28 @@ pub struct GatewayDriver {
     changed: bool,
     memory: GatewayMemory,
     measured_us: u64,
-    /// Since memory was measured.
+    /// Something has changed since memory was measured.
     unmeasured: bool,
     serving: bool,
-    /// Publish at once: somebody waits for what changed.
+    /// The snapshot is to be published at once: somebody waits for what changed.
     urgent: bool,
 }
 
-/// What a client that moves is handed over as. Nothing else is.
+/// The tag of a hand-over: only clients that move are handed over.
 const MOVED: u64 = 0;
 
-/// A snapshot is published at most so often; metrics are read in seconds.
-const SNAPSHOT_US: u64 = 100_000;
-/// Memory is measured at most so often, as the lists of large boxes are walked for it.
-const MEASURE_US: u64 = 1_000_000;
-
 impl GatewayDriver {
-    /// `name`: this gateway's exchange `host:port`, said in Hello; set before the first routes come.
+    /// Makes a driver for the shard that `settings` names. `name`: this gateway's exchange `host:port`, which
+    /// Hello carries; it must be set before the first routes come.
+    /// `resolver` passes names on to the control thread, which answers by [`GatewayControl::Resolved`].
     pub fn new(
         settings: Settings,
         store: StorePort,
         name: Arc<OnceLock<String>>,
+        resolver: Resolver,
         snapshot: SharedSnapshot,
     ) -> GatewayDriver {
-        let links = TcpLinks::new(settings.node, name);
+        let links = TcpLinks::new(settings.node, settings.shard, name);
         let local = settings.local_chat.then_some(settings.node);
         let mailbox = Mailbox::new(settings.shards);
         GatewayDriver {
@@ -102,6 +108,8 @@ impl GatewayDriver {
             store,
             links,
             mailbox,
+            resolver,
+            questions: Vec::new(),
             roles: Vec::new(),
             replies: Vec::new(),
             store_was_up: false,
@@ -124,7 +132,7 @@ impl GatewayDriver {
         self.input(io, Input::Accepted { conn });
     }
 
-    /// From another shard of this gateway: only clients move.
+    /// Another shard of this gateway handed a client over.
     fn arrived(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         self.set_role(conn, Role::Client);
         self.input(io, Input::Arrived { conn });
@@ -132,7 +140,7 @@ impl GatewayDriver {
 
     fn connected(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
         match self.role(conn) {
-            Role::Redis => self.store.connected(io.now()),
+            Role::Redis => self.store.connected(io.now(), conn),
             Role::Link => self.links.connected(conn),
             Role::Client => unreachable!("clients are accepted, not connected to"),
         }
@@ -141,7 +149,7 @@ impl GatewayDriver {
     fn received(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, bytes: &mut [u8]) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Received { conn, bytes }),
-            Role::Redis => self.store.received(io, bytes, &mut self.replies),
+            Role::Redis => self.store.received(io, conn, bytes, &mut self.replies),
             Role::Link => {
                 let mut bytes = &*bytes;
                 loop {
@@ -157,15 +165,18 @@ impl GatewayDriver {
     fn sent(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, buf: SendBuf) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Sent { conn, buf }),
-            Role::Redis => self.store.sent(buf),
+            Role::Redis => self.store.sent(conn, buf),
             Role::Link => self.links.sent(conn, buf),
         }
     }
 
-    fn closed(&mut self, io: &mut Io<'_, Mail>, conn: ConnId) {
+    fn closed(&mut self, io: &mut Io<'_, Mail>, conn: ConnId, cause: &CloseCause) {
         match self.role(conn) {
             Role::Client => self.input(io, Input::Closed { conn }),
-            Role::Redis => self.store.closed(io.now(), &mut self.replies),
+            Role::Redis => {
+                let replies = &mut self.replies;
+                self.store.closed(io.now(), conn, cause, replies);
+            }
             Role::Link => {
                 if let Some(chat) = self.links.closed(io.now(), conn) {
                     self.input(
@@ -185,7 +196,7 @@ impl GatewayDriver {
         self.input(io, Input::Mail { from, mail });
     }
 
-    /// From the embedded store's thread.
+    /// Replies of the embedded store's thread.
     fn stored(&mut self, mut replies: Vec<(StoreToken, StoreResult)>) {
         if self.replies.is_empty() {
             std::mem::swap(&mut self.replies, &mut replies);
@@ -193,8 +204,12 @@ impl GatewayDriver {
         self.replies.append(&mut replies);
     }
 
-    fn routes(&mut self, io: &mut Io<'_, Mail>, routes: Arc<RouteTable>, addrs: &ExchangeAddrs) {
-        self.links.addrs(addrs);
+    fn resolved(&mut self, io: &mut Io<'_, Mail>, resolved: &Resolved) {
+        self.links.resolved(io.now(), resolved);
+        self.store.resolved(io.now(), resolved);
+    }
+
+    fn routes(&mut self, io: &mut Io<'_, Mail>, routes: Arc<RouteTable>) {
         self.urgent = true;
         self.input(io, Input::Routes(routes));
     }
@@ -213,12 +228,12 @@ impl GatewayDriver {
         self.input(io, Input::Drain);
     }
 
-    /// What the chat shard on this core says.
+    /// Takes what the chat shard on this core says.
     pub fn local_link(&mut self, io: &mut Io<'_, Mail>, chat: ChatShard, input: LinkInput) {
         self.input(io, Input::Link { chat, input });
     }
 
-    /// What the chat shard on this core is to hear, in order.
+    /// Moves what the chat shard on this core is to hear into `into`, in order.
     pub fn take_local(&mut self, into: &mut Vec<LocalLink>) {
         into.append(&mut self.local_out);
     }
@@ -230,7 +245,7 @@ impl GatewayDriver {
         self.finish(io);
     }
 
-    /// First part of a flush: what time brings.
+    /// First part of a flush: does what is due by time.
     pub fn begin(&mut self, io: &mut Io<'_, Mail>) {
         let now = io.now();
         if self
@@ -241,30 +256,42 @@ impl GatewayDriver {
             self.shard.handle_timeout(now);
             (self.changed, self.unmeasured) = (true, true);
         }
-        for conn in self.links.retry(io) {
-            self.set_role(conn, Role::Link);
-        }
-        self.store.tick(io);
-        if let Some(conn) = self.store.new_conn() {
-            self.set_role(conn, Role::Redis);
-        }
+        self.dial(io);
         self.take_replies(io);
     }
 
-    /// Everything but the sends to clients: again for as long as `take_local` brings something.
+    /// Connects what is due, to chat shards and to Redis.
+    fn dial(&mut self, io: &mut Io<'_, Mail>) {
+        for conn in self.links.retry(io, &mut self.questions) {
+            self.set_role(conn, Role::Link);
+        }
+        let mut made = Vec::new();
+        self.store.tick(io, &mut self.questions, &mut made);
+        for conn in made {
+            self.set_role(conn, Role::Redis);
+        }
+        for name in self.questions.drain(..) {
+            self.resolver.ask(io.shard(), name);
+        }
+    }
+
+    /// Second part: carries out everything but the sends to clients. To be called again for as long as
+    /// `take_local` brings something.
     pub fn work(&mut self, io: &mut Io<'_, Mail>) {
         while let Some(output) = self.shard.poll_work() {
             self.output(io, output);
         }
     }
 
-    /// Last part: what all the work before queued for a connection leaves in one send.
+    /// Last part: everything that the work before queued for a connection leaves in one send.
     pub fn finish(&mut self, io: &mut Io<'_, Mail>) {
         loop {
             while let Some(output) = self.shard.poll_output() {
                 self.output(io, output);
             }
-            self.store.flush(io, &mut self.replies);
+            if self.store.flush(io, &mut self.replies) {
+                (self.changed, self.urgent) = (true, true);
+            }
             if self.replies.is_empty() {
                 break;
             }
@@ -283,6 +310,7 @@ impl GatewayDriver {
         self.publish_snapshot(io);
     }
 
+    /// Time of the next flush that is needed without an event.
     pub fn next_deadline(&self) -> Option<u64> {
         let snapshot = self.changed.then_some(self.published_us + SNAPSHOT_US);
         let measured = self.unmeasured.then_some(self.measured_us + MEASURE_US);
@@ -297,8 +325,8 @@ impl GatewayDriver {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Sessions gone, everything stored, and all publishes with chat shards that can be reached. The
-    /// other shards may still need this one's links, so it goes on until it is told to stop.
+    /// All sessions are gone, everything is stored, and all publishes are with chat shards that can be reached.
+    /// The other shards may still need this one's links, so it goes on until it is told to stop.
     fn is_drained(&self) -> bool {
         let published = self.shard.links().all(|link| link.window == 0 || !link.up);
         self.shard.is_drained() && self.mailbox.is_empty() && published
@@ -353,7 +381,7 @@ impl GatewayDriver {
             Output::LinkOpen { chat, .. } if self.local == Some(chat.node) => {
                 self.local_out.push(LocalLink::Open(chat));
             }
-            Output::LinkOpen { chat, exchange } => self.links.open(io.now(), chat, exchange),
+            Output::LinkOpen { chat, exchange } => self.links.open(chat, exchange),
             Output::LinkSend { chat, message } if self.local == Some(chat.node) => {
                 self.local_out.push(LocalLink::Send(message));
             }
@@ -379,6 +407,7 @@ impl GatewayDriver {
             memory: self.memory,
             engine_table_bytes: io.table_bytes() as u64,
             store_up: self.store.is_up(),
+            store_fault: self.store.fault().cloned(),
             mail_waiting: self.mailbox.len(),
             serving: self.serving,
             drained,
@@ -386,12 +415,13 @@ impl GatewayDriver {
         self.changed = !self.snapshot.publish(snapshot);
     }
 
-    /// Changes whenever memory was measured: who shares the thread measures its own then.
+    /// Time of the last measurement of memory: a chat shard on the same thread measures its own when it changes.
     pub fn measured_us(&self) -> u64 {
         self.measured_us
     }
 
-    /// The last look comes after the last change, so that what is shown of a quiet shard is so.
+    /// Measures memory if it is due. The last measurement comes after the last change, so that the figures of a
+    /// quiet shard are right.
     fn measure(&mut self, now_us: u64) {
         if self.unmeasured && now_us >= self.measured_us + MEASURE_US {
             self.memory = self.shard.memory();

@@ -1,4 +1,5 @@
-//! A gateway alone on its core: what the engine runs in `newim gateway`.
+//! A gateway shard alone on its core: the driver that the engine runs in `newim gateway`; and the dispatch of the
+//! engine's events, which a standalone shard shares.
 
 use std::sync::Arc;
 
@@ -6,19 +7,24 @@ use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::RouteTable;
 use newim_runtime::{Driver, Event, Io};
 
-use super::{AnswerTo, ExchangeAddrs, GatewayDriver};
+use super::{AnswerTo, GatewayDriver, Resolved};
 use crate::events::{Mail, Question};
 
-/// From the control thread and the embedded store's.
+/// Messages to a gateway shard from the control thread, and from the embedded store's thread.
 #[derive(Debug)]
 pub enum GatewayControl {
     /// Start to accept clients.
     Serve,
-    Routes(Arc<RouteTable>, Arc<ExchangeAddrs>),
+    /// A newer route table.
+    Routes(Arc<RouteTable>),
+    /// The answer to a question of this shard's [`Resolver`](super::Resolver).
+    Resolved(Resolved),
+    /// Replies of the embedded store; none: its fault has changed.
     Stored(Vec<(StoreToken, StoreResult)>),
     /// Answer a question, as soon as the store can tell.
     Ask(Question, AnswerTo),
-    /// Stop accepting, tell clients to move, finish what is in flight: `GatewaySnapshot::drained`.
+    /// Stop accepting, tell clients to move, finish what is in flight. `GatewaySnapshot::drained` says when
+    /// that is done.
     Drain,
     /// End now.
     Stop,
@@ -27,11 +33,13 @@ pub enum GatewayControl {
 /// Index of the WebSocket listener in the runtime's configuration.
 const WS_LISTENER: usize = 0;
 
+/// A gateway shard that has its core for itself.
 pub struct GatewayNode {
     gateway: GatewayDriver,
 }
 
 impl GatewayNode {
+    /// Wraps the driver for the engine.
     pub fn new(gateway: GatewayDriver) -> GatewayNode {
         GatewayNode { gateway }
     }
@@ -56,8 +64,9 @@ impl Driver for GatewayNode {
     }
 }
 
-/// The same for a gateway alone and one beside a chat shard.
+/// Dispatch of events, the same for a gateway alone and one beside a chat shard.
 impl GatewayDriver {
+    /// Takes one event of the engine. Its effects come with the next flush.
     pub fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
         match event {
             Event::Received { conn, bytes } => self.received(io, conn, bytes),
@@ -65,7 +74,7 @@ impl GatewayDriver {
             Event::Mail { from, mail } => self.mail(io, from, mail),
             Event::Accepted { conn, .. } => self.accepted(io, conn),
             Event::Connected { conn } => self.connected(io, conn),
-            Event::Closed { conn, .. } => self.closed(io, conn),
+            Event::Closed { conn, cause } => self.closed(io, conn, &cause),
             Event::HandedOver { conn, .. } => self.arrived(io, conn),
             Event::Control(control) => self.control(io, control),
         }
@@ -74,7 +83,8 @@ impl GatewayDriver {
     fn control(&mut self, io: &mut Io<'_, Mail>, control: GatewayControl) {
         match control {
             GatewayControl::Stored(replies) => self.stored(replies),
-            GatewayControl::Routes(routes, addrs) => self.routes(io, routes, &addrs),
+            GatewayControl::Routes(routes) => self.routes(io, routes),
+            GatewayControl::Resolved(resolved) => self.resolved(io, &resolved),
             GatewayControl::Serve => match io.accept(WS_LISTENER) {
                 Ok(()) => self.now_serving(),
                 Err(error) => tracing::error!(%error, "this shard can't accept connections"),

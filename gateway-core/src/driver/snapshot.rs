@@ -1,29 +1,38 @@
-//! What a gateway shard shows of itself: a copy of its counters, put where the control thread reads it.
-//! The shard never waits for a reader: a copy that can't be put down now is put down later.
+//! Snapshot of a gateway shard: a copy of its counters and its state, where the control thread reads it. The
+//! shard writes it at most ten times a second and never waits for a reader: while one reads, it comes again
+//! later.
 
 use std::sync::{Arc, Mutex};
 
 use newim_runtime::EngineStats;
+use newim_store::StoreFault;
 
 use crate::counters::GatewayCounters;
 use crate::links::LinkView;
 use crate::memory::GatewayMemory;
 
+/// State of a gateway shard at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct GatewaySnapshot {
+    /// The shard's counters.
     pub counters: GatewayCounters,
+    /// The links to chat shards that this shard owns.
     pub links: Vec<LinkView>,
+    /// The engine's counters.
     pub engine: EngineStats,
-    /// At most a second older than the rest: it costs a walk.
+    /// Bytes of the shard's tables, at most a second older than the rest, since measuring walks the lists.
     pub memory: GatewayMemory,
-    /// Of the engine, for its connections.
+    /// Bytes of the engine's tables of connections.
     pub engine_table_bytes: u64,
+    /// The store can be reached.
     pub store_up: bool,
-    /// Mail that the mesh had no room for.
+    /// Why the store refuses work, if it does.
+    pub store_fault: Option<StoreFault>,
+    /// Letters to other shards that the mesh had no room for.
     pub mail_waiting: usize,
-    /// Accepts clients.
+    /// The shard accepts clients.
     pub serving: bool,
-    /// After a drain: this shard has nothing left to do.
+    /// The shard was told to drain, and has nothing left to do.
     pub drained: bool,
 }
 
@@ -32,7 +41,7 @@ pub struct GatewaySnapshot {
 pub struct SharedSnapshot(Arc<Mutex<GatewaySnapshot>>);
 
 impl SharedSnapshot {
-    /// False: a reader is at it; come again.
+    /// Replaces the snapshot. False: a reader has it now; come again.
     pub(super) fn publish(&self, snapshot: GatewaySnapshot) -> bool {
         let Ok(mut shared) = self.0.try_lock() else {
             return false;
@@ -41,6 +50,7 @@ impl SharedSnapshot {
         true
     }
 
+    /// A copy of the newest snapshot.
     pub fn read(&self) -> GatewaySnapshot {
         self.0
             .lock()

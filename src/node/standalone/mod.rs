@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use newim_cluster::Cluster;
-use newim_gateway_core::driver::{GatewayControl, GatewayDriver, SharedSnapshot, StorePort};
+use newim_gateway_core::driver::{
+    GatewayControl, GatewayDriver, Resolver, SharedSnapshot, StorePort,
+};
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::Role;
@@ -71,8 +73,9 @@ impl Kind for Standalone {
             settings.local_chat = true;
             let index = usize::from(shard.0);
             let port = StorePort::embedded(store.clone(), shard);
-            let gateway =
-                GatewayDriver::new(settings, port, Arc::default(), gateways[index].clone());
+            let (name, resolver) = (Arc::default(), Resolver::none());
+            let cell = gateways[index].clone();
+            let gateway = GatewayDriver::new(settings, port, name, resolver, cell);
             let chat = settings::chat(&config, boot_id, shard);
             StandaloneShard::new(gateway, chat, chats[index].clone())
         };

@@ -102,7 +102,7 @@ impl Driver for StandaloneShard {
     fn started(&mut self, _io: &mut Io<'_, Mail>) {}
 
     fn event(&mut self, io: &mut Io<'_, Mail>, event: Event<'_, Mail, GatewayControl>) {
-        if let Event::Control(GatewayControl::Routes(routes, _)) = &event {
+        if let Event::Control(GatewayControl::Routes(routes)) = &event {
             let input = Input::Routes(routes.clone());
             self.chat.handle_input(io.now(), input);
         }

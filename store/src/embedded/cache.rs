@@ -1,36 +1,33 @@
-//! What the writer thread remembers of boxes: each box's newest position, and how the users who sent
-//! there lately stand to it, so that a message to a known pair of people reads no row of the tables for
-//! them. Filled by `writes.rs`, asked by `layers.rs`.
+//! The writer thread's memory of boxes: the newest position of each, and the rows of the users who sent there
+//! lately, so that a message between a known pair of people reads no row of the tables for them. Filled by
+//! `writes.rs`, read by `layers.rs`.
 //!
-//! A changed position stands only here until a checkpoint begins. When the files must be opened anew the
-//! whole of this is forgotten, since nobody knows then what they hold; when it grows over its bound it is
-//! forgotten when a checkpoint begins.
+//! A changed position is only here until a checkpoint begins. The whole cache is forgotten when the files must
+//! be opened anew, since nobody knows then what they hold, and at the beginning of a checkpoint when it has
+//! grown over its bound.
 
 use std::collections::{BTreeMap, HashMap};
 
 use newim_proto::ids::{BoxId, Uid};
 
 use super::tables::{BoxRow, UserBoxRow};
-
-/// Users remembered for each box: both of a pair, or the last few to speak in a group. One more takes
-/// the place of the one who was there longest.
-pub(super) const USERS_PER_BOX_MAX: usize = 4;
+use crate::limits::USERS_PER_BOX_MAX;
 
 #[derive(Default)]
 pub(super) struct BoxCache {
     boxes: HashMap<BoxId, CachedBox>,
-    /// Those that changed since the last checkpoint began.
+    /// Boxes that changed since the last checkpoint began.
     changed: Vec<BoxId>,
 }
 
 #[derive(Default)]
 struct CachedBox {
-    /// None: not read, or not there.
+    /// None: not read yet, or there is no such box.
     row: Option<BoxRow>,
-    /// Stands in [`BoxCache::changed`].
+    /// The box is in [`BoxCache::changed`].
     changed: bool,
     users: Vec<(Uid, UserBoxRow)>,
-    /// Whose place among `users` is taken next, once all places are.
+    /// Index in `users` of the one to be replaced next, once all places are taken.
     replaced_next: usize,
 }
 
@@ -47,12 +44,12 @@ impl BoxCache {
         }
     }
 
-    /// Boxes changed since `settle`.
+    /// Number of boxes changed since `settle`.
     pub fn changed_len(&self) -> usize {
         self.changed.len()
     }
 
-    /// Each changed box, with its newest row, for a checkpoint.
+    /// Takes the changed boxes, each with its newest row, for a checkpoint.
     pub fn settle(&mut self) -> BTreeMap<BoxId, BoxRow> {
         let settle = |boxid: BoxId| {
             let cached = self.boxes.get_mut(&boxid).expect("a changed box is kept");
@@ -68,7 +65,8 @@ impl BoxCache {
         users.iter().find(|(of, _)| of == uid).map(|(_, row)| *row)
     }
 
-    /// Every write of such a row comes here as well, so that none that is remembered is out of date.
+    /// Remembers a row that was read or written. Every write comes here, so that no remembered row is out of
+    /// date.
     pub fn remember_user_box(&mut self, uid: &Uid, boxid: &BoxId, row: UserBoxRow) {
         let cached = self.entry(boxid);
         if let Some((_, known)) = cached.users.iter_mut().find(|(of, _)| of == uid) {
@@ -81,12 +79,12 @@ impl BoxCache {
         }
     }
 
-    /// Boxes of which something is remembered.
+    /// Number of boxes of which something is remembered.
     pub fn len(&self) -> usize {
         self.boxes.len()
     }
 
-    /// Only when none is changed: its row would be lost.
+    /// Forgets everything. Panics when a box is changed: its row would be lost.
     pub fn clear(&mut self) {
         assert!(self.changed.is_empty(), "a checkpoint has begun");
         self.boxes.clear();

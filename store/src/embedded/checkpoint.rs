@@ -1,8 +1,10 @@
-//! A checkpoint: brings the rows of a frozen memtable into the tables, in the order of their keys, drops
-//! what is out of retention, and commits all of it with the place in the write-ahead log that it stands
-//! for. It runs on a thread of its own, so that the appends go on meanwhile.
+//! A checkpoint: puts the rows of a frozen memtable into the tables, in the order of their keys, drops the
+//! messages that are out of retention, and commits all of it together with the position in the write-ahead log
+//! up to which the tables now hold everything. It runs on a thread of its own, so that appends go on meanwhile.
+//! The engine begins it and takes its outcome.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,27 +15,28 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::memtable::Memtable;
 use super::tables::{self, BoxRow, SeenRowBytes, SeenRowKey, WalState};
-use super::writer::QUIET;
+use crate::fault::StoreFault;
+use crate::limits::QUIET;
 
 pub(super) struct Checkpoint {
     pub database: Arc<Database>,
     pub rows: Arc<Memtable>,
-    /// What the log will be once this is done.
+    /// State of the log once this is done.
     pub wal: WalState,
 }
 
-/// Ok: the rows are in the tables, and on the disk. Err: nobody knows how much of it is there, and the
+/// Ok: the rows are in the tables, and on the disk. Err: nobody knows how much of them is there, and the
 /// files must be opened anew.
-pub(super) type Outcome = Result<(), String>;
+pub(super) type Outcome = Result<(), StoreFault>;
 
 impl Checkpoint {
-    /// Lets go of the database, whatever comes of it.
+    /// Does the checkpoint. The database is released whatever the outcome is.
     pub fn run(self) -> Outcome {
         // redb panics on some kinds of damage. The writer must hear of it all the same.
         match catch_unwind(AssertUnwindSafe(|| self.settle())) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(panic) => Err(panic_text(&*panic)),
+            Ok(Err(error)) => Err(StoreFault::of_disk(io_kind(&error), error.to_string())),
+            Err(panic) => Err(StoreFault::of_disk(None, panic_text(&*panic))),
         }
     }
 
@@ -41,11 +44,19 @@ impl Checkpoint {
         let mut transaction = self.database.begin_write()?;
         put(&transaction, &self.rows)?;
         self.wal.write(&transaction)?;
-        // With what a crash would have to find out by reading the whole file.
+        // Saves what a start after a crash would otherwise find out by reading the whole file.
         transaction.set_quick_repair(true);
         // Returns when the data is on the disk (redb's Durability::Immediate, its default).
         transaction.commit()?;
         Ok(())
+    }
+}
+
+/// The operating system's error, if it was one.
+pub(super) fn io_kind(error: &redb::Error) -> Option<ErrorKind> {
+    match error {
+        redb::Error::Io(error) => Some(error.kind()),
+        _ => None,
     }
 }
 
@@ -56,9 +67,9 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("the storage engine panicked: {text}")
 }
 
-/// The thread, with at most one checkpoint at a time.
+/// The checkpoints' thread. It has at most one checkpoint at a time.
 pub(super) struct Checkpointer {
-    /// None: told to end.
+    /// None: the thread was told to end.
     jobs: Option<Sender<Checkpoint>>,
     outcomes: Receiver<Outcome>,
     thread: Option<JoinHandle<()>>,
@@ -83,7 +94,7 @@ impl Checkpointer {
         jobs.send(checkpoint).expect("the thread runs");
     }
 
-    /// One for each that was begun.
+    /// One outcome for each checkpoint that was begun.
     pub fn outcomes(&self) -> &Receiver<Outcome> {
         &self.outcomes
     }
@@ -148,8 +159,8 @@ fn put(transaction: &WriteTransaction, rows: &Memtable) -> Result<(), redb::Erro
     Ok(())
 }
 
-/// The boxes' rows, and out of the log what each has out of retention since. Answers with the number and
-/// the floor of each.
+/// Puts the boxes' rows, and removes from the log the messages of each that went out of retention since.
+/// Returns the floor of each box by its number.
 fn put_boxes(
     transaction: &WriteTransaction,
     rows: &Memtable,
@@ -161,7 +172,7 @@ fn put_boxes(
         let before = boxes.insert(boxid.as_str(), row.tuple())?;
         let before = before.map(|before| BoxRow::from_tuple(before.value()));
         if let Some(before) = before {
-            // No further than what the table has: the rest never comes into it.
+            // No further than the table goes: newer messages out of retention never get into it.
             for seq in before.floor + 1..=row.floor.min(before.head.seq) {
                 log.remove((row.number, seq))?;
             }
@@ -171,8 +182,8 @@ fn put_boxes(
     Ok(floors)
 }
 
-/// Drops expired dedupe rows: at most so many, so that no checkpoint is slow, and more than came in, so
-/// that the table stays within two windows' worth.
+/// Drops expired dedupe rows: at most `rows_max`, so that no checkpoint is slow, and more than came in, so
+/// that the table holds no more than two windows.
 fn forget_seen(
     seen: &mut Table<'_, &'static SeenRowKey, &'static SeenRowBytes>,
     newest_bucket: u64,

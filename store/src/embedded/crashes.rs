@@ -1,5 +1,5 @@
-//! Tests: whenever the engine is cut off, between two groups, in a checkpoint or in the middle of a write,
-//! what it has answered is there when it is opened again, and nothing else but a group that it failed.
+//! Tests: wherever a crash cuts the engine off (between two groups, in a checkpoint, in the middle of a write),
+//! what it has answered is there when it is opened again, and nothing else except perhaps a group that failed.
 
 use std::fs::File;
 use std::ops::Range;
@@ -41,17 +41,17 @@ fn config() -> EmbeddedConfig {
 #[derive(Clone, Debug)]
 enum Step {
     Group(Vec<Command>),
-    /// Only if it is due, or in any case. It ends with one of the next steps.
+    /// A checkpoint begins: only if it is due, or in any case. It ends with one of the next two steps.
     Begin {
         due: bool,
     },
     Finish,
-    /// A checkpoint whose disk is full, or doesn't sync.
+    /// The checkpoint fails: its disk is full, or doesn't sync.
     Fail {
         full: bool,
     },
     Crash,
-    /// A crash in the write of this group, of which so many per cent arrived.
+    /// A crash in the write of this group, of which this many per cent arrived.
     CutOff(Vec<Command>, u64),
     /// A group whose sync fails. The process goes on.
     Unsynced(Vec<Command>),
@@ -124,7 +124,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..30).prop_map(timed)
 }
 
-/// A step whose commands don't know the time yet.
+/// A step whose commands have no time yet.
 #[derive(Clone, Debug)]
 enum Untimed {
     Group(Vec<(Command, u64)>),
@@ -152,7 +152,7 @@ fn timed(steps: Vec<Untimed>) -> Vec<Step> {
     steps.into_iter().map(with_times).collect()
 }
 
-/// An engine, and what it should say.
+/// An engine, and the model with the right answers.
 struct Pair {
     folder: TempDir,
     engine: Engine,
@@ -194,7 +194,7 @@ impl Pair {
             Step::CutOff(group, share) => self.cut_off(group, share),
             Step::Unsynced(group) => {
                 let (_, written) = self.fail_sync(&group);
-                // Whoever reads it again can't know that nobody was told of it.
+                // The next start reads the group from the log, and can't know that it was never answered.
                 if !written.is_empty() {
                     self.expect(group);
                 }
@@ -203,7 +203,7 @@ impl Pair {
         self.compare_state();
     }
 
-    /// As a process that is gone: without a checkpoint.
+    /// Ends as a killed process does: without a checkpoint.
     fn open_again(&mut self) {
         let elsewhere = tempfile::tempdir().expect("a folder");
         let placeholder = Engine::open(elsewhere.path().into(), config()).expect("opened");
@@ -222,7 +222,7 @@ impl Pair {
         }
     }
 
-    /// Where in the log the group stands now. Nowhere, if it changes nothing or didn't get so far.
+    /// The bytes of the log that the group takes. None, if it changes nothing or didn't get that far.
     fn fail_sync(&mut self, group: &[Command]) -> (File, Range<u64>) {
         self.engine.run([Command::Heads(Vec::new())].iter()); // open, if a fault has closed it
         let (round, start) = self.engine.wal_end().expect("it is open");
@@ -259,7 +259,7 @@ impl Pair {
         assert_eq!(format!("{results:?}"), format!("{expected:?}"));
     }
 
-    /// All that can be read.
+    /// Everything that can be read from the engine.
     fn compare_state(&mut self) {
         let uids = USERS.map(|name| Uid::parse(name).expect("a name"));
         let boxids = BOXES.map(|name| BoxId::parse(name).expect("a name"));

@@ -1,7 +1,7 @@
-//! The write-ahead log, what memory holds of it, and the tables, as one: a group is done on the layers of
-//! rows, its changes go into the log, and the log's sync is what its answers wait for. Checkpoints bring
-//! the rows into the tables meanwhile. After a crash, or an error, the log tells what the tables lack.
-//! Lives on the writer thread.
+//! The engine: the write-ahead log, the rows in memory and the tables as one store. A group of commands is done
+//! on the layers of rows, its changes go into the log, and its answers wait for the log's sync. Checkpoints
+//! bring the rows into the tables meanwhile. After a crash or an error, the log tells what the tables lack.
+//! Lives on the writer thread, which calls it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -11,25 +11,28 @@ use crossbeam_channel::{Receiver, never};
 use newim_proto::log::{Command, StoreError, StoreResult};
 use redb::{Database, DatabaseError};
 
-use super::checkpoint::{Checkpoint, Checkpointer, Outcome, panic_text};
+use super::checkpoint::{Checkpoint, Checkpointer, Outcome, io_kind, panic_text};
 use super::layers::Layers;
 use super::snapshot::Snapshot;
 use super::tables::WalState;
 use super::wal::{Key, Position, Wal};
 use super::writes::Writes;
 use super::{EmbeddedConfig, OpenError, records, tables};
+use crate::fault::StoreFault;
 
 /// The file of the tables within the data folder.
-const TABLES_FILE_NAME: &str = "messages.redb";
+pub(super) const TABLES_FILE_NAME: &str = "messages.redb";
 
 pub(super) struct Engine {
     folder: PathBuf,
     config: EmbeddedConfig,
-    /// None after an error that the files must be opened anew for.
+    /// None after an error: the files must be opened anew.
     open: Option<Open>,
     underway: Underway,
-    /// None: checkpoints are done when they are waited for.
+    /// None: a checkpoint is done by the one who waits for it.
     checkpointer: Option<Checkpointer>,
+    /// The last failure, until something has been written again.
+    fault: Option<StoreFault>,
     #[cfg(test)]
     faults: Option<super::faults::Faults>,
 }
@@ -39,14 +42,14 @@ struct Open {
     layers: Layers,
     wal: Wal,
     wal_key: Key,
-    /// Outlives the layers, which read it.
+    /// Dropped after the layers, which read it.
     database: Arc<Database>,
 }
 
-/// Whether a checkpoint is.
+/// The checkpoint under way, if any.
 enum Underway {
     No,
-    /// Without a thread of its own: not begun.
+    /// There is no thread for it: it is done when somebody waits for it.
     Waits(Checkpoint),
     OnItsThread,
 }
@@ -66,25 +69,42 @@ impl Engine {
             open: None,
             underway: Underway::No,
             checkpointer: None,
+            fault: None,
             #[cfg(test)]
             faults: None,
         }
     }
 
-    /// From now on checkpoints have a thread of their own.
+    /// Gives checkpoints a thread of their own from now on.
     pub fn start_checkpointer(&mut self, on_quiet: fn()) -> std::io::Result<()> {
         self.checkpointer = Some(Checkpointer::start(on_quiet)?);
         Ok(())
     }
 
-    /// Says when a checkpoint is over: for [`Engine::checkpoint_ended`].
+    /// Brings the outcome of each checkpoint, for [`Engine::checkpoint_ended`].
     pub fn outcomes(&self) -> Receiver<Outcome> {
         let outcomes = self.checkpointer.as_ref().map(Checkpointer::outcomes);
         outcomes.cloned().unwrap_or_else(never)
     }
 
-    /// A result for each command, in their order. All of one group fail together: an answer never
-    /// precedes the sync of what it says.
+    /// Why the last write, or the last attempt to open the files, failed. None again once something has been
+    /// written.
+    pub fn fault(&self) -> Option<&StoreFault> {
+        self.fault.as_ref()
+    }
+
+    /// Tries to end a `fault` without waiting for a command: opens the files, if they are closed, and makes
+    /// room in the write-ahead log, which the next messages take.
+    pub fn heal(&mut self) {
+        let healed =
+            self.attempt(|engine| engine.opened()?.wal.make_room().map_err(EngineError::Wal));
+        if healed.is_ok() {
+            self.fault = None;
+        }
+    }
+
+    /// Does a group of commands. Returns a result for each, in their order, after the sync of all that they
+    /// changed. When the disk fails, all commands of the group fail.
     pub fn run<'c>(
         &mut self,
         commands: impl ExactSizeIterator<Item = &'c Command>,
@@ -101,8 +121,8 @@ impl Engine {
         }
     }
 
-    /// After a group was answered. Waits for a checkpoint that falls behind, so that the log and the
-    /// memory that goes with it are bounded.
+    /// Begins a checkpoint if the log or the cache has reached its bound. To be called after a group was
+    /// answered. Waits for a checkpoint that has fallen behind, so that log and memory stay bounded.
     pub fn checkpoint_if_due(&mut self) {
         if let Ok(outcome) = self.outcomes().try_recv() {
             self.checkpoint_ended(outcome);
@@ -130,7 +150,7 @@ impl Engine {
         self.begin_checkpoint();
     }
 
-    /// Unless one is under way, or there is nothing for it to do.
+    /// Begins a checkpoint, unless one is under way or there is nothing for it to do.
     pub fn begin_checkpoint(&mut self) {
         if !self.is_checkpoint_underway() && self.open.is_some() {
             let _ = self.attempt(Engine::freeze);
@@ -141,7 +161,7 @@ impl Engine {
         !matches!(self.underway, Underway::No)
     }
 
-    /// Waits for the one that is under way.
+    /// Waits for the checkpoint that is under way, if any.
     pub fn finish_checkpoint(&mut self) {
         match std::mem::replace(&mut self.underway, Underway::No) {
             Underway::No => {}
@@ -153,8 +173,8 @@ impl Engine {
         }
     }
 
-    /// When it failed, nothing is lost: the log is read when the next command comes, which is told why if
-    /// that fails as well.
+    /// Takes the outcome of a checkpoint. When it failed, nothing is lost: the files are opened again, and the
+    /// log read, by the next command or by `heal`.
     pub fn checkpoint_ended(&mut self, outcome: Outcome) {
         self.underway = Underway::No;
         let _ = self.attempt(|engine| {
@@ -167,21 +187,23 @@ impl Engine {
         });
     }
 
-    /// After an error or a panic nobody knows what is in the files and what in memory: all of it is read
-    /// again.
+    /// Runs `what`. After an error or a panic nobody knows what is in the files and what in memory: the files
+    /// are closed, and all of it is read again when they are opened. Returns the error's text.
     fn attempt<T>(
         &mut self,
         what: impl FnOnce(&mut Engine) -> Result<T, EngineError>,
     ) -> Result<T, String> {
         // redb panics on some kinds of damage. The shards must have their answers all the same.
-        let text = match catch_unwind(AssertUnwindSafe(|| what(self))) {
+        let fault = match catch_unwind(AssertUnwindSafe(|| what(self))) {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic_text(&*panic),
+            Ok(Err(error)) => error.fault(),
+            Err(panic) => StoreFault::of_disk(None, panic_text(&*panic)),
         };
+        let text = fault.cause.clone();
         self.open = None;
         // It holds the tables' file as well, and what it says now makes no difference.
         self.finish_checkpoint();
+        self.fault = Some(fault);
         Err(text)
     }
 
@@ -189,16 +211,24 @@ impl Engine {
         &mut self,
         commands: impl Iterator<Item = &'c Command>,
     ) -> Result<Vec<StoreResult>, EngineError> {
-        if self.open.is_none() {
-            self.open = Some(self.open_files()?);
-        }
-        let Open { layers, wal, .. } = self.open.as_mut().expect("opened above");
-        let mut writes = Writes::new(layers, self.config.settings);
+        let settings = self.config.settings;
+        let Open { layers, wal, .. } = self.opened()?;
+        let mut writes = Writes::new(layers, settings);
         let results = commands
             .map(|command| writes.run(command, wal))
             .collect::<Result<_, redb::Error>>()?;
-        wal.commit().map_err(EngineError::Wal)?;
+        if wal.commit().map_err(EngineError::Wal)? {
+            self.fault = None;
+        }
         Ok(results)
+    }
+
+    /// The open files. After an error they are opened anew.
+    fn opened(&mut self) -> Result<&mut Open, EngineError> {
+        if self.open.is_none() {
+            self.open = Some(self.open_files()?);
+        }
+        Ok(self.open.as_mut().expect("opened above"))
     }
 
     /// Begins a checkpoint of all that the log holds.
@@ -230,8 +260,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The tables, and on top of them what the log has and they lack. A checkpoint of it precedes
-    /// everything else, since the sync of what was found may have failed.
+    /// Opens the tables and does again what the log has and they lack. A checkpoint of that precedes
+    /// everything else, since the sync of what was found in the log may have failed.
     fn open_files(&self) -> Result<Open, OpenError> {
         let path = self.folder.join(TABLES_FILE_NAME);
         let database = Arc::new(self.open_tables(&path)?);
@@ -316,7 +346,7 @@ impl Engine {
 
 #[cfg(test)]
 impl Engine {
-    /// On files that fail when they are told to.
+    /// Opens files that fail when the test says so.
     pub fn open_with_faults(
         folder: &Path,
         config: EmbeddedConfig,
@@ -328,14 +358,15 @@ impl Engine {
         Ok(engine)
     }
 
-    /// The round of the log, and how much is in it. None: the files are closed.
+    /// The round of the log, and its bytes so far. None: the files are closed.
     pub fn wal_end(&self) -> Option<(u64, u64)> {
         let wal = &self.open.as_ref()?.wal;
         Some((wal.position().round, wal.bytes()))
     }
 }
 
-/// Of tables that are made, if they are missing. Err: they have this other format.
+/// Reads the state of the log from the tables, which are made if they are missing. Inner error: the tables
+/// have this other format.
 fn wal_state(database: &Database) -> Result<Result<WalState, u64>, redb::Error> {
     let transaction = database.begin_write()?;
     if let Err(format) = tables::create(&transaction)? {
@@ -355,17 +386,34 @@ fn wal_state(database: &Database) -> Result<Result<WalState, u64>, redb::Error> 
     Ok(Ok(state))
 }
 
-/// A new file is there after a power loss only when its folder was synced, too.
+/// Syncs the folder: a new file is there after a power loss only when its folder was synced, too.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// What closes the files: they can't be opened again, or one of them failed.
+/// An error that closes the files: they can't be opened again, or one of them failed.
 enum EngineError {
     Open(OpenError),
     Tables(redb::Error),
-    Checkpoint(String),
+    Checkpoint(StoreFault),
     Wal(std::io::Error),
+}
+
+impl EngineError {
+    fn fault(&self) -> StoreFault {
+        let kind = match self {
+            EngineError::Open(error) => error.io_kind(),
+            EngineError::Tables(error) => io_kind(error),
+            EngineError::Wal(error) => Some(error.kind()),
+            EngineError::Checkpoint(fault) => {
+                return StoreFault {
+                    kind: fault.kind,
+                    cause: self.to_string(),
+                };
+            }
+        };
+        StoreFault::of_disk(kind, self.to_string())
+    }
 }
 
 impl std::fmt::Display for EngineError {
@@ -373,7 +421,7 @@ impl std::fmt::Display for EngineError {
         match self {
             EngineError::Open(error) => error.fmt(f),
             EngineError::Tables(error) => error.fmt(f),
-            EngineError::Checkpoint(text) => write!(f, "a checkpoint: {text}"),
+            EngineError::Checkpoint(fault) => write!(f, "a checkpoint: {}", fault.cause),
             EngineError::Wal(error) => write!(f, "the write-ahead log: {error}"),
         }
     }
@@ -400,6 +448,7 @@ mod tests {
 
     use super::super::faults::Faults;
     use super::*;
+    use crate::fault::FaultKind;
 
     fn join(number: u64) -> Command {
         let append = Append {
@@ -415,7 +464,7 @@ mod tests {
         Command::Append(append)
     }
 
-    /// ann to bob, in a box of theirs.
+    /// A direct message of ann to bob, in a box of theirs.
     fn direct(number: u64) -> Command {
         let Command::Append(mut append) = join(number) else {
             unreachable!("a join is an append")
@@ -474,12 +523,31 @@ mod tests {
             matches!(engine.run([join(3)].iter())[0], Err(StoreError::Failed(_))),
             "still full"
         );
+        let full = |engine: &Engine| engine.fault().map(|fault| fault.kind);
+        assert_eq!(full(&engine), Some(FaultKind::DiskFull));
+        engine.heal();
+        assert_eq!(full(&engine), Some(FaultKind::DiskFull), "still full");
         faults.full.store(false, Ordering::SeqCst);
         assert_eq!(
             seqs(&engine.run([join(4), join(5)].iter())),
             [3, 4],
             "nothing of the failed groups is there"
         );
+    }
+
+    #[test]
+    fn a_store_whose_disk_has_room_again_heals_without_a_command() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut engine, faults) = faulty_engine(folder.path());
+        faults.full.store(true, Ordering::SeqCst);
+        let _ = engine.run([join(1)].iter());
+        assert!(engine.fault().is_some());
+        faults.full.store(false, Ordering::SeqCst);
+        let heads = Command::Heads(vec![BoxId::parse("a").expect("a name")]);
+        assert!(engine.run([heads].iter())[0].is_ok());
+        assert!(engine.fault().is_some(), "reading says nothing of writing");
+        engine.heal();
+        assert_eq!(engine.fault(), None);
     }
 
     #[test]

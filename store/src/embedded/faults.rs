@@ -1,4 +1,4 @@
-//! For tests: a file whose disk can be told to be full, or to fail its syncs.
+//! For tests: files whose disk is full, or fails its syncs, when the test says so.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -17,7 +17,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// What a write that needs room does now.
+    /// Fails a write that needs room, while the disk is full.
     pub fn write(&self) -> io::Result<()> {
         fail_if(&self.full, io::ErrorKind::StorageFull)
     }

@@ -1,6 +1,6 @@
-//! Where a row is looked for, the newest first: the cache of boxes, the rows since the last checkpoint
-//! began, the rows that a checkpoint is bringing into the tables, the tables as the last one left them.
-//! Lives on the writer thread.
+//! The places where a row may be, looked through from the newest to the oldest: the cache of boxes, the rows
+//! since the last checkpoint began, the rows that a checkpoint is bringing into the tables, the tables as the
+//! last checkpoint left them. Lives on the writer thread; the engine owns it, reads and writes go through it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::tables::{self, BoxRow, LogValue, SeenRow, SeenRowKey, UserBoxRow};
 pub(super) struct Layers {
     pub cache: BoxCache,
     pub active: Memtable,
-    /// While a checkpoint is under way.
+    /// The rows of the checkpoint that is under way.
     pub frozen: Option<Arc<Memtable>>,
     pub tables: Snapshot,
 }
@@ -32,7 +32,7 @@ impl Layers {
         }
     }
 
-    /// All since the last time, for a checkpoint.
+    /// Takes all rows since the last time, for a checkpoint.
     pub fn freeze(&mut self) -> Arc<Memtable> {
         assert!(self.frozen.is_none(), "one checkpoint at a time");
         let next = Memtable::after(self.active.last_box_number);
@@ -42,7 +42,7 @@ impl Layers {
         frozen
     }
 
-    /// The tables hold what was frozen.
+    /// The checkpoint is done: `tables` hold what was frozen.
     pub fn settled(&mut self, tables: Snapshot) {
         self.frozen = None;
         self.tables = tables;
@@ -62,7 +62,7 @@ impl Layers {
         Ok(self.box_row(boxid)?.map_or(Head::default(), |row| row.head))
     }
 
-    /// When a message was stored. None: it is not there.
+    /// Timestamp of a message. None: it is not there.
     pub fn value_ts_ms(&self, box_number: u64, seq: u64) -> Result<Option<u64>, Stop> {
         let frozen = self.frozen.as_ref();
         let known = self.active.value(box_number, seq);
@@ -75,7 +75,7 @@ impl Layers {
         }
     }
 
-    /// Messages of a box in seq order, until `take` says false.
+    /// Passes messages of a box to `take` in seq order, until it returns false.
     pub fn each_value(
         &self,
         box_number: u64,
@@ -111,7 +111,7 @@ impl Layers {
                 return Ok(Some(SeenRow::decode(row)));
             }
         }
-        // The table's rows are of few windows of time: a new store's, of none.
+        // The table's rows are of few windows of time, and those of a new store of none.
         let filled = self.tables.seen_buckets.as_ref();
         if !filled.is_some_and(|filled| filled.contains(&bucket)) {
             return Ok(None);
@@ -120,7 +120,7 @@ impl Layers {
         Ok(row.map(|row| SeenRow::decode(row.value())))
     }
 
-    /// Not from the cache, and not into it: `writes.rs` does that.
+    /// The row of a user in a box. It isn't put into the cache: `writes.rs` does that.
     pub fn user_box(&self, uid: &Uid, boxid: &BoxId) -> Result<UserBoxRow, Stop> {
         let frozen = self.frozen.as_ref();
         let cached = self.cache.user_box(uid, boxid);
@@ -154,7 +154,7 @@ impl Layers {
         Ok(boxes)
     }
 
-    /// How many boxes a user has joined, and is listed with for direct messages.
+    /// Numbers of boxes that a user has joined, and that are listed with the user for direct messages.
     pub fn user(&self, uid: &Uid) -> Result<(u32, u32), Stop> {
         let frozen = self.frozen.as_ref();
         let known = self.active.user(uid);

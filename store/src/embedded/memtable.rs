@@ -1,7 +1,7 @@
-//! The rows that the write-ahead log holds and the tables don't yet. A checkpoint puts them there in the
-//! order of their keys, so that each page is found and written once for all of its new rows. Filled on
-//! the writer thread; frozen when a checkpoint begins, which reads it on a thread of its own while the
-//! next one fills. As large as the round of the log that it goes with.
+//! The rows that are in the write-ahead log and not yet in the tables. A checkpoint puts them there in the
+//! order of their keys, so that each page is found and written once for all of its new rows. The writer thread
+//! fills a memtable and freezes it when a checkpoint begins, which reads it on its own thread while the next
+//! memtable fills. It is as large as the round of the log that it goes with.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Range, RangeInclusive};
@@ -12,24 +12,24 @@ use super::tables::{self, BoxRow, LogValue, SeenRowBytes, SeenRowKey, UserBoxRow
 
 #[derive(Debug, Default)]
 pub(super) struct Memtable {
-    /// Each changed box, with the row that goes into the table. Filled when this is frozen: until then
-    /// `cache.rs` has them.
+    /// Each changed box, with the row that goes into the table. Filled at the freeze: until then `cache.rs`
+    /// has them.
     boxes: BTreeMap<BoxId, BoxRow>,
-    /// Of boxes, that was given out last; zero: none was.
+    /// Box number that was given out last; zero: none was.
     pub last_box_number: u64,
-    /// (box number, seq) → where its value stands in `values`. All of a box are newer than the table's.
+    /// (box number, seq) → place of the value in `values`. All are newer than what the table has of the box.
     log: BTreeMap<(u64, u64), Range<usize>>,
     values: Vec<u8>,
     seen: BTreeMap<SeenRowKey, SeenRowBytes>,
-    /// Which windows of time the rows of `seen` are of.
+    /// The windows of time that the rows of `seen` belong to.
     seen_buckets: Option<RangeInclusive<u64>>,
-    /// The boxid is always there: without one, a key stands before all of the user's in a range.
+    /// The boxid is always there: a key without one serves as the start of a range over all of a user's rows.
     user_boxes: BTreeMap<(Uid, Option<BoxId>), UserBoxRow>,
     users: HashMap<Uid, (u32, u32)>,
 }
 
 impl Memtable {
-    /// Empty. Box numbers go on after this one.
+    /// An empty memtable. Box numbers go on after this one.
     pub fn after(last_box_number: u64) -> Memtable {
         Memtable {
             last_box_number,
@@ -37,7 +37,7 @@ impl Memtable {
         }
     }
 
-    /// Nothing more goes in.
+    /// Adds the boxes' rows; nothing more goes in after this.
     pub fn freeze(mut self, boxes: BTreeMap<BoxId, BoxRow>) -> Memtable {
         self.boxes = boxes;
         self
@@ -51,7 +51,7 @@ impl Memtable {
         &self.boxes
     }
 
-    /// False: this seq was there already.
+    /// Adds a message. False: its seq was there already.
     #[must_use]
     pub fn push(&mut self, box_number: u64, seq: u64, value: &LogValue) -> bool {
         let start = self.values.len();
@@ -65,7 +65,7 @@ impl Memtable {
         Some(&self.values[at.clone()])
     }
 
-    /// Of one box, in seq order.
+    /// The messages of one box, in seq order.
     pub fn values(
         &self,
         box_number: u64,
@@ -78,7 +78,7 @@ impl Memtable {
             .map(|(&(_, seq), at)| (seq, &self.values[at.clone()]))
     }
 
-    /// All, in the order of their keys.
+    /// All messages, in the order of their keys.
     pub fn log(&self) -> impl Iterator<Item = ((u64, u64), &[u8])> {
         let rows = self.log.iter();
         rows.map(|(&key, at)| (key, &self.values[at.clone()]))
@@ -93,7 +93,7 @@ impl Memtable {
         self.seen.insert(key, row);
     }
 
-    /// In the order of their keys.
+    /// All dedupe rows, in the order of their keys.
     pub fn seen(&self) -> &BTreeMap<SeenRowKey, SeenRowBytes> {
         &self.seen
     }
@@ -118,7 +118,7 @@ impl Memtable {
             .filter_map(|((_, boxid), &row)| Some((boxid.as_ref()?, row)))
     }
 
-    /// All, in the order of their keys.
+    /// All rows of users in boxes, in the order of their keys.
     pub fn user_boxes(&self) -> impl Iterator<Item = (&Uid, &BoxId, UserBoxRow)> {
         let rows = self.user_boxes.iter();
         rows.filter_map(|((uid, boxid), &row)| Some((uid, boxid.as_ref()?, row)))
@@ -132,7 +132,7 @@ impl Memtable {
         self.users.get(uid).copied()
     }
 
-    /// All, in the order of their keys.
+    /// All users' counts, in the order of their keys.
     pub fn users(&self) -> Vec<(&Uid, (u32, u32))> {
         let mut users: Vec<_> = self.users.iter().map(|(uid, &row)| (uid, row)).collect();
         users.sort_unstable();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_tells_its_windows_of_time() {
+    fn dedupe_rows_tell_their_windows_of_time() {
         let mut memtable = Memtable::default();
         assert_eq!(memtable.seen_buckets(), None);
         let client_id = ClientId::parse("c").expect("a name");

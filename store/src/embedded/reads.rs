@@ -1,4 +1,5 @@
-//! What the reading commands answer, from all that came before them. Lives on the writer thread.
+//! The answers of the commands that read, on the state that all earlier commands left. Lives on the writer
+//! thread; `writes.rs` calls it for each such command of a group.
 
 use newim_proto::ids::Uid;
 use newim_proto::log::{
@@ -7,9 +8,9 @@ use newim_proto::log::{
 
 use super::layers::Layers;
 use super::tables::{LogValue, UserBoxRow};
-use crate::settings::RANGE_SCAN_MAX;
+use crate::limits::RANGE_SCAN_MAX;
 
-/// Why a command stops: for a reason of its own, or for one that ends the whole transaction.
+/// Why a command stops: for a reason of its own (`Refused`), or for one that ends the whole group (`Disk`).
 pub(super) enum Stop {
     Refused(StoreError),
     Disk(redb::Error),
@@ -50,7 +51,7 @@ pub(super) fn outcome(result: Result<Reply, Stop>) -> Result<StoreResult, redb::
     }
 }
 
-/// Appends and marks are not for here.
+/// Answers a command that reads. Appends and marks panic.
 pub(super) fn read(layers: &Layers, command: &Command) -> Result<Reply, Stop> {
     match command {
         Command::Range(range) => read_range(layers, range).map(Reply::Entries),
@@ -99,17 +100,17 @@ fn read_range(layers: &Layers, range: &Range) -> Result<Entries, Stop> {
     Ok(reading.answer)
 }
 
-/// A range while its messages come by.
+/// The answer to a Range, while it grows message by message.
 struct Reading<'a> {
     range: &'a Range,
-    /// Of the box: reads more than its own direct messages.
+    /// The reader is a member of the box, and reads more than its own direct messages.
     member: bool,
     bytes: usize,
     answer: Entries,
 }
 
 impl Reading<'_> {
-    /// The next message in seq order. False: the answer is full, and this one is not in it.
+    /// Takes the next message in seq order. False: the answer is full, and this message is not in it.
     fn take(&mut self, seq: u64, stored: &LogValue) -> bool {
         let Reading { range, answer, .. } = self;
         if answer.entries.len() >= range.messages_max.max(1) as usize {

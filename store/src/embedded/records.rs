@@ -1,6 +1,7 @@
-//! A change as the write-ahead log holds it: the command itself, so that doing it again on the state
-//! that it was done on brings the same state, and for an append where it was put, so that a difference
-//! is seen. Fixed-width numbers in little-endian, names and payloads behind their lengths.
+//! The records of the write-ahead log. A record is the command that made a change, so that doing it again on
+//! the same state brings the same result; that of an append also has its position, so that a difference shows.
+//! Numbers are of fixed width in little-endian; names and payloads stand behind their lengths. Written and read
+//! on the writer thread.
 
 use newim_proto::ids::{BoxId, ClientId, Uid, Uuid};
 use newim_proto::log::{Append, AppendKind, Head, Mark};
@@ -8,10 +9,10 @@ use newim_proto::log::{Append, AppendKind, Head, Mark};
 /// A change that was made.
 #[derive(Debug)]
 pub(super) enum Record {
-    /// Not a repeat: this one was stored, at this position.
+    /// An append that was stored at this position (not a duplicate).
     Append(Append, Head),
     Mark(Mark),
-    /// With a user, by a direct message that was refused afterwards.
+    /// The box was listed with the user, for a direct message that was refused afterwards.
     Listed(Uid, BoxId),
 }
 
@@ -65,7 +66,7 @@ fn write_name(name: &str, into: &mut Vec<u8>) {
     into.extend_from_slice(name.as_bytes());
 }
 
-/// The first record, and what follows it. None: not what was written, so the log is damaged.
+/// The first record, and the bytes after it. None: these bytes were never written, so the log is damaged.
 pub(super) fn read(bytes: &[u8]) -> Option<(Record, &[u8])> {
     let mut rest = Bytes(bytes);
     let record = match rest.byte()? {
@@ -128,7 +129,7 @@ fn mark(bytes: &mut Bytes) -> Option<Mark> {
     })
 }
 
-/// What is still to be read.
+/// The bytes that are still to be read.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn shortened_ones_are_told() {
+    fn a_shortened_record_is_refused() {
         let mut bytes = Vec::new();
         write_append(&appends()[2], Head { epoch: 8, seq: 9 }, &mut bytes);
         for length in 0..bytes.len() {

@@ -1,4 +1,5 @@
-//! The tables as a checkpoint left them, while the next one writes. Lives on the writer thread.
+//! The tables as a checkpoint left them, readable while the next one writes. Lives on the writer thread, as the
+//! oldest of the layers.
 
 use std::ops::RangeInclusive;
 
@@ -6,14 +7,14 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
 
 use super::tables::{self, BoxTuple, SeenRowBytes, SeenRowKey};
 
-/// Its pages stay in the file as long as this lives.
+/// One committed state of all tables. Its pages stay in the file as long as this value lives.
 pub(super) struct Snapshot {
     pub boxes: ReadOnlyTable<&'static str, BoxTuple>,
     pub log: ReadOnlyTable<(u64, u64), &'static [u8]>,
     pub seen: ReadOnlyTable<&'static SeenRowKey, &'static SeenRowBytes>,
     pub user_boxes: ReadOnlyTable<(&'static str, &'static str), (u8, u64, u64)>,
     pub users: ReadOnlyTable<&'static str, (u32, u32)>,
-    /// Which windows of time the rows of `seen` are of.
+    /// The windows of time that the rows of `seen` belong to.
     pub seen_buckets: Option<RangeInclusive<u64>>,
     pub last_box_number: u64,
 }
@@ -36,7 +37,7 @@ impl Snapshot {
     }
 }
 
-/// From the oldest to the newest, or none. The rows are sorted by it.
+/// The windows of time from the oldest row's to the newest's, or None. The rows are sorted by window.
 fn seen_buckets(
     seen: &ReadOnlyTable<&'static SeenRowKey, &'static SeenRowBytes>,
 ) -> Result<Option<RangeInclusive<u64>>, redb::Error> {

@@ -1,5 +1,6 @@
 //! The tables on disk and the shape of their rows. Keys and values are fixed-width numbers and plain
-//! names, so that an append costs no serializer. Read by the writer thread, written by the checkpoint's.
+//! names, so that an append costs no serializer. The writer thread reads them; the checkpoints' thread writes
+//! them.
 
 use newim_proto::ids::{BoxId, ClientId, Uuid};
 use newim_proto::log::Head;
@@ -7,11 +8,11 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::wal::{Key, Position};
 
-/// What the file says of itself, so that a later layout can tell an older one. 2: with a write-ahead
-/// log, and client_ids in the keys of the dedupe window.
+/// Number of the layout, kept in the file so that a later version can tell an older layout. 2: with a
+/// write-ahead log, and client_ids in the keys of the dedupe window.
 pub(super) const FORMAT: u64 = 2;
 pub(super) const COUNTER_FORMAT: &str = "format";
-/// The last box number that was given out.
+/// Key of the counter that has the last box number given out.
 pub(super) const COUNTER_BOXES: &str = "boxes";
 
 pub(super) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
@@ -31,7 +32,7 @@ pub(super) const USER_BOXES: TableDefinition<(&str, &str), (u8, u64, u64)> =
 /// uid → (boxes joined, boxes listed for direct messages).
 pub(super) const USERS: TableDefinition<&str, (u32, u32)> = TableDefinition::new("users");
 
-/// Creates what is missing, so that a read never meets an absent table. Err: of
+/// Creates the tables that are missing, so that a read never meets an absent one. Inner error: the file has
 /// this other format, and nothing was done.
 pub(super) fn create(transaction: &WriteTransaction) -> Result<Result<(), u64>, redb::Error> {
     let mut counters = transaction.open_table(COUNTERS)?;
@@ -56,12 +57,12 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<Result<(), u64>, 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WalState {
     pub key: Key,
-    /// The tables hold all up to here.
+    /// The tables hold everything up to this position.
     pub settled: Position,
 }
 
 impl WalState {
-    /// None: there was no log yet.
+    /// Reads the state. None: there was no log yet.
     pub fn read(transaction: &WriteTransaction) -> Result<Option<WalState>, redb::Error> {
         let table = transaction.open_table(WAL)?;
         let row = table.get(())?;
@@ -82,13 +83,13 @@ impl WalState {
 
 pub(super) type BoxTuple = (u64, u64, u64, u64, u64, u64);
 
-/// A box's present state.
+/// The present state of a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BoxRow {
-    /// Stands for the boxid in the keys of its log, for their size.
+    /// Number that stands for the boxid in the keys of its log, to keep them short.
     pub number: u64,
     pub head: Head,
-    /// Everything up to here is out of retention, and gone.
+    /// Messages up to this seq are out of retention, and gone.
     pub floor: u64,
     /// The oldest readable message's timestamp when it was last looked at.
     pub oldest_ts_ms: u64,
@@ -129,7 +130,7 @@ pub(super) struct LogValue<'a> {
 }
 
 impl<'a> LogValue<'a> {
-    /// Behind what is in `into`.
+    /// Appends the bytes to `into`.
     pub fn encode(&self, into: &mut Vec<u8>) {
         let (sender, receiver) = self.between.unwrap_or(("", ""));
         let length = |name: &str| u8::try_from(name.len()).expect("a uid has at most 128 bytes");
@@ -141,7 +142,7 @@ impl<'a> LogValue<'a> {
         into.extend_from_slice(self.payload);
     }
 
-    /// None: not what `encode` writes, so the file is damaged.
+    /// Reads the bytes. None: `encode` never writes these, so the file is damaged.
     pub fn decode(bytes: &'a [u8]) -> Option<LogValue<'a>> {
         let (epoch, bytes) = bytes.split_first_chunk::<8>()?;
         let (ts_ms, bytes) = bytes.split_first_chunk::<8>()?;
@@ -162,7 +163,7 @@ impl<'a> LogValue<'a> {
     }
 }
 
-/// What was answered to a client_id.
+/// The answer that a client_id got.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SeenRow {
     pub digest: [u8; 16],
@@ -199,10 +200,11 @@ impl SeenRow {
     }
 }
 
-/// Rows of the dedupe window are sorted by which window of time they fall into, so that the expired ones
-/// stand first in the table and go without an index of their own; then by box, then by how the client_id
-/// begins. Where client_ids grow with time (UUIDv7, ULID, a counter), a box's new rows stand together and
-/// share pages, when they are written as when they are looked for. The hash alone tells rows apart.
+/// Key of a row of the dedupe window. Rows are sorted by the window of time that they fall into, so that
+/// expired ones stand first in the table and need no index to be found; then by box, then by the first bytes
+/// of the client_id. Where client_ids grow with time (UUIDv7, ULID, a counter), the new rows of a box stand
+/// together and share pages, both when they are written and when they are looked up. The hash alone tells rows
+/// apart.
 pub(super) fn seen_row_key(
     bucket: u64,
     box_number: u64,
@@ -224,14 +226,14 @@ pub(super) fn seen_row_bucket(key: &SeenRowKey) -> u64 {
     u64::from_be_bytes(key[..8].try_into().expect("eight bytes"))
 }
 
-/// One user in one box. The truth of who is a member and who may read, and the user's marks. It
-/// stays after a QUIT, for the marks.
+/// One user in one box: whether the user is a member and may read, and the user's marks. The row stays after a
+/// QUIT, for the marks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct UserBoxRow {
     pub member: bool,
-    /// Sent or received a direct message here.
+    /// The user sent or received a direct message here.
     pub party: bool,
-    /// Counted in the user's boxes for direct messages. Precedes `party`.
+    /// The box counts among the user's boxes for direct messages. Set before `party`.
     pub listed: bool,
     pub delivered: u64,
     pub read: u64,
@@ -258,7 +260,7 @@ impl UserBoxRow {
     }
 }
 
-/// A boxid out of the file. None: not one that was ever put in, so the file is damaged.
+/// Reads a boxid from the file. None: no such name was ever put in, so the file is damaged.
 pub(super) fn stored_boxid(name: &str) -> Option<BoxId> {
     BoxId::parse(name).ok()
 }
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn log_values_come_back_and_shortened_ones_are_told() {
+    fn log_values_come_back_and_shortened_ones_are_refused() {
         let mut bytes = Vec::new();
         let value = LogValue {
             epoch: 1,

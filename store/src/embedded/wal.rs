@@ -1,14 +1,15 @@
-//! The write-ahead log: what takes the changes of each group with one write and one sync. What it holds
-//! is on disk and may be answered; the tables follow at their checkpoint. Lives on the writer thread.
+//! The write-ahead log: takes the changes of each group with one write and one sync. After that they are on
+//! disk and may be answered; the tables follow at the next checkpoint. Lives on the writer thread; the engine
+//! owns it.
 //!
-//! It is written in rounds, each of which is settled by one checkpoint. Two files take turns: while the
-//! round in one is being settled, the next goes into the other, at its start and over what stands there,
-//! so that a sync brings data to the disk and hardly ever a new length of a file. A frame carries a MAC
+//! The log is written in rounds, and one checkpoint settles one round. Two files take turns: while the round in
+//! one file is being settled, the next round goes into the other, from its start and over what is there, so
+//! that a sync brings data to the disk and hardly ever a new length of a file. A frame carries a MAC
 //! under a key of its round, so nothing of an earlier round, nothing half written and nothing that a
-//! client put into a message can pass for one of this round.
+//! client put into a message can pass for a frame of this round.
 //!
-//! A frame: marker of the round (8), MAC (16) of all that follows, number of the frame (8, counted on
-//! over the rounds), length of the records (4), records.
+//! A frame: marker of the round (8 bytes), MAC of all that follows (16), number of the frame (8, counted on
+//! from round to round), length of the records (4), records.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,27 +21,24 @@ use newim_proto::ids::{BoxId, Uid};
 use newim_proto::log::{Append, Head, Mark};
 
 use super::records;
+use crate::limits::{WAL_BUFFER_KEPT_BYTES_MAX, WAL_GROWTH_BYTES};
 
-/// The two files within the data folder: of the even rounds, and of the odd.
+/// The two files within the data folder: for the even rounds, and for the odd ones.
 pub(super) const FILE_NAMES: [&str; 2] = ["messages.0.wal", "messages.1.wal"];
 const MARKER_BYTES: usize = 8;
-/// Where the MAC begins, where what it signs begins, and where the records do.
+// Offsets in a frame: of the MAC, of what it signs, of the records.
 const MAC_AT: usize = MARKER_BYTES;
 const SIGNED_AT: usize = MAC_AT + 16;
 pub(super) const HEADER_BYTES: usize = SIGNED_AT + 8 + 4;
-/// What an unusually large group grew goes back: a file to the length of a round, the buffer to this.
-const BUFFER_BYTES_KEPT_MAX: usize = 256 * 1024;
-/// A file grows by so many zeros at a time, so that most syncs bring data to the disk and no new length.
-const GROWTH_BYTES: u64 = 1024 * 1024;
 
-/// Of one log, for its whole life. Nobody outside may know it.
+/// Secret of one log, for its whole life. Nobody outside may know it.
 pub(super) type Key = [u8; 32];
 
-/// The end of a round.
+/// The end of a round: what a checkpoint of it settles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
     pub round: u64,
-    /// In this round and all before it.
+    /// Number of frames in this round and all before it.
     pub frames: u64,
 }
 
@@ -51,7 +49,7 @@ pub(super) struct Wal {
     round: Round,
     /// The end of the present round, so far.
     at: Position,
-    /// Where in its file the next frame goes.
+    /// Offset in the round's file at which the next frame goes.
     end: u64,
     /// The frame in the making: room for its header, then its records.
     frame: Vec<u8>,
@@ -60,7 +58,7 @@ pub(super) struct Wal {
 }
 
 impl Wal {
-    /// Makes the files when they are missing. Nothing may be put in before [`Wal::go_on`].
+    /// Opens the files, making them when they are missing. Nothing may be put in before [`Wal::go_on`].
     pub fn open(folder: &Path, key: Key) -> io::Result<Wal> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -79,9 +77,9 @@ impl Wal {
         })
     }
 
-    /// The records of each frame behind what is settled, and where they end: of the round after it, and of
-    /// the next, if that was begun already. A frame that a crash cut off ends them. InvalidData: a later one
-    /// is there, so one that was answered is damaged.
+    /// Reads the records of each frame after the settled position, and the position where they end: those of
+    /// the next round, and of the one after it, if that was begun. A frame that a crash cut off ends them.
+    /// InvalidData: a later frame is there, so one that was answered is damaged.
     pub fn unsettled(&self, settled: Position) -> io::Result<(Vec<Vec<u8>>, Position)> {
         let mut at = settled;
         let mut frames = Vec::new();
@@ -106,7 +104,7 @@ impl Wal {
             frames.push(bytes[records].to_vec());
             at.frames += 1;
         }
-        // The cut one may be there with its marker, and is the last that was begun.
+        // A frame that was cut off may be there with its marker, and is the last that was begun.
         let after = bytes.get(end + MARKER_BYTES..).unwrap_or_default();
         match after.windows(MARKER_BYTES).any(|is| is == round.marker) {
             true => Err(damaged(at.round, end)),
@@ -131,12 +129,12 @@ impl Wal {
         Ok(())
     }
 
-    /// What a checkpoint of all that is in it settles.
+    /// The position that a checkpoint of everything in the log settles.
     pub fn position(&self) -> Position {
         self.at
     }
 
-    /// Written in this round.
+    /// Bytes written in this round.
     pub fn bytes(&self) -> u64 {
         self.end
     }
@@ -153,12 +151,13 @@ impl Wal {
         records::write_listed(uid, boxid, &mut self.frame);
     }
 
-    /// Ok: all that was put in is on the disk. After an error the file must be opened anew, as nobody
+    /// Writes and syncs what was put in since the last commit. Ok: all of it is on the disk; false: nothing was
+    /// put in. After an error the file must be opened anew, as nobody
     /// knows what of the frame is there.
-    pub fn commit(&mut self) -> io::Result<()> {
+    pub fn commit(&mut self) -> io::Result<bool> {
         let records_bytes = self.frame.len() - HEADER_BYTES;
         if records_bytes == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let records_bytes = u32::try_from(records_bytes).expect("a group is far below 4 GB");
         self.frame[..MAC_AT].copy_from_slice(&self.round.marker);
@@ -170,8 +169,20 @@ impl Wal {
         self.end += self.frame.len() as u64;
         self.at.frames += 1;
         self.frame.truncate(HEADER_BYTES);
-        self.frame.shrink_to(BUFFER_BYTES_KEPT_MAX);
-        Ok(())
+        self.frame.shrink_to(WAL_BUFFER_KEPT_BYTES_MAX);
+        Ok(true)
+    }
+
+    /// Makes the file longer in advance. Ok: the next frames, up to one growth of the file, have room on the
+    /// disk.
+    pub fn make_room(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            faults.write()?;
+            faults.sync()?;
+        }
+        self.grow(self.end + WAL_GROWTH_BYTES)?;
+        self.files[file_of(self.at.round)].sync_data()
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -179,19 +190,25 @@ impl Wal {
         if let Some(faults) = &self.faults {
             faults.write()?;
         }
-        let at = file_of(self.at.round);
-        let (file, length) = (&self.files[at], &mut self.lengths[at]);
-        let end = self.end + self.frame.len() as u64;
-        if end > *length {
-            file.write_all_at(&vec![0; GROWTH_BYTES as usize], *length)?;
-            *length = end.max(*length + GROWTH_BYTES);
-        }
+        self.grow(self.end + self.frame.len() as u64)?;
+        let file = &self.files[file_of(self.at.round)];
         file.write_all_at(&self.frame, self.end)?;
         #[cfg(test)]
         if let Some(faults) = &self.faults {
             faults.sync()?;
         }
         file.sync_data()
+    }
+
+    /// Makes the present round's file longer, unless it reaches to `end` already.
+    fn grow(&mut self, end: u64) -> io::Result<()> {
+        let at = file_of(self.at.round);
+        let (file, length) = (&self.files[at], &mut self.lengths[at]);
+        if end > *length {
+            file.write_all_at(&vec![0; WAL_GROWTH_BYTES as usize], *length)?;
+            *length = end.max(*length + WAL_GROWTH_BYTES);
+        }
+        Ok(())
     }
 }
 
@@ -205,10 +222,10 @@ fn damaged(round: u64, at: usize) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// What tells the frames of one round.
+/// Marker and key by which the frames of one round are known.
 struct Round {
     key: Key,
-    /// Nobody outside knows it, so where it stands, a frame was begun.
+    /// Nobody outside knows it, so a frame was begun wherever it stands.
     marker: [u8; MARKER_BYTES],
 }
 
@@ -227,7 +244,7 @@ impl Round {
         *hash.as_bytes().first_chunk().expect("32 bytes hold 16")
     }
 
-    /// The number and the records of the whole frame that stands there.
+    /// The number and the records of the frame at this offset, if a whole one is there.
     fn frame_at(&self, bytes: &[u8], at: usize) -> Option<(u64, Range<usize>)> {
         let (marker, rest) = bytes.get(at..)?.split_first_chunk::<MARKER_BYTES>()?;
         let (mac, signed) = rest.split_first_chunk()?;
@@ -249,7 +266,7 @@ mod tests {
     const BYTES_MAX: u64 = 1000;
     const KEY: Key = [1; 32];
 
-    /// After these many rounds.
+    /// A log after this many rounds.
     fn wal(folder: &Path, rounds: u64) -> Wal {
         let mut wal = Wal::open(folder, KEY).expect("opened");
         wal.go_on(ended(rounds, 0), BYTES_MAX).expect("begun");
@@ -271,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_over_a_longer_one_has_its_own_frames_only() {
+    fn a_round_written_over_a_longer_one_has_its_own_frames_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut wal = wal(folder.path(), 0);
         for _ in 0..5 {
@@ -310,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_frame_with_others_behind_it_is_told() {
+    fn a_damaged_frame_with_others_after_it_is_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut wal = wal(folder.path(), 0);
         for _ in 0..3 {
@@ -330,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_lacks_its_end_is_told_when_another_follows() {
+    fn a_round_without_its_end_is_an_error_when_another_round_follows() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut wal = wal(folder.path(), 0);
         put(&mut wal, "ann");
@@ -344,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_large_group_took_is_given_back() {
+    fn memory_and_disk_of_a_large_group_are_given_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut wal = wal(folder.path(), 0);
         for _ in 0..100_000 {
@@ -354,7 +371,7 @@ mod tests {
             );
         }
         wal.commit().expect("written");
-        assert!(wal.frame.capacity() <= BUFFER_BYTES_KEPT_MAX);
+        assert!(wal.frame.capacity() <= WAL_BUFFER_KEPT_BYTES_MAX);
         assert!(wal.bytes() > 2 * BYTES_MAX);
         for _ in 0..2 {
             wal.go_on(wal.position(), BYTES_MAX).expect("begun");

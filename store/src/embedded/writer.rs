@@ -1,9 +1,12 @@
 //! The writer thread: takes all commands that wait, does them, makes them durable together, answers.
-//! While the disk syncs, the next group gathers: the slower the disk, the larger the groups.
+//! While the disk syncs, the next group gathers: the slower the disk, the larger the groups. It also looks after
+//! checkpoints, and after a store that fails.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError, select};
+use newim_proto::backoff::{Backoff, mix};
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{Command, StoreResult, StoreToken};
 
@@ -11,13 +14,19 @@ use super::checkpoint::Outcome;
 use super::engine::Engine;
 use super::writes::payload_bytes;
 use super::{EmbeddedConfig, Job};
+use crate::fault::FaultKind;
+use crate::health::Health;
+use crate::limits::{HEAL_MS_MAX, HEAL_MS_MIN, QUIET};
+
+/// The writer thread among those who report to [`Health`]: no shard has this number.
+pub(super) const REPORTER: u16 = u16::MAX;
 
 /// Commands of all shards, made durable together, in the order of their arrival.
 #[derive(Default)]
 struct Group {
     commands: Vec<(ShardIndex, StoreToken, Command)>,
     bytes: usize,
-    /// The shards wait for no more: this is the last group.
+    /// No shard waits for anything after this group: it is the last.
     stop: bool,
 }
 
@@ -27,16 +36,22 @@ pub(super) struct Writer {
     jobs: Receiver<Job>,
     outcomes: Receiver<Outcome>,
     on_quiet: fn(),
+    health: Health,
+    /// The fault that the shards were told of last.
+    told: Option<FaultKind>,
+    /// Shards that have submitted something: they are told.
+    shards: BTreeSet<ShardIndex>,
+    heal_backoff: Backoff,
+    /// Instant of the next attempt to end the fault; None while there is no fault.
+    heal_at: Option<Instant>,
 }
-
-/// Without work for so long, a thread of the store is quiet.
-pub(super) const QUIET: Duration = Duration::from_millis(500);
 
 impl Writer {
     pub fn new(
         engine: Engine,
         config: EmbeddedConfig,
         jobs: Receiver<Job>,
+        health: Health,
         on_quiet: fn(),
     ) -> Writer {
         Writer {
@@ -45,19 +60,33 @@ impl Writer {
             config,
             jobs,
             on_quiet,
+            health,
+            told: None,
+            shards: BTreeSet::new(),
+            heal_backoff: Backoff::new(HEAL_MS_MIN, HEAL_MS_MAX),
+            heal_at: None,
         }
     }
 
-    /// None: nobody will ever send another.
-    fn next_job(&mut self) -> Option<Job> {
+    /// Waits for a job, and does what is due meanwhile. None: nobody will ever send another job.
+    fn next_job(&mut self, reply: &impl Fn(ShardIndex, Replies)) -> Option<Job> {
         let mut quiet = QUIET;
         loop {
+            self.heal_if_due();
+            if self.note_change() {
+                self.wake_shards(reply);
+            }
+            let until_heal = |at: Instant| at.saturating_duration_since(Instant::now());
+            let wait = self.heal_at.map_or(quiet, until_heal);
             select! {
                 recv(self.jobs) -> job => return job.ok(),
                 recv(self.outcomes) -> outcome => {
                     self.engine.checkpoint_ended(outcome.expect("the engine keeps its thread"));
                 }
-                default(quiet) => {
+                default(wait) => {
+                    if self.heal_at.is_some() {
+                        continue;
+                    }
                     self.engine.begin_checkpoint();
                     if !self.engine.is_checkpoint_underway() {
                         (self.on_quiet)();
@@ -68,8 +97,48 @@ impl Writer {
         }
     }
 
-    pub fn run(mut self, reply: impl Fn(ShardIndex, Vec<(StoreToken, StoreResult)>)) {
-        while let Some(first) = self.next_job() {
+    /// Tries a store that fails again, even when nobody has a command for it: `/readyz` keeps clients away while
+    /// it fails, and would do so for ever.
+    fn heal_if_due(&mut self) {
+        if self.heal_at.is_some_and(|at| at <= Instant::now()) {
+            self.engine.heal();
+            self.heal_at = None;
+        }
+        match self.engine.fault() {
+            None => {
+                self.heal_backoff.succeeded();
+                self.heal_at = None;
+            }
+            Some(_) if self.heal_at.is_none() => {
+                let random = mix(self.heal_backoff.failures().into());
+                let pause = Duration::from_millis(self.heal_backoff.failed(random));
+                self.heal_at = Some(Instant::now() + pause);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Has all shards look for a fault, as they do when replies come; these are no replies.
+    fn wake_shards(&self, reply: &impl Fn(ShardIndex, Replies)) {
+        for shard in &self.shards {
+            reply(*shard, Vec::new());
+        }
+    }
+
+    /// Makes the engine's present fault known, if it is another than the last. True: it is.
+    fn note_change(&mut self) -> bool {
+        let fault = self.engine.fault();
+        let kind = fault.map(|fault| fault.kind);
+        let changed = self.told != kind;
+        if changed {
+            self.health.report(REPORTER, fault);
+            self.told = kind;
+        }
+        changed
+    }
+
+    pub fn run(mut self, reply: impl Fn(ShardIndex, Replies)) {
+        while let Some(first) = self.next_job(&reply) {
             let group = self.gather(first);
             let commands = group.commands.iter().map(|(_, _, command)| command);
             let results = self.engine.run(commands);
@@ -78,8 +147,13 @@ impl Writer {
                 group.commands.len(),
                 "each command has a reply"
             );
+            let changed = self.note_change(); // before the replies, whose reader looks for it
             for (shard, replies) in by_shard(&group.commands, results) {
+                self.shards.insert(shard);
                 reply(shard, replies);
+            }
+            if changed {
+                self.wake_shards(&reply);
             }
             if group.stop {
                 break;
@@ -123,7 +197,8 @@ impl Writer {
     }
 }
 
-type ShardReplies = (ShardIndex, Vec<(StoreToken, StoreResult)>);
+type Replies = Vec<(StoreToken, StoreResult)>;
+type ShardReplies = (ShardIndex, Replies);
 
 fn by_shard(
     commands: &[(ShardIndex, StoreToken, Command)],
@@ -132,7 +207,7 @@ fn by_shard(
     let mut shards: Vec<ShardReplies> = Vec::new();
     let mut current = 0;
     for ((shard, token, _), result) in commands.iter().zip(results) {
-        // A batch is of one shard, so this looks further only once per batch.
+        // A batch belongs to one shard, so this searches only once per batch.
         if shards.get(current).is_none_or(|(of, _)| of != shard) {
             current = shards
                 .iter()

@@ -1,6 +1,5 @@
-//! What appends and marks change, before any of it is in the tables. Lives on the writer thread, which
-//! calls in here for each command of a group, and for each record of the write-ahead log when it is read
-//! after a crash.
+//! The changes that appends and marks make to the layers of rows. Lives on the writer thread: the engine calls
+//! it for each command of a group, and for each record of the write-ahead log after a crash.
 
 use newim_proto::ids::{BoxId, ClientId, Uid};
 use newim_proto::log::{
@@ -12,13 +11,14 @@ use super::reads::{Stop, damaged, outcome, read};
 use super::records::Record;
 use super::tables::{self, BoxRow, LogValue, SeenRow, SeenRowKey, UserBoxRow};
 use super::wal::Wal;
+use crate::limits::AGED_PER_APPEND_MAX;
 use crate::seen::seen_key;
-use crate::settings::{AGED_PER_APPEND_MAX, StoreSettings};
+use crate::settings::StoreSettings;
 
 pub(super) struct Writes<'l> {
     settings: StoreSettings,
     layers: &'l mut Layers,
-    /// With whom the append that is being done has listed its box.
+    /// Users with whom the present append has listed its box.
     listed: Vec<Uid>,
 }
 
@@ -31,8 +31,8 @@ impl<'l> Writes<'l> {
         }
     }
 
-    /// One command of any kind; what it changed goes into `wal`. An error ends the group: nothing of it may
-    /// be answered.
+    /// Does one command of any kind; its change goes into `wal`. An error ends the group: nothing of it may be
+    /// answered.
     pub fn run(&mut self, command: &Command, wal: &mut Wal) -> Result<StoreResult, redb::Error> {
         outcome(match command {
             Command::Append(append) => self.append_and_log(append, wal).map(Reply::Appended),
@@ -41,8 +41,8 @@ impl<'l> Writes<'l> {
         })
     }
 
-    /// A change again that was made once, on the state that it was made on. Settings may have changed
-    /// since: an append of then is not judged by the limits of now.
+    /// Makes a change again on the state that it was made on. Settings may have changed since: an append that
+    /// was stored then is not judged by the limits of now.
     pub fn repeat(&mut self, record: &Record) -> Result<(), redb::Error> {
         let repeated = match record {
             Record::Append(append, at) => self.repeat_append(append, *at),
@@ -106,7 +106,7 @@ impl<'l> Writes<'l> {
         self.store(append, known, sender, seen)
     }
 
-    /// Nothing speaks against it: the next seq of its box.
+    /// Stores an append that nothing speaks against, under the next seq of its box.
     fn store(
         &mut self,
         append: &Append,
@@ -137,7 +137,8 @@ impl<'l> Writes<'l> {
         })
     }
 
-    /// Room in the lists of those whom the append would list the box with; direct ones are listed now.
+    /// Checks that the users whom the append would list the box with have room for it; for a direct message
+    /// it lists the box now.
     fn list(&mut self, append: &Append) -> Result<(), Stop> {
         match &append.kind {
             AppendKind::Join => {
@@ -192,7 +193,7 @@ impl<'l> Writes<'l> {
         self.layers.cache.remember_user_box(uid, boxid, row);
     }
 
-    /// The first answer again, when this client_id was seen within the window.
+    /// The answer to the first append with this client_id, when that was within the window.
     fn duplicate(
         &self,
         append: &Append,
@@ -243,8 +244,8 @@ impl<'l> Writes<'l> {
         self.layers.active.remember(key, seen.encode());
     }
 
-    /// A new box counts its epoch from the clock, so that one whose folder was lost doesn't come back
-    /// under its old numbers. This engine loses nothing, so the epoch then stays.
+    /// The row of a new box. Its epoch is taken from the clock, so that a box whose folder was lost doesn't
+    /// come back under its old numbers. This engine loses nothing, so the epoch then stays.
     fn new_box(&mut self, append: &Append) -> BoxRow {
         let number = &mut self.layers.active.last_box_number;
         *number += 1;
@@ -260,8 +261,8 @@ impl<'l> Writes<'l> {
         }
     }
 
-    /// Where what is readable begins once the head has been appended. What is out of retention goes at
-    /// the checkpoint.
+    /// Moves the floor, below which nothing is readable, once the head has been appended. The messages below it
+    /// go at the checkpoint.
     fn retain(&mut self, row: &mut BoxRow, ts_ms: u64) -> Result<(), Stop> {
         let retention = self.settings.retention;
         row.floor = row
@@ -360,7 +361,7 @@ impl<'l> Writes<'l> {
         Ok(head)
     }
 
-    /// The box's head, and whether the marks have moved.
+    /// Moves a user's marks. Returns the box's head, and whether the marks have moved.
     fn mark(&mut self, mark: &Mark) -> Result<(Head, bool), Stop> {
         let user_box = self.user_box(&mark.uid, &mark.boxid)?;
         if !user_box.may_read() {
@@ -387,7 +388,7 @@ impl<'l> Writes<'l> {
     }
 }
 
-/// What an append with a client_id is known by in its box.
+/// The key by which an append with a client_id is known in its box.
 fn seen_key_of(append: &Append) -> Option<SeenKey<'_>> {
     let client_id = append.client_id.as_ref()?;
     let hash = seen_key(&append.sender, client_id);
@@ -405,7 +406,7 @@ impl SeenKey<'_> {
     }
 }
 
-/// For the size of a batch.
+/// Bytes by which a command counts in the size of a group.
 pub(super) fn payload_bytes(command: &Command) -> usize {
     match command {
         Command::Append(append) => append.payload.len(),

@@ -1,8 +1,11 @@
-//! Reads the server's values: what the scripts answer, and errors.
+//! Reads the server's values: the answers of the scripts, errors, and INFO. Used by the client of one
+//! connection, on its shard's core.
 
 use newim_proto::ids::{BoxId, Uuid};
 use newim_proto::log::{Append, Appended, BoxFacts, Entries, Entry, Head, StoreError};
 use redis::{ServerError, Value};
+
+use crate::fault::StoreFault;
 
 /// The first value of the scripts' answers.
 const DONE: u64 = 0;
@@ -15,12 +18,22 @@ fn unexpected(value: &Value) -> StoreError {
     StoreError::Failed(text)
 }
 
-/// What an error of the server means for the command.
+/// An error as the server put it.
+pub(super) fn text(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// The fault of the whole server that an error tells of. None: the error is about one command.
+pub(super) fn fault(error: &ServerError) -> Option<StoreFault> {
+    StoreFault::of_redis_error(error.code(), || text(error))
+}
+
+/// The result of a command that the server answered with an error.
 pub(super) fn error(error: &ServerError) -> StoreError {
-    let text = match error.details() {
-        Some(details) => format!("Redis: {} {details}", error.code()),
-        None => format!("Redis: {}", error.code()),
-    };
+    let text = format!("Redis: {}", text(error));
     match error.code() {
         // It can't serve now, and says so before it does anything.
         "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY"
@@ -29,7 +42,7 @@ pub(super) fn error(error: &ServerError) -> StoreError {
     }
 }
 
-/// A number, whether it comes as one, as digits, or as nothing, which stands for 0.
+/// A number, whether it comes as a number, as digits, or as nothing, which stands for 0.
 fn number(value: &Value) -> Result<u64, StoreError> {
     let number = match value {
         Value::Int(number) => u64::try_from(*number).ok(),
@@ -73,7 +86,7 @@ pub(super) fn done(value: &Value) -> Result<&[Value], StoreError> {
     }
 }
 
-/// An append's answer (see `append.lua`), and whether the sender is a member now.
+/// The answer to an append (see `append.lua`), and whether the sender is a member now.
 pub(super) fn appended(value: &Value, append: &Append) -> Result<(Appended, bool), StoreError> {
     let (duplicate, rest) = match bytes(value)? {
         [b'A', rest @ ..] => (false, rest),
@@ -103,7 +116,7 @@ pub(super) fn appended(value: &Value, append: &Append) -> Result<(Appended, bool
     answer.ok_or_else(|| unexpected(value))
 }
 
-/// What is left of a packed answer.
+/// The rest of a packed answer.
 struct Packed<'a>(&'a [u8]);
 
 impl Packed<'_> {
@@ -118,7 +131,7 @@ impl Packed<'_> {
     }
 }
 
-/// Whether list_join put the box on the list.
+/// The answer of list_join: whether it put the box on the list.
 pub(super) fn newly_listed(value: &Value) -> Result<bool, StoreError> {
     match done(value)? {
         [added] => Ok(number(added)? != 0),
@@ -171,7 +184,7 @@ pub(super) fn facts(value: &Value) -> Result<BoxFacts, StoreError> {
     })
 }
 
-/// A box as one user stands to it.
+/// A box, and what one user is in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     pub head: Head,
@@ -194,18 +207,19 @@ pub(super) fn standing(value: &Value) -> Result<Standing, StoreError> {
     })
 }
 
-/// One box on a user's list, before the box itself was asked.
+/// One box on a user's list, as the list has it. The box itself may say otherwise.
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
     pub boxid: BoxId,
-    /// The JOIN that it is listed for; zeros while that is under way. None: for direct messages.
+    /// Position of the JOIN that it is listed for; zeros while that is under way. None: listed for direct
+    /// messages.
     pub joined: Option<Head>,
     pub marks_epoch: u64,
     pub delivered: u64,
     pub read: u64,
 }
 
-/// What is on a user's list, sorted by name.
+/// The boxes on a user's list, sorted by name.
 pub(super) fn list(value: &Value) -> Result<Vec<Listed>, StoreError> {
     let [joined, direct, marks] = fields(value)?;
     let listed = |boxid, joined| Listed {
@@ -259,7 +273,7 @@ fn boxid(value: &Value) -> Result<BoxId, StoreError> {
     name.ok_or_else(|| unexpected(value))
 }
 
-/// Numbers with a space between.
+/// Numbers separated by spaces.
 fn words<const COUNT: usize>(value: &Value) -> Result<[u64; COUNT], StoreError> {
     let text = str::from_utf8(bytes(value)?).map_err(|_| unexpected(value))?;
     let words: Option<Vec<u64>> = text.split(' ').map(|word| word.parse().ok()).collect();
@@ -268,11 +282,13 @@ fn words<const COUNT: usize>(value: &Value) -> Result<[u64; COUNT], StoreError> 
         .ok_or_else(|| unexpected(value))
 }
 
-/// What the server says of itself.
+/// What the server says of itself in the handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
+    /// As `7.0.15`.
     pub version: String,
-    /// Another one after each restart: numbers that it issues from then on get another epoch.
+    /// Identity of the server's process, another one after each restart. Boxes that are written to under
+    /// another one begin a new epoch.
     pub run_id: String,
     /// Anything but `noeviction` lets the server drop messages when its memory is full.
     pub maxmemory_policy: String,
@@ -282,7 +298,7 @@ pub struct ServerInfo {
     pub(super) cluster: bool,
 }
 
-/// From the text of INFO.
+/// Reads the text of INFO. Error: it is no such text.
 pub(super) fn server_info(value: &Value) -> Result<ServerInfo, StoreError> {
     let text = String::from_utf8_lossy(bytes(value)?);
     let field = |name: &str| {

@@ -1,5 +1,5 @@
-//! The appends that wait to be put out as one call of a script: Redis' work for a call is paid once for
-//! all of them. Called by the writer of calls; none waits longer than until bytes are asked for.
+//! Appends gathered into one call of a script, so that Redis' work for a call is paid once for all of them.
+//! Called by `CallWriter`; none waits longer than until bytes are asked for.
 
 use std::io::Write;
 
@@ -8,40 +8,34 @@ use newim_proto::log::{Append, AppendKind};
 
 use super::keys::{BoxKey, KeyWriter};
 use super::operations::OperationId;
+use crate::limits::{AGED_PER_APPEND_MAX, CALL_BYTES_MAX, CALL_MESSAGES_MAX, SCRIPT_NUMBER_MAX};
 use crate::seen::seen_key;
-use crate::settings::{AGED_PER_APPEND_MAX, StoreSettings};
+use crate::settings::StoreSettings;
 
-/// Messages of one call. The server does nothing else meanwhile: 32 take it a third of a millisecond,
-/// and cost hardly less each than 16 do.
-const MESSAGES_MAX: usize = 32;
-/// Bytes of one call, but for a message that is larger by itself. As much as Redis reads at once.
-const BYTES_MAX: usize = 16 * 1024;
-/// Numbers of a script are exact up to here; a setting above it is no bound at all.
-const NUMBER_MAX: u64 = 1 << 52;
-/// Of the server's run id: as good as all 40.
+/// Bytes of the server's run id that a box keeps: as good as all 40.
 const RUN_BYTES: usize = 16;
 
 #[derive(Default)]
 pub(super) struct Appends {
-    /// Of the messages, as the protocol has them.
+    /// Keys of the waiting messages, packed as the protocol has them.
     keys: Vec<u8>,
     arguments: Vec<u8>,
     operations: Vec<OperationId>,
-    /// Of the last.
+    /// Box of the last waiting message.
     boxid: Option<BoxId>,
     entry: Vec<u8>,
     writer: KeyWriter,
 }
 
 impl Appends {
-    /// Whether this one may go into the same call as those that wait.
+    /// Whether this append may go into the same call as those that wait.
     pub fn has_room_for(&self, append: &Append, one_box: bool) -> bool {
         let Some(boxid) = &self.boxid else {
             return true;
         };
         let bytes = self.bytes() + append.payload.len();
-        self.operations.len() < MESSAGES_MAX
-            && bytes <= BYTES_MAX
+        self.operations.len() < CALL_MESSAGES_MAX
+            && bytes <= CALL_BYTES_MAX
             && (!one_box || *boxid == append.boxid)
     }
 
@@ -73,7 +67,7 @@ impl Appends {
         }
     }
 
-    /// What is logged, as `append.lua` says.
+    /// Adds the log entry of a message, in the form that `append.lua` gives.
     fn entry(&mut self, append: &Append) {
         self.entry.clear();
         self.entry.extend_from_slice(&append.ts_ms.to_be_bytes());
@@ -97,7 +91,8 @@ impl Appends {
         self.operations.is_empty()
     }
 
-    /// The call for all that wait, at least one; whose they are.
+    /// Writes one call for all that wait (at least one), and returns their operations in the order of its
+    /// answers.
     pub fn finish(
         &mut self,
         output: &mut Vec<u8>,
@@ -129,14 +124,14 @@ impl Appends {
     }
 }
 
-/// The first argument of a call, as `append.lua` says.
+/// The first argument of a call, in the form that `append.lua` gives.
 pub(super) fn packed_settings(settings: &StoreSettings, run_id: &str) -> Vec<u8> {
     let mut packed = vec![0; RUN_BYTES];
     let known = run_id.len().min(RUN_BYTES);
     packed[..known].copy_from_slice(&run_id.as_bytes()[..known]);
-    let window = settings.dedupe_window_ms.min(NUMBER_MAX);
-    // Clocks of gateways differ: what one of them takes for over counts for a while yet.
-    let rotate = (window + window / 4).min(NUMBER_MAX);
+    let window = settings.dedupe_window_ms.min(SCRIPT_NUMBER_MAX);
+    // Clocks of gateways differ: a window that is over for one of them still counts for another.
+    let rotate = (window + window / 4).min(SCRIPT_NUMBER_MAX);
     let numbers = [
         settings.retention.messages_max,
         settings.retention.age_ms_max,
@@ -146,7 +141,7 @@ pub(super) fn packed_settings(settings: &StoreSettings, run_id: &str) -> Vec<u8>
         AGED_PER_APPEND_MAX as u64,
     ];
     for number in numbers {
-        packed.extend_from_slice(&number.min(NUMBER_MAX).to_be_bytes());
+        packed.extend_from_slice(&number.min(SCRIPT_NUMBER_MAX).to_be_bytes());
     }
     packed
 }
@@ -217,13 +212,13 @@ mod tests {
 
     #[test]
     fn a_call_takes_as_many_messages_and_bytes_as_its_bounds() {
-        let small = vec![message("a", 10); MESSAGES_MAX + 5];
-        assert_eq!(in_one_call(&small, false), MESSAGES_MAX);
-        let half = vec![message("a", BYTES_MAX / 2); 5];
+        let small = vec![message("a", 10); CALL_MESSAGES_MAX + 5];
+        assert_eq!(in_one_call(&small, false), CALL_MESSAGES_MAX);
+        let half = vec![message("a", CALL_BYTES_MAX / 2); 5];
         assert_eq!(in_one_call(&half, false), 1);
-        let quarter = vec![message("a", BYTES_MAX / 5); 5];
+        let quarter = vec![message("a", CALL_BYTES_MAX / 5); 5];
         assert_eq!(in_one_call(&quarter, false), 4);
-        let large = vec![message("a", 4 * BYTES_MAX); 2];
+        let large = vec![message("a", 4 * CALL_BYTES_MAX); 2];
         assert_eq!(in_one_call(&large, false), 1, "alone, whatever its size");
     }
 
@@ -235,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_of_the_same_pair() {
+    fn both_directions_of_a_pair_are_logged_under_the_same_names() {
         let (there, mut back) = (message("a", 1), message("a", 1));
         back.sender = Uid::parse("ann").expect("a name");
         back.kind = AppendKind::Direct {

@@ -1,5 +1,5 @@
-//! What goes to the server for one step of a command: a script with its keys and arguments, or one
-//! plain command. A step is written from the command alone, so it can be written again.
+//! Packs the steps of commands into bytes for the server: a script with its keys and arguments, or one
+//! plain command. A step is written from its command alone, so it can be written again.
 
 use newim_proto::ids::{BoxId, Uid};
 use newim_proto::log::{Append, Head, Mark, Range};
@@ -11,13 +11,13 @@ use super::config::RedisConfig;
 use super::keys::{BoxKey, KeyWriter, UserKey};
 use super::operations::OperationId;
 use super::scripts::{Loaded, Script};
-use crate::settings::RANGE_SCAN_MAX;
+use crate::limits::RANGE_SCAN_MAX;
 
 /// Packs calls into the bytes to send. Its buffers are reused.
 pub(super) struct CallWriter {
     pub output: Vec<u8>,
     pub loaded: Loaded,
-    /// Not in the output yet. All other calls come after them: see `finish_appends`.
+    /// Appends that are not in the output yet. All other calls come after them: see `finish_appends`.
     appends: Appends,
     append_settings: Vec<u8>,
     one_box_a_call: bool,
@@ -38,7 +38,7 @@ impl CallWriter {
         }
     }
 
-    /// What calls depend on the server that the connection leads to.
+    /// Takes what the calls need to know of the server that the connection leads to.
     pub fn greeted(&mut self, server: &ServerInfo, config: &RedisConfig) {
         self.append_settings = packed_settings(&config.settings, &server.run_id);
         self.one_box_a_call = server.cluster;
@@ -52,7 +52,7 @@ impl CallWriter {
         self.finish();
     }
 
-    /// False: the call is full. Finish it, and it has room.
+    /// Adds an append to the call that gathers them. False: the call is full; finish it, and there is room.
     #[must_use]
     pub fn append(&mut self, operation: OperationId, append: &Append) -> bool {
         let room = self.appends.has_room_for(append, self.one_box_a_call);
@@ -62,8 +62,8 @@ impl CallWriter {
         room
     }
 
-    /// Puts the appends out that wait, as one call: whose they are, in the order of its answers. To be
-    /// called before any other call is written, so that calls take effect in the order of the pushes.
+    /// Writes the appends that wait as one call, and returns their operations in the order of its answers. To
+    /// be called before any other call is written, so that calls take effect in the order of the pushes.
     pub fn finish_appends(&mut self) -> Option<Vec<OperationId>> {
         if self.appends.is_empty() {
             return None;
@@ -77,7 +77,7 @@ impl CallWriter {
         self.output.len() + self.appends.bytes()
     }
 
-    /// Forgets all that was not sent.
+    /// Forgets all output and all waiting appends.
     pub fn clear(&mut self) {
         self.output.clear();
         self.appends.clear();

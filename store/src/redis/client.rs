@@ -1,11 +1,11 @@
-//! One connection to Redis, without the connection: its life from the handshake to the end, and the
-//! queue of what was sent and not yet answered. Lives on the shard that owns the socket, and is called
-//! by its driver only. What each command does is in `steps`.
+//! The protocol of one connection to Redis, without the socket: its life from the handshake to the end, and
+//! the queue of steps that were sent and not yet answered. Lives on the shard that owns the socket, and is
+//! called by that shard's driver only. What each command does is in `steps`.
 
 use std::collections::VecDeque;
 
 use newim_proto::log::{Command, StoreError, StoreResult, StoreToken};
-use redis::{ServerErrorKind, Value};
+use redis::{ServerError, ServerErrorKind, Value};
 
 use super::answers::{self, ServerInfo};
 use super::calls::CallWriter;
@@ -15,28 +15,30 @@ use super::lanes::Lanes;
 use super::listed::ListedPairs;
 use super::operations::{Awaited, Call, Operation, OperationId, Operations, Progress};
 use super::scripts::Script;
-
-/// Buffers kept for output that grew larger than this are given back.
-const BUFFER_KEPT_BYTES_MAX: usize = 256 * 1024;
-const BUFFERS_KEPT_MAX: usize = 2;
+use crate::fault::{FaultKind, StoreFault};
+use crate::limits::{BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX};
 
 /// Why the connection is of no more use: close it, call [`RedisClient::closed`], and connect again
 /// after a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisFault {
-    /// What came is not the protocol, or not an answer to what was asked.
+    /// The server sent something that is not the protocol, or not an answer to what was asked.
     Protocol(String),
-    /// The server doesn't let us work: wrong password, a replica, still loading its data.
-    Refused(String),
-    /// No answer in time.
-    TimedOut { ms_max: u64 },
+    /// The server doesn't let this client work: a wrong password, a replica, still loading its data. The kind,
+    /// and what the server said.
+    Refused(FaultKind, String),
+    /// No answer to a command, a probe or the handshake in time.
+    TimedOut {
+        /// `RedisConfig::command_ms_max`.
+        ms_max: u64,
+    },
 }
 
 impl std::fmt::Display for RedisFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             RedisFault::Protocol(text) => write!(f, "Redis broke the protocol: {text}"),
-            RedisFault::Refused(text) => write!(f, "Redis refused the connection: {text}"),
+            RedisFault::Refused(_, text) => write!(f, "Redis refused the connection: {text}"),
             RedisFault::TimedOut { ms_max } => write!(f, "Redis did not answer within {ms_max} ms"),
         }
     }
@@ -44,11 +46,26 @@ impl std::fmt::Display for RedisFault {
 
 impl std::error::Error for RedisFault {}
 
+impl RedisFault {
+    /// The same for `/readyz` and the log.
+    pub fn store_fault(&self) -> StoreFault {
+        let (kind, cause) = match self {
+            RedisFault::Protocol(text) => (FaultKind::Refused, text.clone()),
+            RedisFault::Refused(kind, text) => (*kind, text.clone()),
+            RedisFault::TimedOut { ms_max } => (
+                FaultKind::Unreachable,
+                format!("no answer within {ms_max} ms"),
+            ),
+        };
+        StoreFault { kind, cause }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// No connection. Commands are refused.
     Closed,
-    /// Commands wait.
+    /// The server was greeted. Commands wait.
     Handshake,
     Ready,
     /// The server forgot our scripts. Commands wait until all that are under way are answered and the
@@ -56,6 +73,14 @@ enum Phase {
     Reloading,
 }
 
+/// A client of one connection. The caller connects, calls [`connected`](RedisClient::connected), then moves
+/// bytes: [`feed`](RedisClient::feed) what came, send what [`take_output`](RedisClient::take_output) gives,
+/// watch [`next_deadline`](RedisClient::next_deadline). After an error, or when the connection is lost, it
+/// calls [`closed`](RedisClient::closed) and may connect again with the same client. Times are monotonic
+/// microseconds (`Now::mono_us`).
+///
+/// Every pushed command gets exactly one result. Commands for one box take effect in the order of their
+/// pushes; results may come in another order.
 pub struct RedisClient {
     pub(super) config: RedisConfig,
     phase: Phase,
@@ -65,19 +90,23 @@ pub struct RedisClient {
     pub(super) listed: ListedPairs,
     pub(super) writer: CallWriter,
     frames: Frames,
-    /// Sent, or in the output, and not yet answered.
+    /// Steps that are sent, or in the output, and not yet answered.
     awaited: VecDeque<Awaited>,
-    /// To be sent when Ready.
+    /// Steps to send when Ready.
     waiting: VecDeque<(OperationId, Call)>,
-    /// To be sent before those, once the scripts are there again.
+    /// Steps to send before those, once the scripts are loaded again.
     forgotten: Vec<(OperationId, Call)>,
     deadlines: VecDeque<(u64, OperationId, u64)>,
     handshake_deadline_us: Option<u64>,
     serial: u64,
     buffers: Vec<Vec<u8>>,
+    /// The server's latest error about itself, until it takes a write.
+    fault: Option<StoreFault>,
+    probe_deadline_us: Option<u64>,
 }
 
 impl RedisClient {
+    /// A client without a connection.
     pub fn new(config: RedisConfig) -> RedisClient {
         RedisClient {
             phase: Phase::Closed,
@@ -94,12 +123,14 @@ impl RedisClient {
             handshake_deadline_us: None,
             serial: 0,
             buffers: Vec::new(),
+            fault: None,
+            probe_deadline_us: None,
             config,
         }
     }
 
-    /// The connection is up: the handshake is put out. Commands may be pushed from now on; they go
-    /// out when the server has let us in.
+    /// The connection is up: writes the handshake. Commands may be pushed from now on; they go out when the
+    /// server has let us in. Panics unless the client is new or `closed`.
     pub fn connected(&mut self, now_mono_us: u64) {
         assert_eq!(
             self.phase,
@@ -130,7 +161,8 @@ impl RedisClient {
         self.load_scripts();
     }
 
-    /// Takes a command. An error is its result; else the result comes from `feed` or `closed`.
+    /// Takes a command, named by `token` in its result. An error is its result (Unavailable: no connection, or
+    /// `commands_max` are under way); else the result comes from `feed` or `closed`.
     pub fn push(
         &mut self,
         now_mono_us: u64,
@@ -160,7 +192,8 @@ impl RedisClient {
         Ok(())
     }
 
-    /// All bytes that are ready to be sent, or None. Give the buffer back with `sent`.
+    /// All bytes that are ready to be sent, or None. Call it once per batch of pushes: what is pushed between
+    /// two calls shares calls of scripts. Give the buffer back with `sent`.
     pub fn take_output(&mut self) -> Option<Vec<u8>> {
         self.finish_appends();
         if self.writer.output.is_empty() {
@@ -170,7 +203,7 @@ impl RedisClient {
         Some(std::mem::replace(&mut self.writer.output, next))
     }
 
-    /// A buffer that `take_output` gave, to be filled again.
+    /// Takes back a buffer that `take_output` gave, to fill it again.
     pub fn sent(&mut self, mut buffer: Vec<u8>) {
         if self.buffers.len() < BUFFERS_KEPT_MAX && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX {
             buffer.clear();
@@ -178,8 +211,8 @@ impl RedisClient {
         }
     }
 
-    /// Bytes from the server, in pieces of any size. Results of the commands that they complete are
-    /// added to `replies`, not always in the order of the pushes. After an error, close.
+    /// Takes bytes from the server, in pieces of any size. Results of the commands that they complete are
+    /// added to `replies`, not always in the order of the pushes. After an error, close the connection.
     pub fn feed(
         &mut self,
         bytes: &[u8],
@@ -200,6 +233,7 @@ impl RedisClient {
                 Awaited::Step(id, call) => self.step_answered(id, call, value, replies),
                 Awaited::Appends(ids) => self.appends_answered(ids, value, replies)?,
                 Awaited::Unlisted => {}
+                Awaited::Probe => self.probed(&value),
                 Awaited::Auth | Awaited::Select => {
                     handshake(value)?;
                 }
@@ -213,7 +247,7 @@ impl RedisClient {
         Ok(())
     }
 
-    /// The connection is gone. Whatever is under way fails: it may or may not have been done.
+    /// The connection is gone. Every command under way fails as Unavailable: it may or may not have been done.
     pub fn closed(&mut self, replies: &mut Vec<(StoreToken, StoreResult)>) {
         for operation in self.operations.drain() {
             let error = StoreError::Unavailable("the connection to Redis was lost".into());
@@ -230,9 +264,10 @@ impl RedisClient {
         self.forgotten.clear();
         self.deadlines.clear();
         self.handshake_deadline_us = None;
+        self.probe_deadline_us = None;
     }
 
-    /// The server let us in.
+    /// The server let us in: the handshake is over.
     pub fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready | Phase::Reloading)
     }
@@ -240,6 +275,26 @@ impl RedisClient {
     /// What the server said of itself in the last handshake.
     pub fn server(&self) -> &ServerInfo {
         &self.server
+    }
+
+    /// The server's latest error that was about the whole server and not about one box: it refuses writes, or
+    /// everything. None again once a write has succeeded. Outlives the connection.
+    pub fn fault(&self) -> Option<&StoreFault> {
+        self.fault.as_ref()
+    }
+
+    /// Asks the server whether it takes writes, by a write that changes nothing. To be called now and then while
+    /// there is a `fault`, since nobody may have anything to write. The answer comes by `feed`, and shows in
+    /// `fault`. Does nothing before the server let us in, or while an earlier probe is unanswered.
+    pub fn probe(&mut self, now_mono_us: u64) {
+        if self.phase != Phase::Ready || self.probe_deadline_us.is_some() {
+            return;
+        }
+        self.finish_appends();
+        // Refused as any write is (flags `write` and `denyoom`); an empty value makes no key.
+        self.writer.plain(&["SETRANGE", "newim:probe", "0", ""]);
+        self.awaited.push_back(Awaited::Probe);
+        self.probe_deadline_us = Some(now_mono_us + self.config.command_ms_max * 1000);
     }
 
     /// Commands that were pushed and have no result yet.
@@ -262,10 +317,11 @@ impl RedisClient {
             self.deadlines.pop_front();
         }
         let first = self.deadlines.front().map(|(deadline_us, ..)| *deadline_us);
-        self.handshake_deadline_us.into_iter().chain(first).min()
+        let others = [self.handshake_deadline_us, self.probe_deadline_us];
+        others.into_iter().flatten().chain(first).min()
     }
 
-    /// An error if the server has let a deadline pass: close.
+    /// An error if the server has let a deadline pass: close the connection.
     pub fn on_deadline(&mut self, now_mono_us: u64) -> Result<(), RedisFault> {
         match self.next_deadline() {
             Some(deadline_us) if deadline_us <= now_mono_us => Err(RedisFault::TimedOut {
@@ -275,7 +331,7 @@ impl RedisClient {
         }
     }
 
-    /// Puts a step out, or behind those that wait.
+    /// Writes a step, or puts it behind those that wait.
     pub(super) fn send(&mut self, id: OperationId, call: Call) {
         if self.phase == Phase::Ready {
             self.write(id, call);
@@ -284,7 +340,7 @@ impl RedisClient {
         }
     }
 
-    /// Puts out the appends that wait for others to share their call: whatever else is written comes
+    /// Writes the appends that wait for others to share their call: everything else that is written comes
     /// after them.
     pub(super) fn finish_appends(&mut self) {
         if let Some(ids) = self.writer.finish_appends() {
@@ -297,7 +353,7 @@ impl RedisClient {
         self.awaited.push_back(awaited);
     }
 
-    /// Whether something can be written that no step waits for.
+    /// Whether a call can be written that no step waits for.
     pub(super) fn may_tidy(&self) -> bool {
         self.phase == Phase::Ready
     }
@@ -314,7 +370,7 @@ impl RedisClient {
                     self.step_answered(id, Call::Append, value, replies);
                 }
             }
-            // The script was not run, or not to its end.
+            // The script did not run, or not to its end.
             Value::ServerError(error) => {
                 for id in ids {
                     let value = Value::ServerError(error.clone());
@@ -341,31 +397,56 @@ impl RedisClient {
         };
         let operation = self.operations.at(id);
         if error.kind() == Some(ServerErrorKind::NoScript) && !operation.reloaded {
-            // Not done, and safe to repeat. Once only, lest a server that forgets at once be asked forever.
+            // Not done, and safe to repeat: once, or a server that forgets at once would be asked for ever.
             self.phase = Phase::Reloading;
             self.forgotten.push((id, call));
             return;
         }
+        self.note_fault(&error);
         self.answered(id, call, Err(answers::error(&error)), replies);
     }
 
+    fn note_fault(&mut self, error: &ServerError) {
+        if let Some(fault) = answers::fault(error) {
+            self.fault = Some(fault);
+        }
+    }
+
+    /// The server has taken a write.
+    pub(super) fn wrote(&mut self) {
+        if self.fault.is_some() {
+            self.fault = None;
+        }
+    }
+
+    fn probed(&mut self, value: &Value) {
+        self.probe_deadline_us = None;
+        match value {
+            // Another node of a Cluster would know: a message will tell.
+            Value::ServerError(error) if matches!(error.code(), "MOVED" | "ASK") => {}
+            Value::ServerError(error) => self.note_fault(error),
+            _ => self.wrote(),
+        }
+    }
+
     fn greeted(&mut self, info: &Value) -> Result<(), RedisFault> {
-        let refused = |error: StoreError| RedisFault::Refused(error.to_string());
-        self.server = answers::server_info(info).map_err(refused)?;
+        let refused = |kind, text: &str| Err(RedisFault::Refused(kind, text.to_owned()));
+        self.server = match answers::server_info(info) {
+            Ok(server) => server,
+            Err(error) => return refused(FaultKind::Refused, &error.to_string()),
+        };
         if self.server.loading {
-            return Err(RedisFault::Refused("it is loading its data".into()));
+            return refused(FaultKind::Loading, "its INFO says so");
         }
         if self.server.replica {
-            return Err(RedisFault::Refused(
-                "it is a replica: name its master".into(),
-            ));
+            return refused(FaultKind::ReadOnly, "its INFO says that it is a replica");
         }
         if !is_6_2_or_newer(&self.server.version) {
             let text = format!(
                 "it has version {:?}, 6.2 or newer is needed",
                 self.server.version
             );
-            return Err(RedisFault::Refused(text));
+            return refused(FaultKind::Refused, &text);
         }
         self.writer.greeted(&self.server, &self.config);
         Ok(())
@@ -409,10 +490,11 @@ impl RedisClient {
 }
 
 fn handshake(value: Value) -> Result<Value, RedisFault> {
-    match value {
-        Value::ServerError(error) => Err(RedisFault::Refused(answers::error(&error).to_string())),
-        value => Ok(value),
-    }
+    let Value::ServerError(error) = value else {
+        return Ok(value);
+    };
+    let kind = answers::fault(&error).map_or(FaultKind::Refused, |fault| fault.kind);
+    Err(RedisFault::Refused(kind, answers::text(&error)))
 }
 
 fn is_6_2_or_newer(version: &str) -> bool {

@@ -1,23 +1,30 @@
-//! Where Redis is and how long to wait for it. Checked once at start.
+//! The address of a Redis, the account on it, and how long to wait for its answers. Checked once at start.
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::settings::StoreSettings;
 
+/// Everything that a [`RedisClient`](super::RedisClient) needs to know. `Debug` leaves the account out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisConfig {
+    /// A name, or an address without brackets. See [`RedisConfig::address`].
     pub host: String,
+    /// TCP port.
     pub port: u16,
+    /// None: the default user.
     pub username: Option<String>,
+    /// None: no AUTH is sent.
     pub password: Option<String>,
     /// The logical database. A Redis Cluster knows 0 only.
     pub database: u32,
+    /// Retention, dedupe window and bounds: the same for all clients of one Redis.
     pub settings: StoreSettings,
-    /// A command that takes longer is taken for lost, and the connection with it.
+    /// Milliseconds that a command may take. Then it counts as lost, and the connection with it.
     pub command_ms_max: u64,
-    /// Commands that were pushed and not yet answered; one more is refused.
+    /// Commands that were pushed and not yet answered; one more is refused as Unavailable.
     pub commands_max: usize,
-    /// Direct messages' (box, user) pairs that are remembered as listed, so that listing costs once.
+    /// (box, user) pairs of direct messages that the client remembers as listed, so that listing costs once.
+    /// The oldest half is forgotten when there are more; a forgotten pair is listed again.
     pub listed_max: usize,
 }
 
@@ -45,7 +52,16 @@ impl std::fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl RedisConfig {
-    /// Takes `redis://[user:password@]host[:port][/database]`, with default bounds.
+    /// The server's `host:port`, as a resolver takes it: an IPv6 address in brackets.
+    pub fn address(&self) -> String {
+        match self.host.parse() {
+            Ok(ip) => std::net::SocketAddr::new(ip, self.port).to_string(),
+            Err(_) => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// Reads `redis://[user:password@]host[:port][/database]`; bounds are the defaults. The error says what is
+    /// wrong with the text and which form is expected. No name is looked up.
     pub fn parse(url: &str) -> Result<RedisConfig, UrlError> {
         let Some(parsed) = redis::parse_redis_url(url) else {
             return Err(UrlError("not the URL of a Redis".into()));
@@ -100,10 +116,15 @@ mod tests {
             (Some("im"), Some("p@ss"))
         );
         assert!(!format!("{full:?}").contains("p@ss"));
+        assert_eq!(full.address(), "10.0.0.1:7000");
+        let v6 = RedisConfig::parse("redis://[::1]:7000").expect("a URL");
+        assert_eq!(v6.address(), "[::1]:7000");
+        let named = RedisConfig::parse("redis://redis.example").expect("a URL");
+        assert_eq!(named.address(), "redis.example:6379");
     }
 
     #[test]
-    fn what_is_no_such_url_is_refused_with_the_form_expected() {
+    fn a_text_of_another_form_is_refused_with_the_form_expected() {
         for url in [
             "",
             "localhost:6379",

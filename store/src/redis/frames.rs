@@ -1,16 +1,11 @@
-//! Cuts the server's byte stream into whole replies. A reply is handed to the parser once it is
-//! complete, and no byte is looked at twice before, however small the pieces come.
+//! Cuts the server's byte stream into whole replies. A reply goes to the parser once it is complete, and no
+//! byte is looked at twice before that, however small the pieces are.
 
 use redis::{Parser, Value};
 
-/// A reply that announces more is taken for garbage. Above what the largest Range brings.
-const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// The same for the values of one reply, nested ones counted.
-const REPLY_VALUES_MAX: usize = 1_000_000;
-/// A status, an error or a length.
-const LINE_BYTES_MAX: usize = 64 * 1024;
-/// An emptied buffer above this is given back.
-const BUFFER_KEPT_BYTES_MAX: usize = 256 * 1024;
+use crate::limits::{
+    BUFFER_KEPT_BYTES_MAX, REPLY_BYTES_MAX, REPLY_LINE_BYTES_MAX, REPLY_VALUES_MAX,
+};
 
 /// The stream is not what a Redis sends: nothing after this can be matched to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +14,13 @@ pub(super) struct Garbage(pub String);
 #[derive(Default)]
 pub(super) struct Frames {
     buffer: Vec<u8>,
-    /// Where the present reply begins.
+    /// Index at which the present reply begins.
     start: usize,
-    /// Where the next line of it begins: all before is known to be well-formed.
+    /// Index at which its next line begins: all before is known to be well-formed.
     scanned: usize,
-    /// How far beyond that a line's end was looked for.
+    /// Index up to which a line's end was looked for.
     sought: usize,
-    /// Values that complete the present reply; 0: it has not begun.
+    /// Values that the present reply still lacks; 0: it has not begun.
     values_left: usize,
     values_seen: usize,
 }
@@ -71,12 +66,12 @@ impl Frames {
         Ok(Some(value))
     }
 
-    /// Goes past one value, or past an array's length. False: it isn't all there.
+    /// Moves past one value, or past an array's length. False: it isn't all there.
     fn scan_value(&mut self) -> Result<bool, Garbage> {
         self.sought = self.sought.max(self.scanned);
         let Some(end) = memchr::memchr(b'\n', &self.buffer[self.sought..]) else {
             self.sought = self.buffer.len();
-            if self.sought - self.scanned > LINE_BYTES_MAX {
+            if self.sought - self.scanned > REPLY_LINE_BYTES_MAX {
                 return Err(Garbage("a line that doesn't end".into()));
             }
             return Ok(false);
@@ -111,7 +106,7 @@ impl Frames {
     }
 }
 
-/// A length; None for -1, which stands for no value.
+/// Parses a length; None for -1, which stands for no value.
 fn length(digits: &[u8], max: usize) -> Result<Option<usize>, Garbage> {
     if digits == b"-1" {
         return Ok(None);
@@ -178,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_told_at_once() {
-        let unending = vec![b'+'; LINE_BYTES_MAX + 2];
+    fn garbage_is_refused_at_once() {
+        let unending = vec![b'+'; REPLY_LINE_BYTES_MAX + 2];
         for bytes in [
             &b"HTTP/1.1 400\r\n"[..],
             b"\r\n",

@@ -1,5 +1,5 @@
-//! The names of the keys. All of a box carry its hash tag, all of a user theirs, so that each
-//! script's keys lie on one node of a cluster. The kind stands first: whatever a name holds, no two
+//! The names of the keys. All keys of a box carry the box's hash tag, all keys of a user the user's, so that
+//! each script's keys lie on one node of a cluster. The kind stands first: whatever a name holds, no two
 //! keys are the same, and braces in a name only make its tag shorter.
 
 use std::fmt::Write;
@@ -8,13 +8,13 @@ use newim_proto::ids::{BoxId, Uid};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BoxKey {
-    /// String: where the box stands, packed (see `scripts/append.lua`, which names by its tag the two
-    /// hashes of client_ids, `seen0` and `seen1`, too).
+    /// String: the box's head and counters, packed (see `scripts/append.lua`, which also names the two hashes
+    /// of client_ids, `seen0` and `seen1`, by the tag of this key).
     Head,
-    /// Hash: the head as an earlier version kept it. Gone at the box's next append.
+    /// Hash: the head as an earlier version kept it. Removed at the box's next append.
     Meta,
-    /// Stream, ids `<seq>-<epoch>`, of one field m(essage): ts_ms, between whom if direct, payload. Of an
-    /// earlier version: ids `<seq>-0`, fields e(poch), t(s_ms), w (between whom), p(ayload).
+    /// Stream, ids `<seq>-<epoch>`, with one field m(essage): ts_ms, the two names if direct, payload. An
+    /// earlier version wrote ids `<seq>-0` and fields e(poch), t(s_ms), w (the two names), p(ayload).
     Log,
     /// Set of uids.
     Members,
@@ -25,9 +25,9 @@ pub(super) enum BoxKey {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum UserKey {
     /// Hash: boxid → "epoch seq" of the JOIN. Holds every box that the user is a member of, and
-    /// perhaps some that they are not: the box's own set is the truth.
+    /// perhaps some that the user is not: the box's own set is the truth.
     Joined,
-    /// Set of boxids. As Joined, for direct messages.
+    /// Set of boxids: the same as Joined for direct messages.
     Direct,
     /// Hash: boxid → "epoch delivered read".
     Marks,

@@ -1,5 +1,5 @@
-//! Keeps the commands of one box in order while one of them waits for its listing with a user. Only
-//! boxes where one does have a lane; all else goes straight to the wire.
+//! Keeps the commands of one box in order while one of them waits for its listing with a user. Only a
+//! box with such a command has a lane; the commands of all others go straight to the wire.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,7 +11,7 @@ use super::operations::{Call, OperationId};
 pub(super) struct Lanes(HashMap<BoxId, VecDeque<(OperationId, Call)>>);
 
 impl Lanes {
-    /// The call back, when nothing waits in its box: it may go now.
+    /// Queues a call behind those that wait in its box. When none does, the call comes back: it may go now.
     pub fn queue(&mut self, boxid: &BoxId, operation: OperationId, call: Call) -> Result<(), Call> {
         if self.0.is_empty() {
             return Err(call);
@@ -25,7 +25,7 @@ impl Lanes {
         }
     }
 
-    /// Queues one that waits, and all that come after it.
+    /// Queues a call that waits, so that all that come after it wait too.
     pub fn open(&mut self, boxid: &BoxId, operation: OperationId, call: Call) {
         self.0
             .entry(boxid.clone())
@@ -33,7 +33,7 @@ impl Lanes {
             .push_back((operation, call));
     }
 
-    /// The first in a lane, if `ready` says so. An emptied lane is gone.
+    /// Takes the first call of a lane, if `ready` says so. An empty lane is removed.
     pub fn pop(
         &mut self,
         boxid: &BoxId,

@@ -1,10 +1,11 @@
-//! Which (box, user) pairs of direct messages were listed lately, so that listing costs once.
+//! The (box, user) pairs of direct messages that were listed lately, so that listing costs once.
 
 use std::collections::HashSet;
 
 use newim_proto::ids::{BoxId, Uid};
 
-/// Two generations: when the younger is full, the older is dropped. A forgotten pair is listed again.
+/// Pairs in two generations: when the younger is full, the older is dropped. A forgotten pair is listed again,
+/// which does no harm.
 pub(super) struct ListedPairs {
     younger: HashSet<(BoxId, Uid)>,
     older: HashSet<(BoxId, Uid)>,

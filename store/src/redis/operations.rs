@@ -1,19 +1,19 @@
-//! The commands under way, and how far each has come.
+//! The commands of one connection that are under way, and how far each has come.
 
 use newim_proto::ids::{BoxId, Uid};
 use newim_proto::log::{Appended, Command, Head, StoreError, StoreToken};
 
 use super::answers::{Listed, Standing};
 
-/// Index of an operation. Reused; an operation ends only when none of its calls is unanswered.
+/// Index of an operation. It is reused once the operation has ended, which is when all its calls are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OperationId(u32);
 
-/// One step on the wire, of one operation.
+/// One step of one operation on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     ListJoin,
-    /// For the sender.
+    /// Lists a direct message's box with its sender.
     ListSender,
     ListReceiver,
     Append,
@@ -21,30 +21,33 @@ pub(super) enum Call {
     /// After a QUIT.
     Unlist,
     Range,
-    /// Of the box with that index.
+    /// Reads the head of the box with that index in the command.
     Head(u32),
+    /// Reads the head and the number of members.
     Facts,
-    /// For the heads of no box.
+    /// Stands in for the heads of no box.
     Ping,
     List,
-    /// Of the listed box with that index.
+    /// Reads the listed box with that index, and what the user is in it.
     Standing(u32),
     MarkStanding,
     Mark,
 }
 
-/// What a reply is for, in the order of the wire.
+/// The purpose of a reply. Replies come in the order of the wire.
 #[derive(Debug)]
 pub(super) enum Awaited {
     Step(OperationId, Call),
-    /// One reply that holds an answer to the append of each.
+    /// One reply that holds an answer to each of these appends.
     Appends(Vec<OperationId>),
-    /// Tidying up: nobody waits for it, and it may fail.
+    /// A listing was taken back: nobody waits for it, and it may fail.
     Unlisted,
+    /// The server was asked whether it takes writes.
+    Probe,
     Auth,
     Select,
     Info,
-    /// `Script::ALL` at that index.
+    /// The script with that index in `Script::ALL` was loaded.
     Load(usize),
 }
 
@@ -54,7 +57,7 @@ pub(super) enum Progress {
     Begun,
     Listing {
         unanswered: u8,
-        /// The JOIN put the box on the list: to be taken back if it isn't appended.
+        /// The JOIN put the box on the list; it is taken off again if the JOIN isn't appended.
         newly: bool,
         failure: Option<StoreError>,
     },
@@ -77,9 +80,10 @@ pub(super) struct Operation {
     pub token: StoreToken,
     pub command: Command,
     pub progress: Progress,
-    /// Counts the operations of this client: a deadline knows by it whether it is still theirs.
+    /// Number of the operation among all of this client's: it tells a deadline whether its operation is still
+    /// the one under that id.
     pub serial: u64,
-    /// A script that the server had forgotten was loaded again for it.
+    /// Scripts that the server had forgotten were loaded again for this operation.
     pub reloaded: bool,
 }
 
@@ -127,7 +131,7 @@ impl Operations {
             .is_some_and(|operation| operation.serial == serial)
     }
 
-    /// Whether it may be sent, or ended: it doesn't wait for its listing.
+    /// Whether the operation may be sent, or ended: it doesn't wait for its listing.
     pub fn is_listed(&self, id: OperationId) -> bool {
         let operation = self.slots[id.0 as usize]
             .as_ref()
@@ -141,7 +145,7 @@ impl Operations {
         )
     }
 
-    /// All, in the order of their coming.
+    /// Removes all operations, in the order of their pushes.
     pub fn drain(&mut self) -> Vec<Operation> {
         let mut all: Vec<_> = self.slots.drain(..).flatten().collect();
         self.free.clear();

@@ -1,7 +1,7 @@
-//! The Lua scripts: each touches the keys of one hash tag only, so each is atomic on one node of a
-//! cluster. They are loaded once per connection and then called by their hash.
+//! The Lua scripts. Each touches the keys of one hash tag only, so each is atomic on one node of a
+//! cluster. They are loaded once per connection and then called by their hashes.
 
-/// A script that reads a box's head, behind the function that does.
+/// A script that reads a box's head, with the function for that before it.
 macro_rules! reads_head {
     ($script:literal) => {
         concat!(include_str!("scripts/read_head.lua"), include_str!($script))

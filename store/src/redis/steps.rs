@@ -1,9 +1,10 @@
-//! What each command does, step by step: which calls it makes, and what their answers lead to.
+//! The steps of each command: which calls it makes, and what their answers lead to. Part of the client of one
+//! connection, on its shard's core.
 //!
 //! Order within a box: a JOIN or a direct message that must first be listed with its users sends the
-//! listing at once and waits in the box's lane for the answer; what comes for that box meanwhile waits
-//! behind it. Replies come in the order of the calls, so by the time that a later command's answer is
-//! here, all earlier listings have been answered, and their appends sent.
+//! listing at once and waits in the box's lane for the answer; later commands for that box wait behind it.
+//! Replies come in the order of the calls, so when a later command is answered, all earlier listings have
+//! been answered, and their appends sent.
 
 use newim_proto::ids::BoxId;
 use newim_proto::log::{
@@ -90,7 +91,7 @@ impl RedisClient {
         }
     }
 
-    /// Writes a call from what is known of its operation.
+    /// Writes a call from its operation.
     pub(super) fn write(&mut self, id: OperationId, call: Call) {
         if call == Call::Append {
             return self.write_append(id);
@@ -156,7 +157,7 @@ impl RedisClient {
         self.expect(Awaited::Appends(ids));
     }
 
-    /// The answer to a step: the next step, or the result.
+    /// Takes the answer to a step, and goes on with the next step or the result.
     pub(super) fn answered(
         &mut self,
         id: OperationId,
@@ -244,7 +245,7 @@ impl RedisClient {
         self.advance_lane(&boxid, replies);
     }
 
-    /// Sends what waited in a box's lane, up to the next that must wait.
+    /// Sends the calls that waited in a box's lane, up to the next that must wait.
     fn advance_lane(&mut self, boxid: &BoxId, replies: &mut Replies) {
         loop {
             let operations = &mut self.operations;
@@ -276,7 +277,7 @@ impl RedisClient {
         let (appended, is_member) = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                // Refused for certain: what was listed for it is taken back. Else it stays, to be safe.
+                // Refused for certain: its listing is taken back. After another error it stays, to be safe.
                 if newly_listed && matches!(error, StoreError::ClientIdReused) {
                     self.tidy_listing(id);
                 }
@@ -286,10 +287,13 @@ impl RedisClient {
         let next = match append.kind {
             AppendKind::Join if is_member => Some(Call::ConfirmJoin),
             AppendKind::Quit if !is_member => Some(Call::Unlist),
-            // Also a repeated JOIN whose sender has left since, or a QUIT whose sender is back.
+            // Includes a repeated JOIN whose sender has left since, and a QUIT whose sender is back.
             _ => None,
         };
         operation.progress = Progress::Appended(appended);
+        if !appended.duplicate {
+            self.wrote();
+        }
         if let Some(call) = next {
             return self.send(id, call);
         }
@@ -299,7 +303,7 @@ impl RedisClient {
         self.finish(id, Ok(Reply::Appended(appended)), replies);
     }
 
-    /// Takes a listing back that led to nothing. Best effort: a box too many on a list does no harm.
+    /// Takes back a listing that led to nothing. Best effort: a box too many on a list does no harm.
     fn tidy_listing(&mut self, id: OperationId) {
         if self.may_tidy() {
             self.finish_appends();
@@ -406,8 +410,8 @@ impl RedisClient {
         self.finish(id, result, replies);
     }
 
-    /// The listed boxes that the user stands in. One that they were listed with for nothing is tidied
-    /// away, unless a JOIN has listed it anew.
+    /// The listed boxes that the user is a member of or party to. A box that was listed for nothing is taken
+    /// off the list, unless a JOIN has listed it anew.
     fn box_states(
         &mut self,
         id: OperationId,

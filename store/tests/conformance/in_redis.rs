@@ -17,7 +17,7 @@ pub struct Connection {
     pub client: RedisClient,
     stream: TcpStream,
     began: Instant,
-    /// How much of what was received is fed at once.
+    /// Received bytes that are fed to the client at once.
     piece_bytes: usize,
 }
 
@@ -79,7 +79,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Until the server has let us in.
+    /// Exchanges bytes until the server has let us in.
     pub fn handshake(&mut self) -> Result<(), RedisFault> {
         let mut replies = Vec::new();
         while !self.client.is_ready() {
@@ -138,7 +138,7 @@ impl InRedis {
         }
     }
 
-    /// A Redis Cluster of one node.
+    /// A subject on a Redis Cluster of one node.
     pub fn in_cluster(settings: StoreSettings) -> InRedis {
         let redis = Redis::start_with(&["--cluster-enabled", "yes"]);
         let mut stream = TcpStream::connect(redis.address()).expect("connected");
@@ -159,7 +159,7 @@ impl InRedis {
         }
     }
 
-    /// Answers arrive byte by byte.
+    /// A subject whose answers arrive byte by byte.
     pub fn in_bytes(settings: StoreSettings) -> InRedis {
         let mut subject = InRedis::new(settings);
         subject.connection.piece_bytes = 1;

@@ -9,7 +9,7 @@ use std::process::{Child, Command as Process, Stdio};
 use crossbeam_channel::unbounded;
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{AppendKind, Command, Reply, StoreToken};
-use newim_store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use newim_store::embedded::{EmbeddedConfig, EmbeddedStore, OpenError, SubmitError};
 
 use crate::on_disk::OnDisk;
 use crate::subject::*;
@@ -25,7 +25,7 @@ fn victim() {
         return;
     };
     let config = EmbeddedConfig {
-        wal_bytes_max: 64 * 1024, // a checkpoint is under way at most kills
+        wal_bytes_max: 64 * 1024, // so that most kills hit a checkpoint
         ..EmbeddedConfig::default()
     };
     let store = EmbeddedStore::open(Path::new(&folder), config).expect("opened");
@@ -78,7 +78,7 @@ fn start_victim(folder: &Path) -> Child {
         .expect("started")
 }
 
-/// Kills it after so many acknowledgements; message number → seq of all that it got to print.
+/// Kills the victim after `count` acknowledgements. Returns the seqs of all messages that it printed.
 fn acknowledged_before_the_kill(folder: &Path, count: usize) -> BTreeMap<u64, u64> {
     let mut victim = start_victim(folder);
     let mut acknowledged = BTreeMap::new();
@@ -164,7 +164,7 @@ fn a_folder_in_use_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_is_no_store_is_refused_and_left_as_it_is() {
+fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("messages.redb");
     std::fs::write(&file, b"somebody's letter, not a database").expect("written");
@@ -234,9 +234,10 @@ fn all_that_was_submitted_is_answered_before_the_thread_ends() {
     let answered: usize = replies.try_iter().map(|batch| batch.len()).sum();
     assert_eq!(answered, 50);
     let late = vec![(StoreToken(50), Command::Heads(Vec::new()))];
+    let refused = handle.submit(ShardIndex(0), late);
     assert!(
-        handle.submit(ShardIndex(0), late).is_err(),
-        "nobody would answer this"
+        matches!(&refused, Err(SubmitError::Ended(back)) if back.len() == 1),
+        "nobody would answer this: {refused:?}"
     );
 }
 
@@ -250,9 +251,9 @@ fn a_full_queue_hands_the_batch_back() {
     let store = EmbeddedStore::open(folder.path(), config).expect("opened");
     let batch = |token| vec![(StoreToken(token), Command::Heads(Vec::new()))];
     assert!(store.handle().submit(ShardIndex(0), batch(1)).is_ok());
-    let back = store
-        .handle()
-        .submit(ShardIndex(0), batch(2))
-        .expect_err("full");
+    let refused = store.handle().submit(ShardIndex(0), batch(2));
+    let Err(SubmitError::Full(back)) = refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!(back[0].0, StoreToken(2));
 }

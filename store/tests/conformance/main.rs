@@ -1,5 +1,5 @@
-//! One suite for all engines: the model, the store on disk, and a real Redis; and what befalls only
-//! one of them.
+//! One suite for all engines (the model, the store on disk, a real Redis), and the tests of what can happen to
+//! only one of them.
 
 mod in_redis;
 mod killed;

@@ -21,7 +21,7 @@ pub struct OnDisk {
 const SHARD: ShardIndex = ShardIndex(3);
 
 impl OnDisk {
-    /// In a folder of its own. Its bounds are small, so that groups are split and the cache is emptied.
+    /// A store in a folder of its own. Its bounds are small, so that groups are split and the cache is emptied.
     pub fn new(settings: StoreSettings) -> OnDisk {
         let folder = tempfile::tempdir().expect("a folder");
         let config = EmbeddedConfig {

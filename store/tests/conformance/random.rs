@@ -136,7 +136,7 @@ fn compare(subject: &mut dyn Subject, model: &mut Model, batch: &[Command]) {
     }
 }
 
-/// One command at a time, at bounds so small that they are reached.
+/// Runs one command at a time, with bounds so small that they are reached.
 fn short_sequences_are_answered_as_by_the_model<'a>(
     new: &dyn Fn(StoreSettings) -> Box<dyn Subject + 'a>,
     cases: u32,
@@ -159,9 +159,9 @@ fn short_sequences_are_answered_as_by_the_model<'a>(
     }
 }
 
-/// Ten thousand at once, then what has become of it. The bound on boxes stays out of reach: where it
-/// is met, a pipeline may refuse a JOIN for which the QUIT before it has just made room. Lists come
-/// after: within a pipeline they may show heads and marks that are newer.
+/// Runs ten thousand commands at once, then compares the outcome. The bound on boxes stays out of reach: at the
+/// bound a pipeline may refuse a JOIN for which the QUIT before it has just made room. Lists come after the
+/// rest: within a pipeline they may show heads and marks that are newer.
 fn a_pipeline_of_10k_is_answered_as_by_the_model(new: Maker) {
     let settings = StoreSettings {
         boxes_per_user_max: 100,
@@ -210,7 +210,7 @@ fn in_redis_a_pipeline_of_10k_is_answered_as_by_the_model() {
     });
 }
 
-/// Its keys have slots: a call with those of two is refused.
+/// The same in a Cluster, whose keys have slots: a call with keys of two slots is refused.
 #[test]
 fn in_a_cluster_a_pipeline_of_10k_is_answered_as_by_the_model() {
     a_pipeline_of_10k_is_answered_as_by_the_model(&|settings| {

@@ -1,5 +1,5 @@
-//! Data that an earlier version of the Redis store left behind: a hash for a box's position, four
-//! fields an entry, a key for each client_id. Written here by that version's own script.
+//! Data of an earlier version of the Redis store, which kept a hash for a box's position, four fields in an
+//! entry, and a key for each client_id. The tests write it by that version's own script.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use crate::subject::*;
 const EARLIER_APPEND: &str = include_str!("earlier_append.lua");
 const BOX: &str = "a {b} c";
 
-/// The earlier version's gateway, as far as appends to one box go.
+/// A gateway of the earlier version, as far as appends to one box go.
 struct Earlier<'a> {
     redis: &'a Redis,
     run_id: String,

@@ -3,6 +3,7 @@
 use crate::in_redis::{Connection, config};
 use crate::subject::*;
 use newim_proto::log::{AppendKind, Command, Head, StoreError, StoreResult, StoreToken};
+use newim_store::FaultKind;
 use newim_store::redis::{RedisConfig, RedisFault};
 use newim_store::settings::StoreSettings;
 use newim_testkit::Redis;
@@ -13,7 +14,7 @@ fn connect(redis: &Redis) -> Connection {
     Connection::open(redis, config(redis, StoreSettings::default()))
 }
 
-/// One inline command past the client, as an operator would; the first line of the answer.
+/// Sends one inline command past the client, as an operator would. Returns the first line of the answer.
 fn operator(redis: &Redis, command: &str) -> String {
     let mut stream = TcpStream::connect(redis.address()).expect("connected");
     stream
@@ -28,6 +29,67 @@ fn operator(redis: &Redis, command: &str) -> String {
 
 fn chat(number: u64) -> Command {
     Command::Append(append("a", "ann", AppendKind::Chat, number).client_id(&format!("m{number}")))
+}
+
+/// What the client thinks of the server once a probe has been answered.
+fn fault_after_probe(connection: &mut Connection) -> Option<FaultKind> {
+    let now_us = connection.now_us();
+    connection.client.probe(now_us);
+    connection.send();
+    let mut replies = Vec::new();
+    while connection.client.next_deadline().is_some() {
+        assert!(connection.receive(&mut replies).expect("no garbage"));
+    }
+    assert!(replies.is_empty());
+    connection.client.fault().map(|fault| fault.kind)
+}
+
+#[test]
+fn a_write_that_lacks_replicas_is_a_fault_until_one_succeeds() {
+    let redis = Redis::start();
+    let mut connection = connect(&redis);
+    connection
+        .append(append("a", "ann", AppendKind::Join, 1))
+        .expect("appended");
+    assert!(operator(&redis, "CONFIG SET min-replicas-to-write 1").starts_with("+OK"));
+    let refused = connection.append(append("a", "ann", AppendKind::Chat, 2));
+    assert!(
+        matches!(&refused, Err(StoreError::Unavailable(text)) if text.contains("NOREPLICAS")),
+        "{refused:?}"
+    );
+    let kind = FaultKind::NoReplicas;
+    assert_eq!(fault_after_probe(&mut connection), Some(kind));
+    let head = connection.heads(&["a"])[0];
+    assert_eq!(head.seq, 1, "reading goes on");
+    assert_eq!(
+        connection.client.fault().map(|fault| fault.kind),
+        Some(kind),
+        "and says nothing about writing"
+    );
+    assert!(operator(&redis, "CONFIG SET min-replicas-to-write 0").starts_with("+OK"));
+    connection
+        .append(append("a", "ann", AppendKind::Chat, 3))
+        .expect("appended");
+    assert_eq!(connection.client.fault(), None);
+}
+
+#[test]
+fn a_probe_that_is_not_answered_ends_the_connection() {
+    let redis = Redis::start();
+    let limits = RedisConfig {
+        command_ms_max: 50,
+        ..config(&redis, StoreSettings::default())
+    };
+    let mut connection = Connection::open(&redis, limits);
+    connection.handshake().expect("let in");
+    redis.pause();
+    connection.client.probe(1_000_000);
+    assert_eq!(connection.client.next_deadline(), Some(1_050_000));
+    assert_eq!(
+        connection.client.on_deadline(1_050_000),
+        Err(RedisFault::TimedOut { ms_max: 50 })
+    );
+    redis.resume();
 }
 
 #[test]
@@ -97,14 +159,14 @@ fn an_epoch_goes_up_even_where_the_clock_went_back() {
 
 #[test]
 fn a_server_killed_in_flight_fails_all_that_it_did_not_answer() {
-    // With `everysec` a Redis puts its writes off while a sync is under way, and a kill loses some that
-    // it acknowledged.
+    // With `everysec` a Redis delays its writes while a sync is under way, and a kill loses some that it
+    // acknowledged.
     let mut redis = Redis::start_with(&["--appendfsync", "always"]);
     let mut connection = connect(&redis);
     connection
         .append(append("a", "ann", AppendKind::Join, 1))
         .expect("appended");
-    // From here on it takes commands and does none of them.
+    // From here on the server takes commands and does none of them.
     assert!(operator(&redis, "CLIENT PAUSE 600000 ALL").starts_with("+OK"));
     for number in 0..100 {
         connection.push(number, chat(number));
@@ -269,6 +331,11 @@ fn a_box_whose_keys_were_spoilt_fails_alone() {
         let expected = [("a", 1), ("a", 2), ("b", 1), ("a", 3)];
         let in_round = |(in_box, seq)| (in_box, seq + round * if in_box == "a" { 3 } else { 1 });
         assert_eq!(seqs, expected.map(in_round));
+        assert_eq!(
+            connection.client.fault(),
+            None,
+            "two boxes are spoilt, and the server works"
+        );
     }
     assert!(operator(&redis, "DEL newim:head:{b:head} newim:log:{b:log}").starts_with(":2"));
     for (in_box, result) in boxes.iter().zip(connection.run(commands(0))) {
@@ -346,7 +413,7 @@ fn many_client_ids_of_one_window_are_all_remembered() {
         .expect("appended");
     connection.run(messages());
     assert!(
-        // The length of the word: `hashtable`, where a list is a `listpack` or `ziplist`.
+        // The answer begins with the length of the word: `hashtable`; a list is a `listpack` or `ziplist`.
         operator(&redis, "OBJECT ENCODING newim:seen1:{b:a}").starts_with("$9"),
         "a list would be searched from end to end"
     );
@@ -380,12 +447,26 @@ fn a_full_memory_is_an_error_and_never_an_acknowledgement() {
         matches!(&refused, StoreError::Failed(text) if text.contains("OOM")),
         "{refused:?}"
     );
+    let kind = connection.client.fault().map(|fault| fault.kind);
+    assert_eq!(kind, Some(FaultKind::OutOfMemory));
+    // A small message might still find room.
+    assert!(operator(&redis, "CONFIG SET maxmemory 1").starts_with("+OK"));
+    assert_eq!(
+        fault_after_probe(&mut connection),
+        Some(FaultKind::OutOfMemory)
+    );
     assert_eq!(
         connection.heads(&["a"])[0].seq,
         acknowledged,
         "reads go on, and nothing was half done"
     );
     assert!(operator(&redis, "CONFIG SET maxmemory 100mb").starts_with("+OK"));
+    assert_eq!(
+        fault_after_probe(&mut connection),
+        None,
+        "seen although nobody wrote anything"
+    );
+    assert!(operator(&redis, "EXISTS newim:probe").starts_with(":0"));
     let next = connection
         .append(append("a", "ann", AppendKind::Chat, 5000))
         .expect("there is room");
@@ -398,7 +479,7 @@ fn a_password_is_needed_where_one_is_set() {
     assert!(operator(&redis, "CONFIG SET requirepass s3cret").starts_with("+OK"));
     let refused = connect(&redis).handshake().expect_err("no password");
     assert!(
-        matches!(&refused, RedisFault::Refused(text) if text.contains("NOAUTH")),
+        matches!(&refused, RedisFault::Refused(FaultKind::Refused, text) if text.contains("NOAUTH")),
         "{refused:?}"
     );
     let password = Some("wrong".to_owned());
@@ -410,7 +491,7 @@ fn a_password_is_needed_where_one_is_set() {
         .handshake()
         .expect_err("a wrong password");
     assert!(
-        matches!(&refused, RedisFault::Refused(text) if text.contains("WRONGPASS")),
+        matches!(&refused, RedisFault::Refused(_, text) if text.contains("WRONGPASS")),
         "{refused:?}"
     );
     let password = Some("s3cret".to_owned());
@@ -439,9 +520,10 @@ fn a_replica_is_no_place_to_write_to() {
         matches!(&result, Err(StoreError::Unavailable(text)) if text.contains("READONLY")),
         "{result:?}"
     );
+    assert_eq!(fault_after_probe(&mut before), Some(FaultKind::ReadOnly));
     let refused = connect(&redis).handshake().expect_err("a replica");
     assert!(
-        matches!(&refused, RedisFault::Refused(text) if text.contains("replica")),
+        matches!(&refused, RedisFault::Refused(FaultKind::ReadOnly, text) if text.contains("replica")),
         "{refused:?}"
     );
 }
@@ -471,7 +553,7 @@ fn more_commands_than_the_bound_are_refused_at_once() {
 }
 
 #[test]
-fn what_is_not_redis_is_told_at_once() {
+fn a_server_that_is_no_redis_is_refused_at_once() {
     let redis = Redis::start();
     let mut connection = connect(&redis);
     let mut replies = Vec::new();

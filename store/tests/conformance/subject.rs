@@ -1,4 +1,4 @@
-//! What the suite asks of an engine: answers to commands, in order.
+//! The engine under test, as the suite sees it: it answers commands, in order.
 
 use newim_proto::ids::{BoxId, ClientId, Uid, Uuid};
 use newim_proto::log::{
@@ -8,7 +8,7 @@ use newim_proto::log::{
 use newim_store::model::Model;
 
 pub trait Subject {
-    /// Submits all before it waits for any; the results are in the order of the commands.
+    /// Submits all commands before it waits for any; the results are in the order of the commands.
     fn run(&mut self, commands: Vec<Command>) -> Vec<StoreResult>;
 }
 
@@ -21,7 +21,7 @@ impl Subject for Model {
     }
 }
 
-/// The time at which tests begin, Unix ms. Any would do that leaves room on both sides.
+/// The time at which tests begin, Unix ms. Any value with room on both sides would do.
 pub const START_MS: u64 = 1_700_000_000_000;
 
 pub fn uid(name: &str) -> Uid {

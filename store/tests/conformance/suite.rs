@@ -3,7 +3,8 @@
 use newim_proto::log::{
     Append, AppendKind, Appended, BoxFacts, Command, Head, Range, Reply, StoreError,
 };
-use newim_store::settings::{RANGE_SCAN_MAX, RetentionPolicy, StoreSettings};
+use newim_store::limits::RANGE_SCAN_MAX;
+use newim_store::settings::{RetentionPolicy, StoreSettings};
 
 use crate::subject::*;
 use AppendKind::{Chat, Join, Quit};
@@ -141,8 +142,9 @@ pub fn a_client_id_is_forgotten_after_the_window(new: Maker) {
     assert_eq!((past.seq, past.duplicate), (2, false));
 }
 
-/// In step with no engine's own housekeeping: at each point of some windows all that came within the
-/// last one is told again, together and one by one, and clocks that go back by a little change nothing.
+/// Independent of any engine's own housekeeping: at each of many points in time, all messages of the last window
+/// are sent again, together and one by one, and get their first answers; clocks that go back a little change
+/// nothing.
 pub fn a_client_id_is_remembered_for_the_window_whenever_it_came(new: Maker) {
     const WINDOW_MS: u64 = 60_000;
     const STEP_MS: u64 = 7_000;
@@ -393,7 +395,7 @@ pub fn a_direct_message_is_read_by_the_two_alone(new: Maker) {
     );
 }
 
-/// More pairs than any engine remembers of one box.
+/// With more pairs than any engine remembers of one box.
 pub fn pairs_who_take_turns_in_a_box_each_read_their_own(new: Maker) {
     const PAIRS: u64 = 6;
     let mut store = fresh(new);
