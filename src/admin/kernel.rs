@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_read_in_bytes_and_a_foreign_one_is_none() {
+    fn a_status_is_read_in_bytes_and_is_none_where_fields_are_missing() {
         let text = "Name:\tnewim\nVmRSS:\t   20480 kB\nRssAnon:\t   16384 kB\nRssFile:\t    4096 kB\nRssShmem:\t0 kB\nVmPTE:\t     148 kB\n";
         let status = Status {
             rss_anonymous: 16 << 20,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn slabs_are_counted_whole_with_what_is_free_in_them() {
+    fn slabs_are_counted_whole_free_objects_included() {
         let text = "slabinfo - version: 2.1\n\
             # name <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> …\n\
             TCP 10 26 2368 13 8 : tunables 0 0 0 : slabdata 2 2 0\n\
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_page_tables() {
-        let status = Status::read().expect("Linux tells");
+        let status = Status::read().expect("Linux shows it");
         assert!(status.rss_anonymous > 0 && status.page_tables > 0);
         assert!(tcp_buffer_bytes().is_some());
     }

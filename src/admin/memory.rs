@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_is_told_per_connection_and_null_without_any() {
+    fn each_part_is_shown_per_connection_and_null_without_any() {
         let shown = describe(&node(), &parts(&node()));
         assert_eq!(shown["user"]["tables_sessions"]["bytes"], 402);
         assert_eq!(
@@ -229,16 +229,16 @@ mod tests {
     }
 
     #[test]
-    fn the_users_parts_make_up_the_anonymous_memory() {
+    fn the_parts_of_the_user_scope_add_up_to_the_anonymous_memory() {
         let parts = parts(&node());
         let user = parts.iter().filter(|part| part.scope == Scope::User);
         let user: u64 = user.map(|part| part.bytes).sum();
         let rss = parts.iter().find(|part| part.name == "rss_anonymous");
-        assert_eq!(user, rss.expect("Linux tells").bytes);
+        assert_eq!(user, rss.expect("Linux shows it").bytes);
     }
 
     #[test]
-    fn the_allocator_tells_what_it_has() {
+    fn the_allocator_says_what_it_took_from_the_kernel() {
         let held = vec![1_u8; 32 << 20];
         let committed = allocator_committed().expect("mimalloc has statistics");
         assert!(committed >= held.len() as u64, "{committed}");

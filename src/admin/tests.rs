@@ -136,7 +136,7 @@ fn a_node_is_ready_when_it_lacks_nothing_and_says_what_it_lacks_otherwise() {
 }
 
 #[test]
-fn metrics_hold_the_nodes_and_the_processes() {
+fn metrics_are_those_of_the_node_and_of_the_process() {
     let (address, _) = start(vec![]);
     let (status, body) = get(address, "/metrics");
     assert_eq!(status, 200);
@@ -191,7 +191,7 @@ fn errors_of_the_api_are_json() {
 }
 
 #[test]
-fn the_nodes_are_told_with_their_slots() {
+fn nodes_are_listed_with_their_slots() {
     let (address, _) = start(vec![]);
     let (status, body) = get(address, "/api/nodes");
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -217,7 +217,7 @@ fn the_nodes_are_told_with_their_slots() {
 }
 
 #[test]
-fn an_unknown_page_is_404_and_tells_the_known_ones() {
+fn an_unknown_page_is_404_and_lists_the_known_ones() {
     let (address, _) = start(vec![]);
     let (status, body) = get(address, "/metric");
     assert_eq!(status, 404);
@@ -226,7 +226,7 @@ fn an_unknown_page_is_404_and_tells_the_known_ones() {
 }
 
 #[test]
-fn what_is_no_http_is_refused_and_hurts_nobody() {
+fn bytes_that_are_not_http_are_refused_and_disturb_nobody() {
     let (address, _) = start(vec![]);
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"\x16\x03\x01 hello\r\n\r\n").unwrap();
@@ -241,7 +241,7 @@ fn what_is_no_http_is_refused_and_hurts_nobody() {
 }
 
 #[test]
-fn a_taken_port_is_an_error_of_the_bind() {
+fn a_port_that_is_taken_cannot_be_bound() {
     let (address, _) = start(vec![]);
     assert_eq!(
         bind(address).unwrap_err().kind(),

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_address_is_told_to_others_as_the_one_towards_them() {
+    fn a_wildcard_address_is_advertised_as_the_one_towards_the_others() {
         let towards = local_towards("127.0.0.1:2181".parse().expect("an address"));
         assert_eq!(
             towards.expect("loopback is routed"),

@@ -5,6 +5,7 @@
 //! refuse a start has passed: the configuration, the ports, the kernel. A drain is the same steps backwards: out of
 //! the routing first, out of the cluster last.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use newim_cluster::Cluster;
@@ -24,7 +25,8 @@ use crate::config::Config;
 use crate::signals::DrainSignal;
 use crate::{admin, console};
 
-/// What a kind of node (standalone, gateway, chat) is made of. The methods are called in this order, once each.
+/// What a kind of node (standalone, gateway, chat) is made of. [`run`] calls `start` and `join` once, in this order,
+/// and `serve` once, when nothing keeps the node from serving.
 pub trait Kind {
     type Control: ShardControl;
 
@@ -56,8 +58,8 @@ pub struct Me<'a> {
 /// Shards that run, and the ports that came of it.
 pub struct Started<C> {
     pub runtime: Runtime<C>,
-    pub ws: Option<std::net::SocketAddr>,
-    pub exchange: Option<std::net::SocketAddr>,
+    pub ws: Option<SocketAddr>,
+    pub exchange: Option<SocketAddr>,
 }
 
 /// Runs a node until it has drained (`Ok`) or failed. Prints the `ready` line once it serves.

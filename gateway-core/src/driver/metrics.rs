@@ -14,8 +14,8 @@ impl GatewaySnapshot {
             |snapshot| u64::from(snapshot.store_up),
         ),
         Metric::gauge(
-            "newim_store_failing",
-            "1 while the message store refuses work or can't be reached, as this shard sees it; /readyz has the cause.",
+            "newim_store_fault",
+            "1 while the message store refuses work (a full disk, out of memory, read-only); /readyz says why.",
             |snapshot| u64::from(snapshot.store_fault.is_some()),
         ),
         Metric::gauge(

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_and_totals_are_told_as_openmetrics_wants() {
+    fn units_and_totals_are_written_as_openmetrics_wants() {
         let mut sink = MetricSink::default();
         for shard in ["0", "1"] {
             let labels = [("shard", shard)];
