@@ -24,13 +24,14 @@ pub const CONTROL_RETRY_MS_MAX: u64 = 20;
 /// replies are lost, and an error is logged.
 pub const STORE_REPLY_MS_MAX: u64 = 10_000;
 
-/// Milliseconds for which a name is looked up on behalf of the shards. Then the look-up has failed, and the shards
-/// ask again after a pause.
-pub const LOOKUP_MS_MAX: u64 = 5_000;
+/// Milliseconds in which a shard must answer a question of the HTTP API; then the caller gets 504.
+pub const ASK_MS_MAX: u64 = 5_000;
 
-/// Questions of the shards for addresses that wait for the control thread. One more is dropped; its shard asks again
-/// when it has got no answer.
-pub const QUESTIONS_MAX: usize = 4096;
+/// Milliseconds after which the look-up of a name counts as failed; the shards that asked ask again after a pause.
+pub const LOOKUP_MS_MAX: u64 = 5_000;
+/// Questions of shards about names that may wait for the control thread. A shard whose question finds no room asks
+/// again after a pause.
+pub const LOOKUPS_WAITING_MAX: usize = 4_096;
 
 /// How often a node that begins to serve checks whether all shards listen.
 pub const SERVING_CHECK: Duration = Duration::from_millis(1);

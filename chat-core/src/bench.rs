@@ -1,5 +1,5 @@
-//! Sizes of the shard's private parts, for whoever counts what they cost (`newim-gate`). Nothing else may
-//! use it: it promises nothing.
+//! The sizes of the shard's private types, which `newim-gate` compares with its baseline. Nothing else may use
+//! this: it is no part of the crate's contract.
 
 use newim_proto::link::Delivery;
 
@@ -7,7 +7,7 @@ use crate::links::Link;
 use crate::ordering::BoxOrder;
 use crate::topics::Orders;
 
-/// What there is one of per topic, box, link or message: name and bytes.
+/// Name and size in bytes of each type that the shard has one of per topic, box, link or message.
 pub fn sizes() -> Vec<(&'static str, usize)> {
     vec![
         ("chat orders of a topic", size_of::<Option<Orders>>()),

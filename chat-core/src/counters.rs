@@ -28,11 +28,17 @@ newim_proto::counters! {
         /// Links passed on to the shard that the gateway asked for.
         pub links_handed_over: u64,
 
+        /// Open links.
         pub links_now: u64,
+        /// Topics that any gateway has an interest in.
         pub topics_now: u64,
+        /// Pairs of a topic and a gateway that has an interest in it.
         pub interests_now: u64,
+        /// Publishes that are held.
         pub held_messages_now: u64,
+        /// Bytes of the publishes that are held, with what the shard keeps beside each.
         pub held_bytes_now: u64,
+        /// The epoch of the route table; 0 before the first one.
         pub routes_epoch_now: u64,
         /// Slots that the route table gives to this shard.
         pub slots_now: u64,

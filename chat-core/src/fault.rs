@@ -1,61 +1,84 @@
-//! Why a chat shard closes a link: one variant for each thing that an operator must tell apart.
+//! Why a chat shard closes a link. The shard makes the reason, and its driver logs it.
 
 use std::fmt;
 
 use newim_proto::ids::{BootId, ShardIndex};
 
+/// Why a chat shard closes a link. There is one variant for each thing that an operator must tell apart. The
+/// gateway connects again in every case, with a back-off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkFault {
-    /// Another version of the link protocol.
+    /// The gateway speaks another version of the link protocol: update the nodes of one cluster together.
     Version {
+        /// The gateway's.
         theirs: u32,
+        /// This node's.
         ours: u32,
     },
-    /// The cluster is not configured alike: they would route by other slots.
+    /// The gateway has another number of slots: it is of another cluster or configuration, and would route
+    /// topics to other shards.
     SlotCount {
+        /// The gateway's.
         theirs: u16,
+        /// This node's.
         ours: u16,
     },
-    /// They mean an earlier life of this address.
+    /// The gateway means an earlier life of this address. Its next route table mends that.
     StaleLife {
+        /// The life that the gateway means.
         wanted: BootId,
+        /// This life.
         ours: BootId,
     },
+    /// The gateway wants a shard that this node does not have.
     NoSuchShard {
+        /// The shard that it wants.
         wanted: ShardIndex,
+        /// The number of shards here.
         shards: u16,
     },
-    /// Something else than Hello came first.
+    /// The first message was not Hello.
     NoHello,
-    /// Connected, and said no Hello in time.
+    /// No Hello came within `Settings::hello_ms_max`.
     HelloLate,
+    /// A second Hello came.
     HelloTwice,
-    /// The same life of that gateway has connected anew: this link is its old one.
+    /// The same life of that gateway has connected again, and this is its old link. Usual after a connection
+    /// broke: the gateway knows of it earlier than this node.
     Replaced,
-    /// A message that only a chat shard says.
+    /// The gateway sent a message that only a chat shard may send.
     NotForChat,
-    /// Publishes are numbered without a gap from 1, per link.
+    /// A publish has the wrong number: they count from 1 without a gap, for each link.
     PublishNumber {
+        /// The number that was next.
         expected: u64,
+        /// The number that came.
         got: u64,
     },
-    /// A position that no store gives out.
+    /// A publish has a position that no store gives out.
     Position {
+        /// Its seq.
         seq: u64,
     },
+    /// The shard has as many links as it may.
     TooManyLinks {
+        /// `Settings::links_max`.
         links_max: usize,
     },
+    /// The shard has as many topics as it may.
     TooManyTopics {
+        /// `Settings::topics_max`.
         topics_max: usize,
     },
+    /// The shard has as many interests as it may.
     TooManyInterests {
+        /// `Settings::interests_max`.
         interests_max: usize,
     },
 }
 
 impl LinkFault {
-    /// For a metric's label.
+    /// A short name, for a metric's label and to count faults by kind.
     pub fn name(&self) -> &'static str {
         match self {
             LinkFault::Version { .. } => "version",
@@ -86,30 +109,33 @@ impl fmt::Display for LinkFault {
                 write!(f, "counts {theirs} slots, this cluster has {ours}")
             }
             LinkFault::StaleLife { wanted, ours } => {
-                write!(f, "means the chat node's life {wanted}, this one is {ours}")
+                write!(
+                    f,
+                    "means another life of this chat node, {wanted}; this one is {ours}"
+                )
             }
             LinkFault::NoSuchShard { wanted, shards } => {
                 write!(f, "wants shard {}, this node has {shards}", wanted.0)
             }
-            LinkFault::NoHello => write!(f, "said something else before Hello"),
-            LinkFault::HelloLate => write!(f, "said no Hello in time"),
-            LinkFault::HelloTwice => write!(f, "said Hello twice"),
-            LinkFault::Replaced => write!(f, "the gateway has connected anew"),
-            LinkFault::NotForChat => write!(f, "said what only a chat node says"),
+            LinkFault::NoHello => write!(f, "sent something else before Hello"),
+            LinkFault::HelloLate => write!(f, "sent no Hello in time"),
+            LinkFault::HelloTwice => write!(f, "sent Hello twice"),
+            LinkFault::Replaced => write!(f, "the gateway has connected again"),
+            LinkFault::NotForChat => write!(f, "sent what only a chat node may send"),
             LinkFault::PublishNumber { expected, got } => {
-                write!(f, "numbered a publish {got} where {expected} is next")
+                write!(f, "numbered a publish {got}, but {expected} is next")
             }
             LinkFault::Position { seq } => {
                 write!(f, "published position {seq}, which no store gives out")
             }
             LinkFault::TooManyLinks { links_max } => {
-                write!(f, "this shard has its {links_max} links")
+                write!(f, "this shard has {links_max} links, its maximum")
             }
             LinkFault::TooManyTopics { topics_max } => {
-                write!(f, "this shard has its {topics_max} topics")
+                write!(f, "this shard has {topics_max} topics, its maximum")
             }
             LinkFault::TooManyInterests { interests_max } => {
-                write!(f, "this shard has its {interests_max} interests")
+                write!(f, "this shard has {interests_max} interests, its maximum")
             }
         }
     }

@@ -1,5 +1,6 @@
-//! What this shard holds back, in the order in which it must leave at the latest. All wait equally long,
-//! so a queue is enough: the oldest is due first.
+//! The messages that a chat shard holds back, in the order of their deadlines. All may wait equally long, so a
+//! queue is enough: the oldest is due first. The messages themselves stand in the order of their box
+//! (`ordering`). Part of [`crate::ChatShard`], on its core.
 
 use std::collections::VecDeque;
 
@@ -7,19 +8,20 @@ use newim_proto::ids::Topic;
 
 use crate::ordering::Leaving;
 
+/// Deadlines and accounts of held messages.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
-    /// Oldest first. What has left before its time still stands here until its time, so the bound on
-    /// held messages is on this queue.
+    /// The oldest first. A message that left before its time keeps its entry until then, so the bound on held
+    /// messages is on this queue.
     queue: VecDeque<Hold>,
     messages: usize,
     bytes: usize,
 }
 
-/// A message that waits in the order of its box.
+/// The name of a message that waits in the order of its box, and its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
-    /// `Now::mono_us`.
+    /// When it leaves at the latest, in `Now::mono_us`.
     pub due_us: u64,
     pub topic: Topic,
     pub box_topic: Topic,
@@ -28,14 +30,17 @@ pub(crate) struct Hold {
 }
 
 impl Holds {
+    /// Messages held now.
     pub fn messages(&self) -> usize {
         self.messages
     }
 
+    /// Bytes held now, as `ordering::held_bytes` counts them.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// A message begins to wait. Its deadline is not before that of any earlier one.
     pub fn add(&mut self, hold: Hold, bytes: usize) {
         debug_assert!(
             self.queue
@@ -48,6 +53,7 @@ impl Holds {
         self.bytes += bytes;
     }
 
+    /// Takes what is leaving off the accounts.
     pub fn left(&mut self, leaving: &mut Leaving) {
         self.forget(
             std::mem::take(&mut leaving.unheld_messages),
@@ -55,7 +61,7 @@ impl Holds {
         );
     }
 
-    /// They were dropped with their topic.
+    /// Takes messages off the accounts that were dropped with their topic.
     pub fn forget(&mut self, messages: usize, bytes: usize) {
         assert!(
             messages <= self.messages && bytes <= self.bytes,
@@ -65,11 +71,13 @@ impl Holds {
         self.bytes -= bytes;
     }
 
+    /// When the next one is due, in `Now::mono_us`.
     pub fn next_due_us(&self) -> Option<u64> {
         self.queue.front().map(|hold| hold.due_us)
     }
 
-    /// The oldest, if its time has come or there are more than `holds_max`. It may have left already.
+    /// Takes the oldest if its time has come or there are more than `holds_max`. The message may have left
+    /// already.
     pub fn take_due(&mut self, now_us: u64, holds_max: usize) -> Option<Hold> {
         let over = self.queue.len() > holds_max;
         let oldest = self.queue.front()?;

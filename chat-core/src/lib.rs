@@ -1,11 +1,13 @@
-//! The chat shard: which gateways listen to which topic, in which order a box's messages leave, and
-//! one frame per gateway whatever the group's size. In the order of the data: link → publish →
-//! ownership → topic → ordering → fan-out. Soft state only: gateways announce it again, and SYNC
-//! repairs what a crash forgot.
+//! The chat shard: it knows which gateways listen to which topic, lets the messages of a box leave in the order
+//! of their positions, and sends each gateway one frame, whatever the size of the group. In the order of the
+//! data: link → publish → ownership → topic → ordering → fan-out. All of its state is soft: gateways announce
+//! it again, and SYNC repairs what a crash forgot.
 //!
-//! Everything here but `driver` is pure: it imports `newim-proto` alone, awaits nothing, reads no clock
-//! and opens nothing; every decision can be replayed from its inputs.
+//! [`ChatShard`] takes an [`Input`] and gives [`Output`]s; everything except `driver` is pure. It imports
+//! `newim-proto` alone, awaits nothing, reads no clock and opens nothing, so every decision can be replayed
+//! from its inputs. `driver` binds it to the connection engine on the shard's core.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 #[cfg(feature = "bench")]
 #[doc(hidden)]

@@ -14,8 +14,7 @@ pub(crate) const TIDY_US: u64 = 1_000_000;
 #[cfg(feature = "driver")]
 pub(crate) const HAND_OVER_MS_MAX: u64 = 10_000;
 
-/// Microseconds between two snapshots of the counters while there is work. A shard without work
-/// publishes its last change at once when the time is over.
+/// Microseconds between two snapshots of the counters. A change sooner after a snapshot waits for the next.
 #[cfg(feature = "driver")]
 pub(crate) const SNAPSHOT_US_MIN: u64 = 100_000;
 
@@ -27,3 +26,8 @@ pub(crate) const MEASURE_US_MIN: u64 = 1_000_000;
 /// next line names their number.
 #[cfg(feature = "driver")]
 pub(crate) const REPORT_MS_MIN: u64 = 60_000;
+
+/// Bytes kept of the name that a gateway gives itself in its Hello, for the log: a host name of 253 bytes and a
+/// port. The rest is cut off: a stranger can say Hello too.
+#[cfg(feature = "driver")]
+pub(crate) const GATEWAY_NAME_BYTES_MAX: usize = 259;

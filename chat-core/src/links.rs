@@ -1,5 +1,5 @@
-//! The links of this shard: who stands at the other end, what they listen to, and how far their publishes
-//! have come.
+//! The links of a chat shard: which gateway is at the other end, how many topics it wants, and how far its
+//! publishes have come. Part of [`crate::ChatShard`], on its core.
 
 use std::collections::VecDeque;
 
@@ -7,23 +7,24 @@ use newim_proto::ids::BootId;
 
 use crate::events::LinkId;
 
-/// A link as the tables of this shard name it. Not used for another link before every topic has
-/// forgotten it.
+/// The name of a link in the tables of its shard. It is not used for another link before every topic has
+/// forgotten the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkKey(pub u32);
 
+/// All links of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     slots: Vec<Slot>,
     free: Vec<LinkKey>,
-    /// LinkId::index → key.
+    /// The key of the link with that `LinkId::index`.
     by_index: Vec<Option<LinkKey>>,
     live: usize,
-    /// Links that are gone, and that topics have yet to forget.
+    /// Links that are gone, and that some topics have yet to forget. The first one is being forgotten.
     forgetting: VecDeque<Forgetting>,
-    /// Links with publishes to accept.
+    /// Links with publishes that are not accepted yet.
     unaccepted: Vec<LinkKey>,
-    /// When the Hello of each link is due at the latest; oldest first.
+    /// When the Hello of each link is due, in `Now::mono_us`. The oldest first.
     hello_due: VecDeque<(u64, LinkId)>,
 }
 
@@ -34,38 +35,43 @@ enum Slot {
     Forgetting,
 }
 
-/// A link that is gone. Which topics wanted it is found by going through all of them, a few at a time: a
-/// list for each link would cost every topic's key once more, for all of the time that links live.
+/// A link that is gone. The topics that it wanted are found by going through all topics, a few at a time: a
+/// list per link would cost every topic's key once more for as long as links live.
 #[derive(Debug)]
 pub(crate) struct Forgetting {
     pub key: LinkKey,
-    /// The next place in the table of topics to be looked at.
+    /// The next place to look at in the table of topics.
     pub place: u32,
-    /// Topics that have yet to forget it.
+    /// The number of topics that have yet to forget it.
     pub left: usize,
 }
 
+/// One link.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub id: LinkId,
-    /// The gateway's life; None before its Hello.
+    /// The life of the gateway; None before its Hello.
     pub gateway: Option<BootId>,
-    /// Topics that it wants.
+    /// The number of topics that it wants.
     pub interests: usize,
-    /// The last publish taken.
+    /// The number of the last publish taken.
     pub published: u64,
+    /// The number up to which publishes were accepted.
     accepted: u64,
 }
 
 impl Links {
+    /// The number of links that are open.
     pub fn len(&self) -> usize {
         self.live
     }
 
+    /// Whether no link is open and every closed one is forgotten.
     pub fn is_empty(&self) -> bool {
         self.live == 0 && self.forgetting.is_empty()
     }
 
+    /// Adds a link whose Hello is due at that time (`Now::mono_us`).
     pub fn insert(&mut self, id: LinkId, hello_due_us: u64) -> LinkKey {
         let link = Link {
             id,
@@ -93,7 +99,7 @@ impl Links {
         key
     }
 
-    /// None for a link that this shard has closed or handed over.
+    /// The key of a link; None if this shard has closed or handed it over.
     pub fn key(&self, id: LinkId) -> Option<LinkKey> {
         let key = (*self.by_index.get(id.index as usize)?)?;
         self.get(key)
@@ -101,6 +107,7 @@ impl Links {
             .then_some(key)
     }
 
+    /// An open link.
     pub fn get(&self, key: LinkKey) -> Option<&Link> {
         match &self.slots[key.0 as usize] {
             Slot::Live(link) => Some(link),
@@ -108,6 +115,7 @@ impl Links {
         }
     }
 
+    /// An open link, to be changed.
     pub fn get_mut(&mut self, key: LinkKey) -> Option<&mut Link> {
         match &mut self.slots[key.0 as usize] {
             Slot::Live(link) => Some(link),
@@ -115,6 +123,7 @@ impl Links {
         }
     }
 
+    /// The links that have said Hello.
     pub fn greeted(&self) -> impl Iterator<Item = &Link> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Live(link) if link.gateway.is_some() => Some(&**link),
@@ -122,7 +131,7 @@ impl Links {
         })
     }
 
-    /// The link is gone; its topics forget it turn by turn.
+    /// Takes out a link that is gone. Its topics forget it turn by turn.
     pub fn remove(&mut self, key: LinkKey) -> Link {
         let slot = std::mem::replace(&mut self.slots[key.0 as usize], Slot::Forgetting);
         let Slot::Live(link) = slot else {
@@ -138,16 +147,17 @@ impl Links {
         *link
     }
 
+    /// Whether some topic has yet to forget a link.
     pub fn is_forgetting(&self) -> bool {
         !self.forgetting.is_empty()
     }
 
-    /// The link that topics forget at present.
+    /// The link that is being forgotten.
     pub fn forgetting(&mut self) -> Option<&mut Forgetting> {
         self.forgetting.front_mut()
     }
 
-    /// No topic knows that link any more: its key may be another's.
+    /// No topic knows that link any more, so its key may name another one.
     pub fn forgotten(&mut self) {
         let done = self.forgetting.pop_front().expect("one is being forgotten");
         assert_eq!(done.left, 0, "links and topics know of each other");
@@ -155,7 +165,7 @@ impl Links {
         self.free.push(done.key);
     }
 
-    /// A publish of the link was taken; `next_accepted` will say so.
+    /// Counts a publish of the link as taken; `next_accepted` will name it.
     pub fn published(&mut self, key: LinkKey) {
         let Some(link) = self.get_mut(key) else {
             return;
@@ -166,7 +176,7 @@ impl Links {
         self.get_mut(key).expect("just seen").published += 1;
     }
 
-    /// A link, and the number up to which its publishes are accepted.
+    /// Takes a link with publishes to accept, and the number up to which they now are.
     pub fn next_accepted(&mut self) -> Option<(LinkId, u64)> {
         while let Some(key) = self.unaccepted.pop() {
             if let Some(link) = self.get_mut(key)
@@ -179,11 +189,12 @@ impl Links {
         None
     }
 
+    /// When the next Hello is due, in `Now::mono_us`.
     pub fn next_hello_due_us(&self) -> Option<u64> {
         self.hello_due.front().map(|(due_us, _)| *due_us)
     }
 
-    /// A link that hasn't said Hello by now.
+    /// Takes a link whose Hello is overdue.
     pub fn take_hello_due(&mut self, now_us: u64) -> Option<LinkKey> {
         self.forget_hellos_heard();
         let (due_us, id) = *self.hello_due.front()?;
@@ -194,7 +205,7 @@ impl Links {
         self.key(id)
     }
 
-    /// So that nobody is woken for them.
+    /// Drops deadlines that were met, so that the shard is not woken for them.
     pub fn forget_hellos_heard(&mut self) {
         while let Some((_, id)) = self.hello_due.front()
             && !self.awaits_hello(*id)
@@ -203,7 +214,7 @@ impl Links {
         }
     }
 
-    /// What links want, also those that are not forgotten yet.
+    /// The interests of all links, those that are not forgotten yet included.
     pub fn interests(&self) -> usize {
         let live = self.slots.iter().map(|slot| match slot {
             Slot::Live(link) => link.interests,

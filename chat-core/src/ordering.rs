@@ -1,53 +1,57 @@
-//! The order of one box within one topic: what leaves now, what waits for the ones before it, and what
-//! comes too late. Two gateways that append to a box race each other here; the store numbered their
-//! messages, so the order is known and only has to be kept.
+//! The order of one box within one topic: which messages leave now, which wait for the ones before them, and
+//! which come too late. Two gateways that append to one box race each other to this shard; the store numbered
+//! their messages, so the order is known and only has to be kept. Part of [`crate::ChatShard`], on its core.
 
 use newim_proto::ids::Topic;
 use newim_proto::link::{Carries, Delivery};
 
-/// Kept for each message held beside its payload, in the accounts.
+/// Bytes that the accounts add to the payload of each held message.
 const HELD_OVERHEAD_BYTES: usize = std::mem::size_of::<Delivery>();
 
+/// How far a box has come in its topic, and what waits there.
 #[derive(Debug)]
 pub(crate) struct BoxOrder {
     pub box_topic: Topic,
-    /// Of the shard's clock of uses: the least recently used is forgotten first.
+    /// When it was last used, counted in uses of its topic's orders. The least recently used is forgotten first.
     pub used: u64,
     epoch: u64,
     /// The newest position that left.
     last: u64,
-    /// What waits, in seq order; all of `epoch` and beyond `last`.
+    /// The messages that wait, in seq order. All are of `epoch` and beyond `last`.
     held: Vec<Delivery>,
 }
 
-/// What became of a message.
+/// What became of a message that came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It is among what leaves now.
+    /// It leaves now.
     Leaves,
-    /// It waits.
+    /// It waits for the ones before it.
     Held,
-    /// Its position has left before, or waits already.
+    /// It was dropped: its position, or a later epoch, has left before, or the same position waits already.
     Late,
 }
 
-/// What leaves now, in order, and the accounts of it: added to by each call.
+/// The messages that leave now, in order, and their accounts. Each call adds to it.
 #[derive(Debug, Default)]
 pub(crate) struct Leaving {
     pub ready: Vec<Delivery>,
+    /// Gaps that they leave with.
     pub gaps: u64,
-    /// Of `ready`, those that had been held.
+    /// Messages in `ready` that had been held.
     pub unheld_messages: usize,
+    /// Their bytes.
     pub unheld_bytes: usize,
 }
 
+/// Bytes that a held message counts in the accounts.
 pub(crate) fn held_bytes(delivery: &Delivery) -> usize {
     HELD_OVERHEAD_BYTES + delivery.payload.len()
 }
 
 impl BoxOrder {
-    /// A box that this topic doesn't know (any more): the first position seen is where it starts.
-    /// Whoever knows an earlier one sees the gap.
+    /// The order of a box that this topic does not know (any more). It starts at the first position seen; a
+    /// gateway that knows an earlier one sees the gap itself.
     pub fn starting_at(delivery: &Delivery, used: u64) -> BoxOrder {
         BoxOrder {
             box_topic: delivery.box_topic,
@@ -58,11 +62,12 @@ impl BoxOrder {
         }
     }
 
-    /// Takes a message in. `held_max` of at least 1 may wait in this box; none if `may_hold` is false.
+    /// Takes a message in. At most `held_max` messages (at least 1) may wait in this box, and this one may not
+    /// if `may_hold` is false.
     ///
-    /// A nudge out of its place leaves at once, too early or too late: it may stand for more than its
-    /// own position (in a user's topic: "list your boxes"), and nobody can pull it. It moves nothing:
-    /// what it tells of may yet come.
+    /// A nudge out of its place leaves at once, be it too early or too late: it may stand for more than its own
+    /// position (in a user's topic it means "list your boxes"), and nobody can pull it. It does not move the
+    /// order, because the message that it tells of may yet come.
     pub fn admit(
         &mut self,
         delivery: Delivery,
@@ -99,7 +104,7 @@ impl BoxOrder {
         let seq = delivery.seq;
         self.held.insert(at, delivery);
         if self.held.len() > held_max {
-            // Its own accounts are opened by the caller only if it still waits afterwards.
+            // The caller adds this message to the accounts only if it still waits afterwards.
             let own_bytes = held_bytes(&self.held[at]);
             self.release_first(leaving);
             if self.last >= seq {
@@ -111,7 +116,7 @@ impl BoxOrder {
         Admission::Held
     }
 
-    /// Lets everything up to `seq` leave, with its gaps. Nothing happens if it isn't held any more.
+    /// Lets everything up to `seq` leave, with its gaps, if the message at `seq` is still held.
     pub fn release_through(&mut self, epoch: u64, seq: u64, leaving: &mut Leaving) {
         if self.epoch != epoch
             || self
@@ -126,17 +131,20 @@ impl BoxOrder {
         }
     }
 
+    /// Lets everything that waits leave, with its gaps.
     pub fn release_all(&mut self, leaving: &mut Leaving) {
         while !self.held.is_empty() {
             self.release_first(leaving);
         }
     }
 
+    /// The messages that wait.
     pub fn held(&self) -> &[Delivery] {
         &self.held
     }
 
-    /// An epoch never goes back: a newer one ends this one, an older one is late.
+    /// Takes in a message of another epoch. A newer one ends the present one; an older one is late, because
+    /// epochs never go back.
     fn admit_other_epoch(&mut self, delivery: Delivery, leaving: &mut Leaving) -> Admission {
         if delivery.epoch < self.epoch {
             let of_many_boxes =
@@ -153,6 +161,7 @@ impl BoxOrder {
         Admission::Leaves
     }
 
+    /// Lets a message leave that may not wait, after everything that waits before it.
     fn leave_with_gap(&mut self, delivery: Delivery, leaving: &mut Leaving) -> Admission {
         while self
             .held
@@ -168,7 +177,8 @@ impl BoxOrder {
         Admission::Leaves
     }
 
-    /// The first that waits leaves, with the gap before it if there is one, and what follows it.
+    /// Lets the first message that waits leave, with the gap before it if there is one, and those that follow it
+    /// without a gap.
     fn release_first(&mut self, leaving: &mut Leaving) {
         let first = self
             .held
@@ -182,7 +192,7 @@ impl BoxOrder {
         self.release_run(leaving);
     }
 
-    /// What waits and is next now.
+    /// Lets the messages leave that wait and are next now.
     fn release_run(&mut self, leaving: &mut Leaving) {
         let last = self.last;
         let run = self

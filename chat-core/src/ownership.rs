@@ -1,4 +1,5 @@
-//! Which slots are this shard's by the newest table it has seen, and which it has lost since when.
+//! Which slots belong to a chat shard by the newest table that it was given, and when it lost each of the others.
+//! Part of [`crate::ChatShard`], on its core.
 
 use std::sync::Arc;
 
@@ -7,17 +8,19 @@ use newim_proto::limits::SLOT_COUNT;
 use newim_proto::routes::RouteTable;
 use newim_proto::slots::slot_of;
 
-/// Counts the tables that this shard was given. A topic's order remembers the one it began under.
+/// The number of a table, counted over those that this shard took. The order of a topic's boxes remembers the
+/// one under which it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TableCount(u32);
 
+/// The shard's view of the routes.
 #[derive(Debug)]
 pub(crate) struct Ownership {
     me: ChatShard,
     table: Arc<RouteTable>,
     count: TableCount,
-    /// Per slot, the last table that gave it to another. A topic finds out by itself, at its next
-    /// message, that its order is from before that: no walk over all topics when routes change.
+    /// For each slot, the last table that gave it to another shard. A topic learns at its next message that its
+    /// order is from before that, so a change of routes needs no walk over all topics.
     lost_at: Vec<TableCount>,
     slots_owned: usize,
 }
@@ -33,19 +36,22 @@ impl Ownership {
         }
     }
 
+    /// The epoch of the newest table; 0 before the first one.
     pub fn epoch(&self) -> u64 {
         self.table.epoch
     }
 
+    /// The newest table's number.
     pub fn now(&self) -> TableCount {
         self.count
     }
 
+    /// The number of slots that belong to this shard.
     pub fn slots_owned(&self) -> usize {
         self.slots_owned
     }
 
-    /// An older table than the present one changes nothing: epochs don't go back.
+    /// Takes a table. One that is older than the present one changes nothing: epochs never go back.
     pub fn take(&mut self, table: Arc<RouteTable>) {
         if table.epoch < self.table.epoch {
             return;
@@ -62,14 +68,14 @@ impl Ownership {
         self.table = table;
     }
 
-    /// Does a table that is at least as new as the gateway's give the topic to another? A gateway with a
-    /// newer table than ours is believed. So is anyone while no table names an owner.
+    /// Whether a table that is at least as new as the gateway's gives the topic to another shard. A gateway with
+    /// a newer table is believed; so is every gateway while no table names an owner.
     pub fn is_elsewhere(&self, topic: Topic, gateway_epoch: u64) -> bool {
         let owner = self.table.slots.get(usize::from(slot_of(topic)));
         gateway_epoch <= self.table.epoch && owner.is_some_and(|owner| *owner != self.me)
     }
 
-    /// Was the topic another's at some time since that table?
+    /// Whether the topic belonged to another shard at some time since that table.
     pub fn lost_since(&self, topic: Topic, since: TableCount) -> bool {
         self.lost_at[usize::from(slot_of(topic))] > since
     }

@@ -1,44 +1,47 @@
-//! What an operator may set of a chat shard, checked before it gets here. Tests make the bounds tiny, so
-//! that edges are reached.
+//! Settings of a chat shard: its place in the node, and the bounds that an operator or a test may set. The
+//! composition checks them before it starts the shard. Tests make the bounds tiny, so that edges are reached.
 
 use newim_proto::ids::{BootId, ShardIndex};
 
+/// Settings of one chat shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// This life of this node.
     pub node: BootId,
+    /// Which shard of the node this is; below `shards`.
     pub shard: ShardIndex,
-    /// Chat shards of this process.
+    /// The number of chat shards of this process.
     pub shards: u16,
 
-    /// Gateways; one more is closed with TooManyLinks.
+    /// Links of this shard. One more is closed with TooManyLinks.
     pub links_max: usize,
-    /// Topics with an interest; the link that announces one more is closed with TooManyTopics.
+    /// Topics that any gateway wants. The link that announces one more is closed with TooManyTopics.
     pub topics_max: usize,
-    /// (topic, gateway) pairs; the link that announces one more is closed with TooManyInterests.
+    /// Pairs of a topic and a gateway that wants it. The link that announces one more is closed with
+    /// TooManyInterests.
     pub interests_max: usize,
-    /// A link that has said no Hello by then is closed.
+    /// Milliseconds from an opened link to its Hello. A link without one by then is closed with HelloLate.
     pub hello_ms_max: u64,
-    /// Topics that a lost link is removed from in one turn: a gateway with millions must not stop the
-    /// shard for the while that forgetting it takes.
+    /// Places in the table of topics that one turn looks at to forget a lost link. A gateway with millions of
+    /// topics must not stop the shard while it is forgotten.
     pub forget_topics_max: usize,
 
-    /// How long a message waits for the ones before it; then it leaves with the gap, which makes the
+    /// Milliseconds that a message waits for the ones before it. Then it leaves with the gap, which makes the
     /// gateways send SYNC.
     pub hold_ms_max: u64,
-    /// Messages held for one box of one topic; beyond it the oldest leave with the gap.
+    /// Messages held for one box of one topic, at least 1. Beyond it the oldest leave with the gap.
     pub held_per_box_max: usize,
-    /// Messages held by this shard; beyond it the oldest leave with the gap.
+    /// Messages held by this shard. Beyond it the oldest leave with the gap.
     pub held_messages_max: usize,
-    /// Bytes held by this shard; beyond it nothing is held: messages leave with the gap at once.
+    /// Bytes of messages held by this shard. A message that would exceed it leaves with the gap at once.
     pub held_bytes_max: usize,
-    /// Boxes whose order one topic remembers (many meet in a user's own topic); the least recently used
-    /// is forgotten.
+    /// Boxes whose order one topic remembers, at least 1; many boxes meet in a user's own topic. Beyond it the
+    /// least recently used is forgotten, and what it held leaves.
     pub boxes_per_topic_max: usize,
 }
 
 impl Settings {
-    /// The defaults, for one shard of `shards`.
+    /// The default bounds, for the shard `shard` of the `shards` of a node.
     pub fn new(node: BootId, shard: ShardIndex, shards: u16) -> Settings {
         Settings {
             node,

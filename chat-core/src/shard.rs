@@ -1,5 +1,6 @@
-//! The chat shard itself: takes an input, says what follows. Lives on one core and owns the topics of its
-//! slots; called per batch by its driver, or by the simulation.
+//! The chat shard itself: takes inputs one by one and says what is to be done. It lives on one core and owns the
+//! topics of its slots. Its driver calls it for each batch of inputs; so do the standalone node and the
+//! simulation.
 
 use std::collections::VecDeque;
 
@@ -21,6 +22,16 @@ use crate::ownership::Ownership;
 use crate::settings::Settings;
 use crate::topics::{Orders, Removed, Room, Scan, Topics};
 
+/// A chat shard: one core's topics, and the links of the gateways that want them.
+///
+/// Call it in batches: [`handle_input`](Self::handle_input) for all that came, `handle_timeout` if
+/// [`poll_timeout`](Self::poll_timeout) is due, then [`poll_output`](Self::poll_output) until None, and carry
+/// out each output in that order. It never waits, and a peer's fault closes that peer's link and nothing else.
+///
+/// What it promises: on each link, the deliveries of one box on one topic leave in the order of their
+/// positions, each position once (only nudges may come out of place or twice). A message waits at most
+/// `Settings::hold_ms_max` for the ones before it. A publish is accepted only after its deliveries, or when it is
+/// held or refused.
 pub struct ChatShard {
     settings: Settings,
     links: Links,
@@ -29,19 +40,23 @@ pub struct ChatShard {
     ownership: Ownership,
     counters: ChatCounters,
     outputs: VecDeque<Output>,
-    /// Empty between calls; kept for its memory.
+    /// Empty between calls. It is kept so that its memory is.
     leaving: Leaving,
-    /// Of what links publish here.
+    /// Blocks for the payloads that links publish here.
     payloads: PayloadPool,
+    /// When `payloads` is tidied next, in `Now::mono_us`; None: it holds nothing.
     tidy_us: Option<u64>,
     draining: bool,
 }
 
 impl ChatShard {
+    /// A shard without links, topics or routes. Until its first table it takes every publish.
+    ///
+    /// Panics if the shard is none of its node's, or if a bound that must be at least 1 is 0.
     pub fn new(settings: Settings) -> ChatShard {
         assert!(
             settings.shard.0 < settings.shards,
-            "a shard is one of its node's"
+            "a shard is one of its node's shards"
         );
         assert!(
             settings.held_per_box_max > 0 && settings.boxes_per_topic_max > 0,
@@ -66,6 +81,7 @@ impl ChatShard {
         }
     }
 
+    /// Takes one input. `now` never goes back from one call to the next.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         if !self.payloads.is_empty() {
             self.tidy_us.get_or_insert(now.mono_us + TIDY_US);
@@ -79,7 +95,8 @@ impl ChatShard {
         }
     }
 
-    /// Call at or after `poll_timeout`.
+    /// Does what is due: lets messages leave that have waited long enough, closes links without a Hello, forgets
+    /// closed links, frees memory. Call it at `poll_timeout` or soon after; a call before changes nothing.
     pub fn handle_timeout(&mut self, now: Now) {
         self.release_due(now);
         while let Some(key) = self.links.take_hello_due(now.mono_us) {
@@ -93,12 +110,13 @@ impl ChatShard {
         }
     }
 
-    /// For who decodes this shard's links.
+    /// The pool that this shard's link decoder takes payload blocks from.
     pub fn payloads(&mut self) -> &mut PayloadPool {
         &mut self.payloads
     }
 
-    /// When `handle_timeout` is wanted, in `Now::mono_us`.
+    /// When `handle_timeout` is due, in `Now::mono_us`; 0: at once. None: not before another input. It may have
+    /// changed after each input.
     pub fn poll_timeout(&self) -> Option<u64> {
         if self.links.is_forgetting() {
             return Some(0); // at once, but after what else came in
@@ -111,8 +129,8 @@ impl ChatShard {
             .min()
     }
 
-    /// The next thing to do, until None. Call it when a batch of inputs is in: the publishes of a batch are
-    /// accepted in one word, after all that they caused.
+    /// The next thing to do. Call it until None when a batch of inputs is in: then the publishes of each link in
+    /// that batch are accepted by one message, after everything that they caused.
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
@@ -124,11 +142,12 @@ impl ChatShard {
         })
     }
 
-    /// Drained, and every link gone.
+    /// Whether the shard was told to drain and every link is gone and forgotten.
     pub fn is_drained(&self) -> bool {
         self.draining && self.links.is_empty()
     }
 
+    /// The counters so far, and the present sizes.
     pub fn counters(&self) -> ChatCounters {
         ChatCounters {
             links_now: self.links.len() as u64,
@@ -142,7 +161,8 @@ impl ChatShard {
         }
     }
 
-    /// Bytes of its tables on the heap, without the messages that are held (`held_bytes_now`).
+    /// Bytes of the shard's tables on the heap, without the messages that are held (`held_bytes_now`). Walks over
+    /// all boxes that have an order.
     pub fn table_bytes(&self) -> u64 {
         (self.topics.heap_bytes() + self.payloads.heap_bytes()) as u64
     }
@@ -171,7 +191,7 @@ impl ChatShard {
     fn message(&mut self, now: Now, id: LinkId, message: LinkMessage) {
         let Some(key) = self.links.key(id) else {
             return;
-        }; // it said more before it knew that we had closed
+        }; // the peer sent more before it knew that this shard had closed the link
         let greeted = self
             .links
             .get(key)
@@ -206,7 +226,7 @@ impl ChatShard {
             });
             return;
         }
-        // A gateway that has connected anew knows that its old link is gone; we may hear of it in minutes.
+        // A gateway that connects again knows that its old link is gone; this node may learn of it minutes later.
         let old = self
             .links
             .greeted()
@@ -300,7 +320,7 @@ impl ChatShard {
         }
     }
 
-    /// False if there was none.
+    /// Ends an interest. False if there was none.
     fn end_interest(&mut self, topic: Topic, key: LinkKey) -> bool {
         let gone = match self.topics.remove(topic, key) {
             Removed::NotWanted => return false,
@@ -345,7 +365,7 @@ impl ChatShard {
         self.order(now, delivery);
     }
 
-    /// Through the order of its box, to whoever listens.
+    /// Passes a message through the order of its box to the links that want its topic.
     fn order(&mut self, now: Now, delivery: Delivery) {
         let Some(index) = self.topics.find(delivery.topic) else {
             self.counters.unheard += 1;
@@ -387,7 +407,7 @@ impl ChatShard {
         self.release_due(now);
     }
 
-    /// Lets go what has waited long enough, and the oldest of what is too much.
+    /// Lets messages leave that have waited long enough, and the oldest of those beyond the bound.
     fn release_due(&mut self, now: Now) {
         while let Some(hold) = self
             .holds
@@ -404,7 +424,7 @@ impl ChatShard {
         }
     }
 
-    /// One frame per gateway and message: what leaves goes to every link that wants the topic.
+    /// Sends each message that leaves to every link that wants the topic: one frame per gateway.
     fn fan_out(&mut self, topic: TopicIndex) {
         self.holds.left(&mut self.leaving);
         self.counters.gaps += std::mem::take(&mut self.leaving.gaps);
@@ -412,7 +432,7 @@ impl ChatShard {
             debug_assert_eq!(
                 Some(topic),
                 self.topics.find(delivery.topic),
-                "what leaves together is one topic's"
+                "what leaves together is of one topic"
             );
             let keys = self.topics.links(topic);
             for link in keys.filter_map(|key| self.links.get(key)) {
@@ -442,7 +462,7 @@ impl ChatShard {
         self.outputs.push_back(Output::Send { link, message });
     }
 
-    /// The link's fault, or its end: it is closed and forgotten.
+    /// Closes and forgets a link, for a fault of its peer or because another one replaced it.
     fn refuse(&mut self, key: LinkKey, why: LinkFault) {
         let link = self.links.remove(key).id;
         self.counters.links_refused += u64::from(why != LinkFault::Replaced);
@@ -450,6 +470,7 @@ impl ChatShard {
         self.forget_some();
     }
 
+    /// Removes closed links from topics, `forget_topics_max` places at a time.
     fn forget_some(&mut self) {
         let mut places = self.settings.forget_topics_max;
         while let Some(gone) = self.links.forgetting() {
@@ -469,7 +490,8 @@ impl ChatShard {
         }
     }
 
-    /// Every table agrees with every other: for tests and the simulation.
+    /// Panics unless every table agrees with every other and all bounds hold. For tests and the simulation: it
+    /// walks over everything.
     pub fn check_invariants(&self) {
         let held = self.topics.all_orders().flat_map(Orders::held);
         let (messages, bytes) =

@@ -1,4 +1,5 @@
-//! Topic → the links that want it, and the order of its boxes. A topic exists while somebody wants it.
+//! The topics of a chat shard: which links want each, and the order of its boxes. A topic exists while any link
+//! wants it. Part of [`crate::ChatShard`], on its core.
 
 use newim_proto::ids::Topic;
 use newim_proto::link::{Carries, Delivery};
@@ -8,51 +9,57 @@ use crate::links::LinkKey;
 use crate::ordering::{BoxOrder, Leaving};
 use crate::ownership::TableCount;
 
-/// Most topics are wanted and silent: they have a place in the table and no order yet.
+/// All topics of a shard. Most are wanted and silent: they have a place in the table and no orders yet.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    /// Who wants it: keys of links, sorted, so that deliveries leave in one order, whatever the history.
-    /// The note: where its orders are, plus one.
+    /// The links that want each topic: their keys, sorted, so that deliveries leave in one order, whatever the
+    /// history. The note is the place of the topic's orders plus one; 0: it has none.
     wanted: TopicTable,
     orders: Slab<Orders>,
 }
 
-/// What a topic knows of its boxes, from its first message on.
+/// The orders of a topic's boxes, from the topic's first message on.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    /// One for a box's own topic, many for a user's. No order of boxes: they are few, and found by a scan.
+    /// One for a box's topic, many for a user's. They are few and unsorted, and found by a scan.
     boxes: Vec<BoxOrder>,
+    /// Counts uses, to find the least recently used.
     uses: u64,
-    /// The table under which the order of the boxes began.
+    /// The table under which these orders began.
     pub since: TableCount,
 }
 
 const HELD: &str = "a note names orders that live";
 
 impl Topics {
+    /// The number of topics.
     pub fn len(&self) -> usize {
         self.wanted.len()
     }
 
+    /// The number of pairs of a topic and a link that wants it.
     pub fn interests(&self) -> usize {
         self.wanted.member_count()
     }
 
+    /// The place of a topic; None if no link wants it.
     pub fn find(&self, topic: Topic) -> Option<TopicIndex> {
         self.wanted.find(topic)
     }
 
+    /// The links that want a topic, by key.
     #[inline]
     pub fn links(&self, index: TopicIndex) -> impl Iterator<Item = LinkKey> {
         self.wanted.members(index).iter().map(|key| LinkKey(*key))
     }
 
-    /// None before the topic's first message.
+    /// The orders of a topic; None before its first message.
     pub fn orders(&mut self, index: TopicIndex) -> Option<&mut Orders> {
         let at = self.orders_at(index)?;
         Some(self.orders.get_mut(at).expect(HELD))
     }
 
+    /// The orders of a topic, which begin here if it has none.
     pub fn start_orders(&mut self, index: TopicIndex) -> &mut Orders {
         let at = self.orders_at(index).unwrap_or_else(|| {
             let at = self.orders.insert(Orders::default());
@@ -66,7 +73,7 @@ impl Topics {
         self.wanted.note(index).checked_sub(1)
     }
 
-    /// Where the link's interest in the topic would go; None: it wants it already.
+    /// Where the link's interest in the topic would go. None: the link wants the topic already.
     pub fn room(&self, topic: Topic, link: LinkKey) -> Option<Room> {
         let Some(index) = self.find(topic) else {
             return Some(Room::NewTopic(topic));
@@ -75,7 +82,8 @@ impl Topics {
         place.err().map(|position| Room::Among { index, position })
     }
 
-    /// `room`: of this link, and found with nothing changed since.
+    /// Adds an interest of the link. `room` is what [`room`](Self::room) answered for it, with nothing changed
+    /// since.
     pub fn add(&mut self, room: Room, link: LinkKey) {
         match room {
             Room::NewTopic(topic) => {
@@ -85,8 +93,8 @@ impl Topics {
         }
     }
 
-    /// The end of one link's interest, if it had one. With the last one goes the topic, and what it held:
-    /// that is returned, for the accounts.
+    /// Ends a link's interest in a topic, if it had one. With the last interest the topic goes, and its orders
+    /// are returned, so that what they hold is taken off the accounts.
     pub fn remove(&mut self, topic: Topic, link: LinkKey) -> Removed {
         let Some(index) = self.find(topic) else {
             return Removed::NotWanted;
@@ -103,8 +111,8 @@ impl Topics {
         Removed::Topic(orders_at.and_then(|at| self.orders.remove(at)))
     }
 
-    /// The next topic that the link wants, looking at `places` places of the table from `from` on; both
-    /// move on by what was looked at. Topics that begin meanwhile may or may not be seen.
+    /// Finds the next topic that the link wants. Looks at up to `places` places of the table from `from` on;
+    /// both move on by the places looked at. Topics that begin meanwhile may or may not be seen.
     pub fn next_of(&self, link: LinkKey, from: &mut u32, places: &mut usize) -> Scan {
         while *places > 0 {
             if *from as usize >= self.wanted.places() {
@@ -122,11 +130,12 @@ impl Topics {
         Scan::Paused
     }
 
+    /// The orders of all topics.
     pub fn all_orders(&self) -> impl Iterator<Item = &Orders> {
         self.orders.iter()
     }
 
-    /// Bytes on the heap, without messages that are held.
+    /// Bytes on the heap, without the messages that are held.
     pub fn heap_bytes(&self) -> usize {
         let boxes = self.all_orders().map(|orders| orders.boxes.capacity());
         self.wanted.heap_bytes()
@@ -135,10 +144,10 @@ impl Topics {
     }
 }
 
-/// Where an interest goes that isn't there yet.
+/// Where a new interest goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Room {
-    /// Nobody wants the topic.
+    /// No link wants the topic yet.
     NewTopic(Topic),
     /// Among the links that want it.
     Among { index: TopicIndex, position: usize },
@@ -146,28 +155,34 @@ pub(crate) enum Room {
 
 /// What a removal ended.
 pub(crate) enum Removed {
+    /// Nothing: the link did not want the topic.
     NotWanted,
-    /// Others want the topic.
+    /// The link's interest; other links want the topic.
     Interest,
-    /// Nobody does any more; with its orders, if it had any.
+    /// The topic, which no link wants any more; with its orders, if it had any.
     Topic(Option<Orders>),
 }
 
+/// What a search for topics of a link came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Scan {
+    /// The link wants this topic.
     Found(Topic),
-    /// As many places were looked at as was asked for.
+    /// As many places were looked at as were asked for.
     Paused,
+    /// The end of the table.
     End,
 }
 
 impl Orders {
+    /// The order of a box, if the topic knows it.
     pub fn order(&mut self, box_topic: Topic) -> Option<&mut BoxOrder> {
         self.boxes
             .iter_mut()
             .find(|order| order.box_topic == box_topic)
     }
 
+    /// The order of a box, marked as used now.
     pub fn use_order(&mut self, box_topic: Topic) -> Option<&mut BoxOrder> {
         self.uses += 1;
         let used = self.uses;
@@ -176,8 +191,9 @@ impl Orders {
         Some(order)
     }
 
-    /// The first message of a box that this topic doesn't know. What a box waits for that has to make
-    /// place leaves first. True if one had to.
+    /// Begins the order of a box that this topic does not know, with its first message. If the topic knows
+    /// `boxes_max` boxes, the least recently used one is forgotten, and what it held leaves first; then the
+    /// answer is true.
     pub fn start_order(
         &mut self,
         delivery: Delivery,
@@ -202,13 +218,14 @@ impl Orders {
         full
     }
 
-    /// The slot was another's for a while: what is known of the order is from before.
+    /// Forgets all orders, because the slot was another shard's for a while. What they held leaves.
     pub fn forget_orders(&mut self, leaving: &mut Leaving) {
         for mut order in self.boxes.drain(..) {
             order.release_all(leaving);
         }
     }
 
+    /// The messages that wait in any box.
     pub fn held(&self) -> impl Iterator<Item = &Delivery> {
         self.boxes.iter().flat_map(|order| order.held())
     }

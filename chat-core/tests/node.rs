@@ -1,4 +1,5 @@
-//! A chat node of two shards on real sockets, with gateways that speak the link codec over std's.
+//! Tests of a chat node of two shards on real sockets. The gateways are threads of the test that speak the link
+//! codec over std's sockets.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -34,7 +35,7 @@ impl Node {
         let for_shards = snapshots.clone();
         let config = Config {
             shards: SHARDS,
-            listeners: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listeners: vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()],
             ..Config::default()
         };
         let runtime = newim_runtime::start(config, move |shard| {
@@ -100,7 +101,7 @@ impl Gateway {
         }
     }
 
-    /// Connected and greeted, with an interest said in the same breath as the Hello.
+    /// Connects and says Hello and an interest in one write; waits for both answers.
     fn open(node: &Node, boot: u64, shard: u16, topic: Topic) -> Gateway {
         let mut gateway = Gateway::connect(node);
         let interest = LinkMessage::Interest {
@@ -131,7 +132,7 @@ impl Gateway {
         self.publish_at_once(routes_epoch, [delivery]);
     }
 
-    /// In one write, so that a slow machine doesn't make what is held wait longer than it is held.
+    /// Publishes in one write, so that on a slow machine no held message reaches its deadline in between.
     fn publish_at_once<const N: usize>(&mut self, routes_epoch: u64, deliveries: [Delivery; N]) {
         let messages = deliveries.map(|delivery| {
             self.published += 1;
@@ -149,7 +150,7 @@ impl Gateway {
         self.try_hear().expect("the node keeps the link")
     }
 
-    /// None: the node closed the link.
+    /// The next message; None: the node closed the link.
     fn try_hear(&mut self) -> Option<LinkMessage> {
         loop {
             let mut unread = &self.unread[..];
@@ -203,7 +204,7 @@ fn message(topic: Topic, seq: u64) -> Delivery {
 fn a_link_reaches_the_shard_it_wants_wherever_the_kernel_put_it() {
     let node = Node::start();
     let lobby = Topic::of_box("lobby");
-    // Enough that both shards accept some which want the other.
+    // So many that each shard accepts some links that want the other shard.
     let gateways: Vec<Gateway> = (0..32)
         .map(|n| Gateway::open(&node, 100 + n, (n % 2) as u16, lobby))
         .collect();
@@ -225,7 +226,7 @@ fn a_link_reaches_the_shard_it_wants_wherever_the_kernel_put_it() {
 }
 
 #[test]
-fn what_one_gateway_publishes_another_gets_in_order_and_the_first_is_told() {
+fn what_one_gateway_publishes_another_gets_in_order_and_the_publisher_gets_an_accepted() {
     let node = Node::start();
     let lobby = Topic::of_box("lobby");
     let mut publisher = Gateway::open(&node, 1, 1, Topic::of_box("elsewhere"));
@@ -243,14 +244,14 @@ fn what_one_gateway_publishes_another_gets_in_order_and_the_first_is_told() {
         accepted = number;
     }
 
-    // Held for a publish that never comes: its time passes without any event on this shard.
+    // Held for a publish that never comes; its deadline passes without any event on this shard.
     publisher.publish(0, message(lobby, 6));
     assert_eq!(listener.hear(), LinkMessage::Deliver(message(lobby, 6)));
     node.stop();
 }
 
 #[test]
-fn a_table_from_the_control_thread_makes_a_shard_refuse_what_is_anothers() {
+fn a_table_from_the_control_thread_makes_a_shard_refuse_publishes_for_other_shards() {
     let node = Node::start();
     let lobby = Topic::of_box("lobby");
     let mut gateway = Gateway::open(&node, 1, 0, lobby);
@@ -280,7 +281,7 @@ fn a_table_from_the_control_thread_makes_a_shard_refuse_what_is_anothers() {
 }
 
 #[test]
-fn a_faulty_link_is_closed_and_the_others_live() {
+fn a_faulty_link_is_closed_and_the_others_stay() {
     let node = Node::start();
     let lobby = Topic::of_box("lobby");
     let mut healthy = Gateway::open(&node, 1, 0, lobby);
@@ -360,7 +361,7 @@ fn a_gateway_that_does_not_read_is_cut_off_and_its_publisher_is_not() {
 }
 
 #[test]
-fn a_drain_is_told_to_gateways_and_over_when_they_have_left() {
+fn a_drain_is_told_to_the_gateways_and_over_when_they_have_left() {
     let node = Node::start();
     let mut by_shard = BTreeMap::new();
     for shard in 0..SHARDS {

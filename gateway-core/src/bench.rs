@@ -1,5 +1,5 @@
-//! The shard's private parts one by one, for whoever counts what they cost (`newim-gate`). Nothing else
-//! may use it: it promises nothing.
+//! The shard's private parts one by one, so that `newim-gate` can count what each costs. Nothing else may use
+//! this module: it promises nothing.
 
 use std::rc::Rc;
 
@@ -11,7 +11,8 @@ use crate::session::Session;
 use crate::subscriptions::{Stream, Subscription};
 use crate::timers::{self, Timers};
 
-/// What there is one of per session, topic, subscription, link or command in flight: name and bytes.
+/// Name and bytes of each value that a shard keeps once per session, topic, subscription, link or command in
+/// flight.
 pub fn sizes() -> Vec<(&'static str, usize)> {
     vec![
         ("gateway session", size_of::<Session>()),
@@ -42,7 +43,7 @@ impl Default for OutboxBench {
 }
 
 impl OutboxBench {
-    /// Queues a frame so many times, and takes it all as the sends do. Bytes taken.
+    /// Queues a frame `times` times, and takes it all as the sends do. Returns the bytes taken.
     pub fn push_and_take(&mut self, frame: &Rc<Vec<u8>>, times: usize) -> usize {
         for _ in 0..times {
             self.outbox.push(frame.clone(), &mut self.spares);
@@ -76,7 +77,8 @@ impl Default for TimersBench {
 }
 
 impl TimersBench {
-    /// A second passes: what is due comes out, and so many timers go in for `in_s` later. How many came.
+    /// A second passes: timers that are due come out, and `timers` new ones are set for `in_s` later. Returns how
+    /// many came out.
     pub fn second(&mut self, timers: u32, in_s: u64) -> usize {
         self.now_s += 1;
         self.due.clear();

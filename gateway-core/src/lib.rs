@@ -1,7 +1,15 @@
-//! The gateway shard: a plain synchronous value that owns the sessions of one core. In the order of the
-//! data: handshake → session → request → (store) → answer → interest and link → deliver → outbox.
-//! Everything here but `driver` is pure: it imports `newim-proto` alone, awaits nothing, reads no
-//! clock and opens nothing; every decision can be replayed from its inputs.
+//! The gateway shard: a plain synchronous value that owns the sessions of one core. `shard` takes each input and
+//! passes it through the rooms that it concerns, in the order of the data:
+//!
+//! - a client's bytes: `handshake` (and `identity`), `reading`, `request`, `stamping`, `commands` → the store;
+//! - the store's answer: `answer`, `publish`, `routing` → a link to a chat shard (`links`, `interest`);
+//! - a delivery: `deliver`, `sending`, `outbox` → the socket;
+//! - what is missed: `settling` (and `expected`), `repair`, `lag`, `retry`;
+//! - beside them: `membership` and `subscriptions`, `idle` and `timers`, `closing`, `drain`, `errors`, `questions`.
+//!
+//! Each room owns its fields or has none, and no room imports another in a circle (`tests/walls/rooms.rs`).
+//! Everything here except `driver` is pure: it imports `newim-proto` alone, awaits nothing, reads no clock and
+//! opens nothing; every decision can be replayed from its inputs.
 #![forbid(unsafe_code)]
 
 mod answer;

@@ -1,4 +1,5 @@
-//! Identities: who, where and which. Parsed at the edge; past it, a value of one of these types is valid.
+//! Ids of users, boxes, messages, connections, shards and topics. They are parsed where bytes come in; after
+//! that, a value of one of these types is valid. Every core uses them.
 
 use std::fmt;
 
@@ -6,20 +7,22 @@ use smol_str::SmolStr;
 
 use crate::limits;
 
-/// Index of a shard (one core's state) within its process, from 0.
+/// The index of a shard (one core and its state) within its process, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardIndex(pub u16);
 
-/// A connection of one shard. `generation` differs between two connections that used the same
-/// index, so an id kept past its connection's end never names somebody else's.
+/// A connection of one shard. `generation` differs between two connections that used the same index, so an
+/// id that outlives its connection never names another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
-    /// Dense: from 0, below the shard's connection limit, reused. Fit to index a `Vec`.
+    /// A place in the shard's tables: counted from 0, below the shard's connection limit, used again. Fit to
+    /// index a `Vec`.
     pub index: u32,
+    /// Counts the connections that used `index`; wraps around.
     pub generation: u32,
 }
 
-/// One life of one process: random, drawn at its start.
+/// One life of one process: random, drawn when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BootId(pub u64);
 
@@ -29,26 +32,39 @@ impl fmt::Display for BootId {
     }
 }
 
-/// One chat shard of one life of one chat node: what a slot belongs to and a link leads to.
+/// One chat shard of one life of one chat node: the owner of a slot, and the far end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChatShard {
+    /// The life of the chat node.
     pub node: BootId,
+    /// The shard in that process.
     pub shard: ShardIndex,
 }
 
-/// The connection that a message came from, cluster-wide; P2P deliveries skip it.
+/// The connection that a message came from, unique in the cluster. A P2P delivery skips it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
+    /// The life of the gateway.
     pub node: BootId,
+    /// The shard in that process.
     pub shard: ShardIndex,
+    /// The connection of that shard.
     pub conn: ConnId,
 }
 
-/// Why a name is no uid, boxid or client id.
+/// Why a name is no uid, boxid or client_id. The text continues a sentence: "the boxid is empty".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
+    /// It has no characters.
     Empty,
-    TooLong { bytes: usize, bytes_max: usize },
+    /// It is over its bound in bytes of UTF-8.
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// Its bound.
+        bytes_max: usize,
+    },
+    /// It contains a control character (Unicode category Cc).
     ControlCharacter,
 }
 
@@ -89,12 +105,13 @@ macro_rules! name {
         pub struct $type(SmolStr);
 
         impl $type {
-            /// Checks and takes a name. Errors: empty, too long, or with a control character.
+            /// Checks and copies a name. Fails if it is empty, too long, or has a control character.
             pub fn parse(name: &str) -> Result<Self, NameError> {
                 check_name(name, $bytes_max)?;
                 Ok(Self(name.into()))
             }
 
+            /// The name as the client wrote it.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -125,12 +142,12 @@ name!(
     limits::BOXID_BYTES_MAX
 );
 name!(
-    /// A sender's retry identity for one message, unique per (sender, box).
+    /// A sender's name for one message, under which it may be sent again. Unique per (sender, box).
     ClientId,
     limits::CLIENT_ID_BYTES_MAX
 );
 
-/// The server's id of a stored message. Printed as a UUID (RFC 9562, version 8).
+/// The server's id for a stored message. Printed as a UUID (RFC 9562, version 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Uuid(pub u128);
 
@@ -138,9 +155,10 @@ impl Uuid {
     /// Counters that fit into 48 bits, from 0: nine years of a million messages a second.
     const COUNTERS: u64 = 1 << 48;
 
-    /// The id of the `counter`-th message that a shard of one process took. Version 8 leaves 122 bits
-    /// free (RFC 9562, 5.8); boot id (64), shard (10) and counter (48) fill them, so two ids differ
-    /// wherever any of the three does, without a hash or a random draw per message.
+    /// The id for the `counter`-th message that a shard of one process took. Version 8 leaves 122 bits free
+    /// (RFC 9562, 5.8), which boot id (64), shard (10) and counter (48) fill. So two ids differ if any of the
+    /// three does, without a hash or a random draw per message. Panics if the shard or the counter does not
+    /// fit.
     pub fn of(boot_id: BootId, shard: ShardIndex, counter: u64) -> Uuid {
         assert!(shard.0 < limits::SHARDS_MAX, "a shard index has ten bits");
         assert!(counter < Uuid::COUNTERS, "a shard's counter has 48 bits");
@@ -149,7 +167,7 @@ impl Uuid {
         Uuid(a << 80 | 8 << 76 | b << 64 | 0b10 << 62 | c)
     }
 
-    /// Lower-case, 8-4-4-4-12: ASCII, without an allocation.
+    /// The text form: lower-case hex digits, 8-4-4-4-12, as ASCII. Does not allocate.
     pub(crate) fn to_text(self) -> [u8; Uuid::TEXT_BYTES] {
         let mut text = [b'-'; Uuid::TEXT_BYTES];
         for (byte, at) in self.0.to_be_bytes().into_iter().zip(Uuid::BYTES_AT) {
@@ -159,7 +177,7 @@ impl Uuid {
         text
     }
 
-    /// Reads what [`Uuid::to_text`] writes; upper-case digits too. None for anything else.
+    /// Reads the text form, also with upper-case digits. None for anything else.
     pub fn parse(text: &str) -> Option<Uuid> {
         if text.len() != Uuid::TEXT_BYTES {
             return None;
@@ -179,7 +197,7 @@ impl Uuid {
 
     pub(crate) const TEXT_BYTES: usize = 36;
     const DASHES: [usize; 4] = [8, 13, 18, 23];
-    /// Where the two digits of each byte stand.
+    /// The place of the two digits of each byte in the text.
     const BYTES_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 }
 
@@ -189,17 +207,19 @@ impl fmt::Display for Uuid {
     }
 }
 
-/// What one subscribes to: a box's stream or a user's own. The first 16 bytes of
-/// BLAKE3("b:" + boxid) or BLAKE3("u:" + uid): fixed size in every table and on every link, and a
-/// collision can't be crafted.
+/// What one subscribes to: a box, or a user's own topic. It is the first 16 bytes of BLAKE3("b:" + boxid) or
+/// BLAKE3("u:" + uid), so it has a fixed size in every table and on every link, and nobody can craft two
+/// names with one topic.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(pub [u8; 16]);
 
 impl Topic {
+    /// The topic of a box (`b:<boxid>`): what its members listen to.
     pub fn of_box(boxid: &str) -> Topic {
         Topic::hash(b"b:", boxid)
     }
 
+    /// A user's own topic (`u:<uid>`): P2P messages, and what concerns the user's other connections.
     pub fn of_user(uid: &str) -> Topic {
         Topic::hash(b"u:", uid)
     }
@@ -212,7 +232,7 @@ impl Topic {
         Topic(key)
     }
 
-    /// Already uniform: the low 8 bytes serve as a hash in every table.
+    /// Eight of its bytes, which serve as a hash in every table: they are uniform already.
     pub(crate) fn hash64(self) -> u64 {
         u64::from_le_bytes(self.0[8..16].try_into().expect("eight bytes"))
     }

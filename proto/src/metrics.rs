@@ -9,10 +9,13 @@ pub struct Metric<T: 'static> {
     pub name: &'static str,
     /// One sentence for an operator: what is counted, when it grows, and what a high value means.
     pub help: &'static str,
+    /// What the values are.
     pub kind: Kind,
+    /// How the values are read.
     pub samples: Samples<T>,
 }
 
+/// What the values of a metric are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A total since the process started; it only grows.
@@ -23,20 +26,27 @@ pub enum Kind {
     Histogram,
 }
 
+/// The unit of a metric, as its name says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    /// `_bytes`.
     Bytes,
+    /// `_seconds`.
     Seconds,
 }
 
 /// How a metric is read. The caller adds its own labels, such as the shard.
 pub enum Samples<T: 'static> {
+    /// One sample.
     One(fn(&T) -> u64),
     /// One sample for each value of `label`.
     Each {
+        /// The label's name.
         label: &'static str,
+        /// The label's values, each with its sample.
         values: &'static [LabelValue<T>],
     },
+    /// A histogram.
     Durations(fn(&T) -> Durations<'_>),
 }
 
@@ -50,10 +60,12 @@ pub struct Durations<'a> {
     pub bounds_us: &'a [u64],
     /// One more than bounds: the last bucket takes what is longer than all of them.
     pub counts: &'a [u64],
+    /// All durations together.
     pub sum_us: u64,
 }
 
 impl<T> Metric<T> {
+    /// A total with one sample.
     pub const fn counter(name: &'static str, help: &'static str, read: fn(&T) -> u64) -> Metric<T> {
         Metric::new(name, help, Kind::Counter, Samples::One(read))
     }
@@ -68,6 +80,7 @@ impl<T> Metric<T> {
         Metric::new(name, help, Kind::Counter, Samples::Each { label, values })
     }
 
+    /// A value as of now with one sample.
     pub const fn gauge(name: &'static str, help: &'static str, read: fn(&T) -> u64) -> Metric<T> {
         Metric::new(name, help, Kind::Gauge, Samples::One(read))
     }
@@ -82,6 +95,7 @@ impl<T> Metric<T> {
         Metric::new(name, help, Kind::Gauge, Samples::Each { label, values })
     }
 
+    /// A histogram of durations.
     pub const fn durations(
         name: &'static str,
         help: &'static str,
@@ -122,6 +136,7 @@ pub fn unit_of(name: &str, kind: Kind) -> Option<Unit> {
 }
 
 impl Unit {
+    /// The unit's name in OpenMetrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Unit::Bytes => "bytes",
@@ -173,6 +188,7 @@ macro_rules! counters {
 
 /// A field of a [`counters!`](crate::counters) struct: made from a number, and read back by a table as that number.
 pub trait Numbered {
+    /// The field that stands for the number.
     fn numbered(number: u64) -> Self;
 }
 

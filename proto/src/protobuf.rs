@@ -1,6 +1,6 @@
-//! Protobuf's wire format by hand: fields read by borrowing and written straight into a `Vec<u8>`.
-//! Under [`crate::chat`] and [`crate::link`], which know what the fields mean; every core runs it.
-//! Accepts exactly what prost accepts (the fuzz targets hold the two together).
+//! The wire format of protobuf, written by hand: fields are read by borrowing and written straight into a
+//! `Vec<u8>`. [`crate::chat`] and [`crate::link`] call it on every core; they know what the fields mean. It
+//! accepts exactly what prost accepts (the fuzz targets compare the two).
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
@@ -11,10 +11,13 @@ use crate::limits::PROTOBUF_DEPTH_MAX;
 /// Why bytes are no protobuf message, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireError {
+    /// The byte, from 0.
     pub at: usize,
+    /// What is wrong there.
     pub kind: WireErrorKind,
 }
 
+/// What is wrong with the bytes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireErrorKind {
     /// The bytes end inside a field.
@@ -25,9 +28,9 @@ pub enum WireErrorKind {
     FieldNumber,
     /// Wire type 6 or 7.
     WireType(u8),
-    /// The end of a group that wasn't opened, or of another than was.
+    /// The end of a group that was not opened, or not opened last.
     UnexpectedGroupEnd,
-    /// More than a hundred groups in one another.
+    /// Groups inside one another beyond [`PROTOBUF_DEPTH_MAX`].
     TooDeep,
 }
 
@@ -47,19 +50,23 @@ impl fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
-/// A field's value, by wire type. What it means is the schema's business.
+/// A field's value as its wire type has it; the schema says what it means.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
+    /// Wire type 0: an integer, bool or enum.
     Varint(u64),
+    /// Wire type 1: fixed64, sfixed64 or double.
     Fixed64(u64),
+    /// Wire type 2: a string, bytes or a nested message.
     Bytes(&'a [u8]),
+    /// Wire type 5: fixed32, sfixed32 or float.
     Fixed32(u32),
-    /// Well-formed and skipped; no schema of ours has one.
+    /// Wire types 3 and 4: a group, which was well-formed and is skipped. No schema of ours has one.
     Group,
 }
 
 impl Value<'_> {
-    /// For error messages.
+    /// The wire type's name, for error messages.
     pub(crate) fn wire_type_name(&self) -> &'static str {
         match self {
             Value::Varint(_) => "varint",
@@ -71,7 +78,7 @@ impl Value<'_> {
     }
 }
 
-/// The fields of one message, in the order they stand.
+/// Reads the fields of one message, in the order in which they stand.
 pub struct Fields<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -79,6 +86,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// The fields of a whole message.
     pub fn of(bytes: &'a [u8]) -> Self {
         Fields {
             bytes,
@@ -125,7 +133,7 @@ impl<'a> Fields<'a> {
         Ok(Some((number, value)))
     }
 
-    /// Number and wire type, 0 to 5.
+    /// A field's number, and its wire type from 0 to 5.
     #[inline]
     fn key(&mut self) -> Result<(u32, u8), WireError> {
         let start = self.at;
@@ -195,7 +203,7 @@ impl<'a> Fields<'a> {
         Ok(bytes.try_into().expect("take gave N bytes"))
     }
 
-    /// Behind the start of a group: to behind its end. Iterative, so that no peer chooses our stack's depth.
+    /// Skips the rest of a group, its end included. Iterative, so that no peer chooses the depth of our stack.
     fn skip_group(&mut self, number: u32) -> Result<(), WireError> {
         let mut open = vec![number];
         while let Some(&innermost) = open.last() {
@@ -239,7 +247,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// How many bytes [`put_varint`] appends.
+/// Bytes that [`put_varint`] appends.
 pub(crate) fn varint_bytes(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
@@ -285,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn varints_come_back_as_they_were_written_and_have_the_length_foretold() {
+    fn varints_are_read_as_they_were_written_and_have_the_length_that_was_computed() {
         for bits in 0..64 {
             for value in [1u64 << bits, (1u64 << bits) - 1, u64::MAX >> bits] {
                 let mut out = Vec::new();

@@ -1,15 +1,15 @@
-//! Bytes on their way to a socket: either this connection's alone, or shared by all that a fan-out
-//! reaches on this core.
+//! Bytes on their way to a socket: either one connection's own, or shared by all connections that a fan-out
+//! reaches on one core. Made by a shard's driver, lent to the connection engine, and given back.
 
 use std::rc::Rc;
 
-/// A buffer handed to the connection engine for one send. Its bytes don't move while it lives.
+/// A buffer lent to the connection engine for one send. Its bytes do not move while it lives.
 #[derive(Debug)]
 pub enum SendBuf {
-    /// Framed once on this core, queued by reference in every outbox that wants it. A Vec, so that the
-    /// block is filled again when all have sent it.
+    /// A message framed once on this core and queued by reference in every outbox that wants it. It is a
+    /// `Vec` so that its memory can be filled again when all have sent it.
     Shared(Rc<Vec<u8>>),
-    /// Several frames coalesced for one connection. Comes back when sent, to be filled again.
+    /// Frames of one connection, coalesced. Comes back when it was sent, to be filled again.
     Owned(Vec<u8>),
 }
 

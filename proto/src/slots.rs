@@ -1,9 +1,9 @@
-//! Which chat shard routes a topic: topic → slot → shard, computed alike by every node from the same
-//! membership, so nobody assigns anything. Tables are built on the control thread and read on every core.
+//! Which chat shard routes a topic: topic → slot → shard. Every node computes it alike from the same
+//! membership, so no leader assigns anything. The control thread builds the tables, and every core reads them.
 //!
-//! Slots go by rendezvous hashing (Thaler & Ravishankar 1998, "Using name-based mappings to increase
-//! hit rates"): each slot belongs to the candidate of the greatest weight, so a candidate that leaves
-//! moves its own slots and no others.
+//! Slots are dealt by rendezvous hashing (Thaler & Ravishankar 1998, "Using name-based mappings to increase
+//! hit rates"): each slot belongs to the candidate with the greatest weight, so a candidate that leaves moves
+//! its own slots and no others.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::ids::{BootId, ChatShard, ShardIndex, Topic};
 use crate::limits::SLOT_COUNT;
 use crate::routes::{NodeInfo, RouteTable};
 
-/// The slot of a topic, below [`SLOT_COUNT`]. From the bytes that [`Topic::hash64`] doesn't use:
-/// else all topics of a shard would crowd into the same buckets of its tables.
+/// The slot of a topic, below [`SLOT_COUNT`]. It comes from bytes that the tables' hash of a topic does not
+/// use; otherwise all topics of a shard would crowd into the same buckets of its tables.
 pub fn slot_of(topic: Topic) -> u16 {
     u16::from_le_bytes([topic.0[0], topic.0[1]]) % SLOT_COUNT
 }
 
 impl RouteTable {
-    /// No chat node lives.
+    /// The table without any node, before a first one is known.
     pub fn empty() -> RouteTable {
         RouteTable {
             epoch: 0,
@@ -28,15 +28,15 @@ impl RouteTable {
         }
     }
 
-    /// The table of these members, whatever the order they are given in. Slots go to the shards of
-    /// chat nodes that aren't draining or, when all are, of all of them.
+    /// The table of these members; the order in which they are given does not matter. Slots go to the shards
+    /// of chat nodes that are not draining or, if all are, to the shards of all of them.
     pub fn build(
         epoch: u64,
         mut chats: Vec<Arc<NodeInfo>>,
         mut gateways: Vec<Arc<NodeInfo>>,
     ) -> RouteTable {
-        // The boot id after the name: in a cluster two lives of one node never stand side by side,
-        // but the order has to be one whatever a caller passes.
+        // The boot id after the name: in a cluster two lives of one node never stand side by side, but the
+        // order has to be the same whatever a caller passes.
         chats.sort_by(|a, b| (&a.name, a.boot_id).cmp(&(&b.name, b.boot_id)));
         gateways.sort_by(|a, b| (&a.name, a.boot_id).cmp(&(&b.name, b.boot_id)));
         let candidates = candidates(&chats);
@@ -51,8 +51,8 @@ impl RouteTable {
         }
     }
 
-    /// The table of nodes that nobody will ever join or leave: slots are dealt to their shards in turn, so
-    /// that each has as many as the next. By weight, one of fifty shards has half as many again as another.
+    /// The table of a membership that never changes (standalone): slots are dealt to the shards in turn, so
+    /// that all have equally many. By weight, one of fifty shards would have half as many again as another.
     pub fn dealt(
         epoch: u64,
         chats: Vec<Arc<NodeInfo>>,
@@ -72,7 +72,7 @@ impl RouteTable {
         self.slots.get(usize::from(slot_of(topic))).copied()
     }
 
-    /// The live node of that boot id, chat node or gateway.
+    /// The live node with that boot id, be it a chat node or a gateway.
     pub fn node(&self, boot_id: BootId) -> Option<&Arc<NodeInfo>> {
         self.chats
             .iter()
@@ -83,11 +83,12 @@ impl RouteTable {
 
 struct Candidate {
     shard: ChatShard,
-    /// Of the node's name and the shard, not of its boot id: a node that restarts gets its slots back.
+    /// Hash of the node's name and the shard. The boot id is not in it, so a node that restarts gets its slots
+    /// back.
     hash: u64,
 }
 
-/// In the order of (name, shard), which decides between equal weights.
+/// The candidates in the order of (name, shard), which decides between equal weights.
 fn candidates(chats: &[Arc<NodeInfo>]) -> Vec<Candidate> {
     let all_drain = chats.iter().all(|node| node.draining);
     chats
@@ -123,8 +124,8 @@ fn owner_of_slot(slot: u16, candidates: &[Candidate]) -> Option<ChatShard> {
     heaviest.map(|candidate| candidate.shard)
 }
 
-/// SplitMix64's finalizer (Steele, Lea & Flood 2014) over both: 4096 slots by a thousand shards are
-/// four million of these, some 10 ms, where a cryptographic hash would take a second.
+/// The weight of a candidate for a slot: SplitMix64's finalizer (Steele, Lea & Flood 2014) over both. 4096 slots
+/// and a thousand shards need four million of these, some 10 ms; a cryptographic hash would take a second.
 fn weight(slot: u16, candidate_hash: u64) -> u64 {
     let mut x = candidate_hash ^ (u64::from(slot) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -194,7 +195,7 @@ mod tests {
         let table = RouteTable::build(1, (1..=8).map(|n| chat(n, 4, false)).collect(), vec![]);
         let counts = counts(&table);
         assert_eq!(counts.len(), 32);
-        // 128 each, with a standard deviation of 11: five of them either way.
+        // The mean is 128 and the standard deviation 11; five of them are allowed either way.
         assert!(
             counts.values().all(|count| (73..=183).contains(count)),
             "{counts:?}"

@@ -1,6 +1,6 @@
-//! What stands in ZooKeeper: paths, and payloads in JSON so that an operator reads them in zkCli.
-//! Called by the cluster crate's control thread alone. Unknown fields are ignored, so that nodes of
-//! two versions live in one cluster.
+//! The znodes of a cluster: their paths, and their payloads in JSON, so that an operator can read them in
+//! zkCli. The cluster crate calls it on the control thread. Unknown fields are ignored, so that nodes of two
+//! versions can live in one cluster.
 
 use std::fmt;
 
@@ -10,20 +10,22 @@ use crate::ids::BootId;
 use crate::limits;
 use crate::routes::{NodeInfo, Role};
 
+/// The parent of everything; persistent.
 pub const ROOT_PATH: &str = "/newim";
+/// The parent of the two lists of nodes; persistent.
 pub const SERVERS_PATH: &str = "/newim/servers";
-/// Children: one ephemeral znode per gateway, named by its exchange `host:port`.
+/// The parent of one ephemeral znode per gateway, named by its exchange `host:port`.
 pub const GATEWAYS_PATH: &str = "/newim/servers/exchange";
-/// Children: one ephemeral znode per chat node, named by its exchange `host:port`.
+/// The parent of one ephemeral znode per chat node, named by its exchange `host:port`.
 pub const CHATS_PATH: &str = "/newim/servers/routers";
-/// [`SlotsInfo`]; persistent.
+/// The znode that holds [`SlotsInfo`]; persistent.
 pub const SLOTS_PATH: &str = "/newim/slots";
 
-/// How topics map to slots and slots to shards; a cluster never mixes two.
+/// The version of the mapping from topics to slots and from slots to shards. A cluster never mixes two.
 const SLOTS_LAYOUT: u32 = 1;
 
 impl Role {
-    /// The parent of its nodes' znodes.
+    /// The parent of the znodes of nodes with that role.
     pub fn parent_path(self) -> &'static str {
         match self {
             Role::Gateway => GATEWAYS_PATH,
@@ -33,7 +35,7 @@ impl Role {
 }
 
 impl NodeInfo {
-    /// The znode's payload. Name and role are its path's.
+    /// The payload of its znode. Name and role stand in the path.
     pub fn to_json(&self) -> Vec<u8> {
         let payload = NodePayload {
             ws: self.ws.clone(),
@@ -47,7 +49,7 @@ impl NodeInfo {
         serde_json::to_vec(&payload).expect("strings and numbers only")
     }
 
-    /// Reads the payload of the child `name` of the role's parent.
+    /// Reads the payload of the znode `name` under the role's parent.
     pub fn from_json(role: Role, name: &str, payload: &[u8]) -> Result<NodeInfo, ZnodeError> {
         let payload: NodePayload = parse(payload)?;
         if !(1..=limits::SHARDS_MAX).contains(&payload.shards) {
@@ -69,37 +71,43 @@ impl NodeInfo {
     }
 }
 
-/// The cluster's partitioning, written by whoever joins first and checked by all others.
+/// How the cluster partitions topics. The node that joins first writes it; all others check it and refuse to
+/// join if it is not theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotsInfo {
+    /// The number of slots.
     pub slots: u16,
+    /// The version of the mapping.
     pub layout: u32,
 }
 
 impl SlotsInfo {
-    /// This build's.
+    /// What this build uses.
     pub const OURS: SlotsInfo = SlotsInfo {
         slots: limits::SLOT_COUNT,
         layout: SLOTS_LAYOUT,
     };
 
+    /// The payload of its znode.
     pub fn to_json(self) -> Vec<u8> {
         serde_json::to_vec(&self).expect("numbers only")
     }
 
+    /// Reads the payload of the znode.
     pub fn from_json(payload: &[u8]) -> Result<SlotsInfo, ZnodeError> {
         parse(payload)
     }
 }
 
-/// Why a znode's payload can't be used.
+/// Why a znode's payload can't be used. A node's znode is left out of the routes; the slots' znode keeps this
+/// node from joining.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ZnodeError {
-    /// No JSON, or a field is missing or of another type; serde_json's words.
+    /// The payload is no JSON, or a field is missing or has another type; the text is serde_json's.
     Json(String),
-    /// Not 16 hex digits.
+    /// boot_id is not 16 hex digits.
     BootId(String),
-    /// Not 1 to [`limits::SHARDS_MAX`].
+    /// shards is not in 1 to [`limits::SHARDS_MAX`].
     Shards(u16),
 }
 
@@ -126,7 +134,7 @@ struct NodePayload {
     shards: u16,
     boot_id: String,
     version: String,
-    /// Absent in a payload that an operator wrote by hand: not leaving.
+    /// May be absent, as in a payload that an operator wrote by hand: the node is not leaving.
     #[serde(default)]
     draining: bool,
 }
@@ -135,7 +143,7 @@ fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, ZnodeError> {
     serde_json::from_slice(payload).map_err(|error| ZnodeError::Json(error.to_string()))
 }
 
-/// `from_str_radix` alone would take a sign.
+/// Reads 16 hex digits; `from_str_radix` alone would take a sign.
 fn parse_boot_id(text: &str) -> Option<BootId> {
     let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let value = is_hex.then(|| u64::from_str_radix(text, 16).ok()).flatten();

@@ -1,5 +1,5 @@
-//! The fuzz targets' checks as ordinary tests: over the committed corpora, over those inputs with
-//! every kind of small damage, and over random bytes.
+//! Runs the checks of the fuzz targets as ordinary tests: over the committed corpora, over those inputs with
+//! small damages, and over random bytes.
 
 #[path = "../fuzz/src/checks.rs"]
 mod checks;
@@ -27,7 +27,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn every_check_holds_of_its_corpus_cut_anywhere_and_with_any_byte_changed() {
+fn every_check_holds_for_its_corpus_cut_anywhere_and_with_any_byte_changed() {
     for (name, check) in checks::ALL {
         for input in corpus(name) {
             check(&input);
@@ -43,7 +43,7 @@ fn every_check_holds_of_its_corpus_cut_anywhere_and_with_any_byte_changed() {
     }
 }
 
-/// Fields that look like those of a ChatMessage, right and wrong, in any order and number.
+/// The bytes of fields that look like those of a ChatMessage, right and wrong, in any order and number.
 fn fields() -> impl Strategy<Value = Vec<u8>> {
     let varint = prop_oneof![0u64..10, any::<u64>()];
     let text = prop_oneof![
@@ -58,7 +58,7 @@ fn fields() -> impl Strategy<Value = Vec<u8>> {
     );
     prop::collection::vec(field, 0..12).prop_map(|fields| {
         use newim_proto::protobuf::put_varint;
-        // The four that are required first, so that most inputs get past them.
+        // The four required fields come first, so that most inputs get past them.
         let mut out = vec![0x0a, 1, b'b', 0x10, 0, 0x38, 0, 0x40, 2];
         for (number, odd_wire_type, value, text) in fields {
             let usual = if matches!(number, 1 | 3..=6 | 9 | 19 | 21) {
@@ -85,7 +85,7 @@ fn fields() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn every_check_holds_of_random_bytes(data in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn every_check_holds_for_random_bytes(data in prop::collection::vec(any::<u8>(), 0..200)) {
         for (_, check) in checks::ALL {
             check(&data);
         }

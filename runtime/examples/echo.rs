@@ -2,13 +2,14 @@
 //! echo -- 127.0.0.1:7000 2`. Address and shards; prints its own CPU time and counts when stdin closes.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use newim_proto::ids::{ConnId, ShardIndex};
 use newim_proto::sendbuf::SendBuf;
 use newim_runtime::{Config, Driver, EngineStats, Event, Io, SendOutcome, start};
 
-/// By connection index: what is not sent yet. Buffers go round: sent ones come back empty.
+/// Bytes that are not sent yet, by connection index. Buffers are reused: a sent one comes back empty.
 #[derive(Default)]
 struct Echo {
     unsent: Vec<Vec<u8>>,
@@ -77,7 +78,7 @@ impl Driver for Echo {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let addr = args
+    let addr: SocketAddr = args
         .next()
         .unwrap_or_else(|| "127.0.0.1:0".into())
         .parse()
@@ -87,7 +88,7 @@ fn main() {
         .map_or(1, |count| count.parse().expect("a count of shards"));
     let config = Config {
         shards,
-        listeners: vec![addr],
+        listeners: vec![addr.into()],
         ..Config::default()
     };
     #[allow(clippy::disallowed_methods, reason = "nothing has started")]

@@ -1,19 +1,20 @@
-//! mimalloc, asked in a way that keeps blocks as small as what is in them, and told to give back what a
-//! burst freed. The one allocator of all processes: each declares it as its global one.
+//! The allocator of all our processes: mimalloc, asked in a way that keeps blocks as small as what is in
+//! them, and told to give back what a burst freed. Any thread may use it.
 
 use std::alloc::{GlobalAlloc, Layout};
 
 use libmimalloc_sys as mimalloc;
 
-/// `#[global_allocator] static ALLOCATOR: Allocator = Allocator;`
+/// mimalloc as a global allocator: `#[global_allocator] static ALLOCATOR: Allocator = Allocator;`
 ///
-/// mimalloc aligns every block so far as `malloc(3)` must. To a call that asks for an alignment, it adds
-/// that much to any size over 1 KiB that is no power of two, be the alignment 8 or 4096: a table's chunk
-/// of 16 KiB then takes the next size, 20 KiB, and 32 bytes of each idle session are lost. So only who
-/// needs more alignment than every block has asks for it.
+/// mimalloc aligns every block as `malloc(3)` must. A call that asks for an alignment costs more: mimalloc
+/// adds the alignment to any size over 1 KiB that is no power of two, even for an alignment of 8. A table's
+/// chunk of 16 KiB then takes the next size, 20 KiB, and 32 bytes of each idle session are lost. So an
+/// alignment is asked for only where it is more than every block has.
 pub struct Allocator;
 
-/// Of every block that is at least as large (`MI_MAX_ALIGN_SIZE`); a smaller one has its own size's.
+/// Alignment of every block of at least as many bytes (`MI_MAX_ALIGN_SIZE`). A smaller block is aligned to
+/// its own size.
 const NATURAL_ALIGN: usize = 16;
 
 fn is_natural(align: usize, bytes: usize) -> bool {
@@ -66,17 +67,18 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Gives back what this thread's heap has no use for. For threads that fall quiet after much work: mimalloc
-/// gives pages back when its thread allocates again, and a quiet one doesn't. With a million connections
-/// that were opened in a minute, 70 bytes for each stayed behind.
+/// Returns unused pages of this thread's heap to the system. Threads call it that fall quiet after much work:
+/// mimalloc returns pages when its thread allocates again, and a quiet one doesn't. After a million
+/// connections were opened in a minute, 70 bytes for each stayed behind without it.
 pub fn give_back_memory() {
     // SAFETY: may be called on any thread at any time; in a process whose allocator is another it finds
     // nothing.
     unsafe { mimalloc::mi_collect(false) }
 }
 
-/// The same at once and whatever it costs, also what other threads have freed just now: what was freed
-/// within the last second or so is otherwise kept for the next allocation, and a quiet thread has none.
+/// Returns them at once and at any cost, with what other threads have freed just now. `give_back_memory`
+/// keeps what was freed within the last second or so for the next allocation, which a quiet thread never
+/// makes.
 pub fn give_back_all_memory() {
     // SAFETY: as above.
     unsafe { mimalloc::mi_collect(true) }
@@ -86,9 +88,9 @@ pub fn give_back_all_memory() {
 mod tests {
     use super::*;
 
-    /// What a block of that layout takes.
+    /// Bytes that a block of that layout takes.
     fn taken(layout: Layout) -> usize {
-        // SAFETY: of no size zero; freed with its layout, after its last use.
+        // SAFETY: the layout's size isn't zero; the block is freed with its layout, after its last use.
         unsafe {
             let block = Allocator.alloc(layout);
             assert_eq!(block.align_offset(layout.align()), 0, "{layout:?}");

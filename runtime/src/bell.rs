@@ -1,7 +1,8 @@
-//! How a sleeping shard is woken: a flag that says it sleeps, so that nobody pays for waking one that
-//! runs, an eventfd for other threads, and the socket ring's descriptor for other shards.
+//! The bell wakes a sleeping shard. It holds a flag that says that the shard sleeps, so that waking an awake
+//! one costs nothing, an eventfd for other threads, and the socket ring's descriptor for other shards. One
+//! for each shard; any thread may ring it.
 //!
-//! The protocol is Dekker's: the sleeper raises its flag, fences, and looks for work once more; whoever
+//! The protocol is Dekker's: the sleeper raises its flag, fences, and looks for work once more; a thread that
 //! brings work publishes it, fences, and looks at the flag. One of the two sees the other.
 
 use std::io;
@@ -31,7 +32,7 @@ impl Bell {
         self.eventfd.as_raw_fd()
     }
 
-    /// By the shard, before anyone else runs.
+    /// Called by the shard once its ring is made, before any shard's loop runs.
     pub fn set_ring(&self, fd: RawFd) {
         self.ring_fd.store(fd, Ordering::Release);
     }
@@ -40,7 +41,8 @@ impl Bell {
         self.ring_fd.load(Ordering::Acquire)
     }
 
-    /// By the shard: from now on, work must be announced. Look for work after this, before sleeping.
+    /// Called by the shard: from now on, work must be announced. The shard looks for work once more after
+    /// this, before it sleeps.
     pub fn sleep(&self) {
         self.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -50,7 +52,7 @@ impl Bell {
         self.sleeping.store(false, Ordering::Relaxed);
     }
 
-    /// By whoever published work: must the shard be woken, by the caller? True for one caller per sleep.
+    /// Must the caller, which has published work, wake the shard? True for one caller per sleep.
     pub fn must_ring(&self) -> bool {
         fence(Ordering::SeqCst);
         self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel)
@@ -82,7 +84,7 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: a fresh descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

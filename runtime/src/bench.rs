@@ -1,5 +1,5 @@
-//! The runtime's private parts one by one, for whoever counts what they cost (`newim-gate`). Nothing else
-//! may use it: it promises nothing.
+//! The runtime's private parts one by one, for `newim-gate`, which counts what they cost. Nothing else may
+//! use it: it promises nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::conns::Conn;
 use crate::flights::Flight;
 use crate::mesh::{Mesh, MeshPort};
 
-/// What there is one of per connection or send: name and bytes.
+/// What exists once per connection or per send: name and bytes.
 pub fn sizes() -> Vec<(&'static str, usize)> {
     vec![
         ("runtime connection", size_of::<Conn>()),
@@ -19,14 +19,14 @@ pub fn sizes() -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// Two shards of one process that both run, and their mail.
+/// The mesh between two shards of one process that are both awake.
 pub struct MeshBench<M> {
     from: MeshPort<M>,
     to: MeshPort<M>,
 }
 
 impl<M> MeshBench<M> {
-    /// A bell has an eventfd each, which may be refused.
+    /// Each bell has an eventfd, which the system may refuse.
     pub fn new(capacity: u32) -> io::Result<MeshBench<M>> {
         let bells = [Arc::new(Bell::new()?), Arc::new(Bell::new()?)];
         let mesh = Arc::new(Mesh::new(&bells, capacity));
@@ -36,10 +36,10 @@ impl<M> MeshBench<M> {
         })
     }
 
-    /// Sends the letters, announces them once, and takes them. How many arrived.
-    pub fn pass(&mut self, letters: impl Iterator<Item = M>) -> u64 {
-        for letter in letters {
-            let sent = self.from.send(ShardIndex(1), letter);
+    /// Sends the messages, announces them once, and takes them. Returns how many arrived.
+    pub fn pass(&mut self, messages: impl Iterator<Item = M>) -> u64 {
+        for message in messages {
+            let sent = self.from.send(ShardIndex(1), message);
             assert!(sent.is_ok(), "a batch fits into the queue");
         }
         self.from

@@ -8,7 +8,8 @@ use newim_proto::time::Now;
 
 static PROCESS_START: OnceLock<Instant> = OnceLock::new();
 
-/// Reads both clocks. Shards use the reading of their batch (`Io::now`) instead.
+/// Reads both clocks: monotonic microseconds since the process first asked, and Unix milliseconds. A shard
+/// uses the reading of its batch (`Io::now`) instead.
 pub fn now() -> Now {
     let start = *PROCESS_START.get_or_init(Instant::now);
     let mono_us = start.elapsed().as_micros() as u64;

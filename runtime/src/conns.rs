@@ -1,35 +1,35 @@
-//! The connections of one shard: a slab with dense indices, generations, and 20 bytes for each. Used
-//! by the engine alone.
+//! The table of one shard's connections: dense indices, generations, and 20 bytes for each. On the shard's
+//! own core; used by the engine alone.
 
 use newim_proto::ids::ConnId;
 use newim_proto::tables::Chunks;
 
-use crate::flights::{FlightPlace, Flights};
+use crate::flights::FlightPlace;
 
-/// Where a connection is in its life. What is allowed in each stands with the methods of the engine.
+/// Where a connection is in its life. The engine's steps say what leads from one to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
     /// The place is unused.
     Free,
-    /// `connect` made a socket, which is on its way into the table; it has no slot yet.
+    /// `connect` made a socket, which is on its way into the table; it has no descriptor yet.
     Registering,
     /// CONNECT is in the kernel.
     Connecting,
     Open,
-    /// To be closed once the send in flight is done.
+    /// It lingers or is closed once the send in flight is done.
     Draining,
     /// Our FIN is sent; what still arrives is read and dropped, so that no RST overtakes our last bytes.
     Lingering,
-    /// Waits for its operations to leave the kernel, to go to another shard.
+    /// It goes to another shard once its operations have left the kernel.
     HandingOver,
-    /// Waits for its operations to leave the kernel, to be closed.
+    /// It is closed once its operations have left the kernel.
     Ending,
     /// CLOSE is in the kernel; nothing else is.
     Closing,
 }
 
-/// What is in the kernel for a connection, and what is to be remembered.
+/// Flags of a connection: which of its operations are in the kernel, and what is to be remembered.
 pub(crate) mod bits {
     pub const POLL: u16 = 1;
     pub const RECV: u16 = 1 << 1;
@@ -38,22 +38,24 @@ pub(crate) mod bits {
     pub const HAND_OUT: u16 = 1 << 4;
     pub const SEND: u16 = 1 << 5;
     pub const SHUTDOWN: u16 = 1 << 6;
+    /// Its bytes pass a transport stage.
+    pub const STAGED: u16 = 1 << 7;
     /// Any of these: the kernel still has an operation of this connection.
     pub const IN_KERNEL: u16 = POLL | RECV | CONNECT | REGISTER | HAND_OUT | SEND | SHUTDOWN;
-    /// Became readable while it was paused or being read.
+    /// It became readable while it was paused or being read.
     pub const READABLE: u16 = 1 << 8;
     pub const PAUSED: u16 = 1 << 9;
     /// A read returned 0.
     pub const EOF: u16 = 1 << 10;
     /// A send moved on since the closing deadline was set.
     pub const PROGRESS: u16 = 1 << 11;
-    /// Stands in the queue for a receive buffer.
+    /// It waits in the queue for a receive buffer.
     pub const QUEUED: u16 = 1 << 12;
-    /// Its poll told of an error or a reset: nothing will tell again, so it is read to its end.
+    /// Its poll reported an error or a reset, which is reported once: so it is read to its end.
     pub const BROKEN: u16 = 1 << 13;
 }
 
-/// Why it closes; an errno where it is positive.
+/// Why a connection closes; an errno where it is positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cause(i16);
 
@@ -74,12 +76,12 @@ impl Cause {
 
 pub(crate) struct Conn {
     /// Place in the ring's table of direct descriptors.
-    pub slot: u32,
+    pub descriptor: u32,
     pub generation: u32,
     /// The send in flight.
     pub flight: FlightPlace,
     pub cause: Cause,
-    /// While lingering: reads whose bytes were dropped.
+    /// Reads whose bytes were dropped, while lingering.
     pub dropped_reads: u16,
     pub bits: u16,
     pub phase: Phase,
@@ -106,7 +108,6 @@ impl Conn {
 
 pub(crate) struct Conns {
     all: Chunks<Conn>,
-    pub flights: Flights,
     /// Indices of free places, the last freed on top: warm, and it keeps the indices dense.
     free: Vec<u32>,
 }
@@ -115,7 +116,6 @@ impl Conns {
     pub fn new() -> Conns {
         Conns {
             all: Chunks::default(),
-            flights: Flights::default(),
             free: Vec::new(),
         }
     }
@@ -124,12 +124,12 @@ impl Conns {
         self.all.len() - self.free.len()
     }
 
-    pub fn insert(&mut self, slot: u32, phase: Phase) -> ConnId {
+    pub fn insert(&mut self, descriptor: u32, phase: Phase) -> ConnId {
         debug_assert_ne!(phase, Phase::Free);
         let index = match self.free.pop() {
             Some(index) => index,
             None => self.all.push(Conn {
-                slot: 0,
+                descriptor: 0,
                 generation: 0,
                 flight: FlightPlace::default(),
                 cause: Cause::LOCAL,
@@ -140,7 +140,7 @@ impl Conns {
         };
         let conn = &mut self.all[index as usize];
         assert_eq!(conn.phase, Phase::Free, "a free place holds no connection");
-        conn.slot = slot;
+        conn.descriptor = descriptor;
         conn.phase = phase;
         conn.cause = Cause::LOCAL;
         conn.dropped_reads = 0;
@@ -163,19 +163,15 @@ impl Conns {
         self.free.push(id.index);
     }
 
-    /// A connection, and the flights of all: its own is among them.
+    /// The connection of that id; None when it ended, whatever has its place now.
     #[inline]
-    pub fn live_with_flights(&mut self, id: ConnId) -> Option<(&mut Conn, &mut Flights)> {
+    pub fn live(&mut self, id: ConnId) -> Option<&mut Conn> {
         let conn = self.all.get_mut(id.index as usize)?;
         let is_live = conn.generation == id.generation && conn.phase != Phase::Free;
-        is_live.then_some((conn, &mut self.flights))
+        is_live.then_some(conn)
     }
 
-    /// The connection of that id; None when it ended, whoever has its place now.
-    pub fn live(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.live_with_flights(id).map(|(conn, _)| conn)
-    }
-
+    #[inline]
     pub fn live_in(&mut self, id: ConnId, phase: Phase) -> Option<&mut Conn> {
         self.live(id).filter(|conn| conn.phase == phase)
     }
@@ -186,7 +182,7 @@ impl Conns {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.all.heap_bytes() + self.free.capacity() * size_of::<u32>() + self.flights.heap_bytes()
+        self.all.heap_bytes() + self.free.capacity() * size_of::<u32>()
     }
 }
 
@@ -197,7 +193,9 @@ mod tests {
     #[test]
     fn indices_are_dense_and_reused() {
         let mut conns = Conns::new();
-        let ids: Vec<ConnId> = (0..4).map(|slot| conns.insert(slot, Phase::Open)).collect();
+        let ids: Vec<ConnId> = (0..4)
+            .map(|descriptor| conns.insert(descriptor, Phase::Open))
+            .collect();
         assert_eq!(
             ids.iter().map(|id| id.index).collect::<Vec<_>>(),
             [0, 1, 2, 3]

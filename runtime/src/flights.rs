@@ -1,19 +1,19 @@
 //! The buffers of sends that the kernel has: one for each connection that is sending, none for the many
-//! that are not. Owned here until the kernel is done with it, whatever becomes of the connection.
+//! that are not. A buffer is owned here until the kernel is done with it, whatever becomes of the connection.
+//! On the shard's own core; used by `send` alone.
 
 use newim_proto::sendbuf::SendBuf;
 
-/// Places that a quiet shard keeps. What a burst (one fan-out to everybody) took beyond is given back.
-const QUIET_PLACES_MAX: usize = 1024;
+use crate::limits::QUIET_FLIGHTS_MAX;
 
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub buf: SendBuf,
-    /// Bytes of it that the kernel took.
+    /// Bytes of the buffer that the kernel took.
     pub moved: u32,
 }
 
-/// Where a connection's flight is; none while it sends nothing.
+/// The place of a connection's flight, plus one; zero while it sends nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FlightPlace(u32);
 
@@ -51,13 +51,13 @@ impl Flights {
         self.places[place.0.checked_sub(1)? as usize].as_mut()
     }
 
-    /// The buffer comes back, and the place is another's.
+    /// Returns the buffer, and frees the place for another.
     #[inline]
     pub fn end(&mut self, place: &mut FlightPlace) -> Option<SendBuf> {
         let at = std::mem::take(place).0.checked_sub(1)?;
         let flight = self.places[at as usize].take()?;
         self.free.push(at);
-        if self.free.len() == self.places.len() && self.places.capacity() > QUIET_PLACES_MAX {
+        if self.free.len() == self.places.len() && self.places.capacity() > QUIET_FLIGHTS_MAX {
             *self = Flights::default();
         }
         Some(flight.buf)
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_burst_gives_its_memory_back() {
         let mut flights = Flights::default();
-        let mut places: Vec<FlightPlace> = (0..2 * QUIET_PLACES_MAX)
+        let mut places: Vec<FlightPlace> = (0..2 * QUIET_FLIGHTS_MAX)
             .map(|_| flights.begin(SendBuf::Owned(Vec::new())))
             .collect();
         for place in &mut places {

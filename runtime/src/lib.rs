@@ -2,80 +2,34 @@
 //! that names glommio or io_uring; a node is a [`Driver`] for each shard, and [`start()`] runs them.
 //!
 //! A shard is one thread: a glommio executor with one task, which drives a second ring that holds the
-//! sockets as direct descriptors. Everything in this crate lives on that thread, except `start`,
-//! `listeners` and `kernel` (the starting thread), `control` and `bell` (any thread), and the queues of
-//! `mesh` (two shards). Read: `start`, `shard` (the loop), `engine`, then by the life of a connection
-//! `accept`/`connect`, `recv`, `send`, `handover`, `closing`.
+//! sockets as direct descriptors. The folder `engine` is that thread's work, and is built with the feature
+//! of its name. What stands beside it needs neither glommio nor io_uring: the tables `conns` and `flights`
+//! (one shard's), the queues of `mesh` (two shards), `bell` and `clock` (any thread), the `allocator`.
 
-#![cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of the parts
+#![deny(missing_docs)]
 
-#[cfg(feature = "engine")]
-mod accept;
+#[cfg(test)]
+extern crate self as newim_runtime; // the drivers of the integration tests serve unit tests, too
+
 mod allocator;
+#[cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of it
 mod bell;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
-#[cfg(feature = "engine")]
-mod buffers;
-#[cfg(feature = "engine")]
 pub mod clock;
-#[cfg(feature = "engine")]
-mod closing;
-#[cfg(feature = "engine")]
-mod config;
-#[cfg(feature = "engine")]
-mod connect;
+#[cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of it
 mod conns;
 #[cfg(feature = "engine")]
-mod control;
-#[cfg(feature = "engine")]
-mod driver;
-#[cfg(feature = "engine")]
 mod engine;
-#[cfg(feature = "engine")]
-mod enter;
+#[cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of it
 mod flights;
-#[cfg(feature = "engine")]
-mod handover;
-#[cfg(feature = "engine")]
-mod idle;
-#[cfg(feature = "engine")]
-mod io;
-#[cfg(feature = "engine")]
-mod kernel;
-#[cfg(feature = "engine")]
-mod listeners;
+mod limits;
+#[cfg_attr(not(feature = "engine"), allow(dead_code))] // the engine uses the rest of it
 mod mesh;
-#[cfg(feature = "engine")]
-mod recv;
-#[cfg(feature = "engine")]
-mod rest;
-#[cfg(feature = "engine")]
-mod ring;
-#[cfg(feature = "engine")]
-mod send;
-#[cfg(feature = "engine")]
-mod shard;
-#[cfg(feature = "engine")]
-mod start;
-#[cfg(feature = "engine")]
-mod stats;
-#[cfg(feature = "engine")]
-mod token;
 
 pub use allocator::{Allocator, give_back_all_memory, give_back_memory};
 #[cfg(feature = "engine")]
-pub use config::Config;
+pub use engine::*;
 #[cfg(feature = "engine")]
-pub use control::ControlSender;
-#[cfg(feature = "engine")]
-pub use driver::{CloseCause, Driver, Event, SendOutcome};
-#[cfg(feature = "engine")]
-pub use io::Io;
-#[cfg(feature = "engine")]
-pub use kernel::{KERNEL_MIN, KernelReport};
-#[cfg(feature = "engine")]
-pub use start::{Runtime, ShardError, ShardExit, StartError, start};
-#[cfg(feature = "engine")]
-pub use stats::EngineStats;
+pub use limits::KERNEL_MIN;

@@ -1,9 +1,11 @@
-//! Mail between the shards of this process: a bounded lock-free queue for each ordered pair, made when
-//! its first letter is sent, and a bit in the receiver's `pending` that says which queues to look into.
-//! A letter between two shards that run costs no system call. A queue that nobody uses goes, so that fifty
-//! shards, which have 2,500 pairs, don't hold a hundred megabytes after all have met once.
+//! The mesh: mail between the shards of this process. Each ordered pair has a bounded lock-free queue, made
+//! when its first message is sent, and a bit in the receiver's `pending` that says that the queue has mail.
+//! A message between two shards that are awake costs no system call. A queue that isn't used is freed, so
+//! that fifty shards, which have 2,500 pairs, don't hold a hundred megabytes after all have met once.
+//!
+//! `Mesh` is shared by all shards; a `MeshPort` is one shard's, and lives on its core. Called by the engine.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,88 +13,69 @@ use newim_proto::ids::ShardIndex;
 
 use crate::bell::Bell;
 
-/// What goes along with a socket that is handed over; the socket itself travels through the kernel.
-pub(crate) struct HandOverNote {
-    pub from: ShardIndex,
-    pub tag: u64,
-    /// What the giving driver left to the other, then what was read and not shown to it.
-    pub unread: Vec<u8>,
-}
-
-/// The letterbox of one shard, written by all others.
-struct Letterbox<M> {
-    /// Bit s: shard s put letters into its queue since the bit was last taken.
+/// What other shards write of one shard.
+struct Inbox<M> {
+    /// Bit s: shard s put mail into its queue since the bit was last taken.
     pending: Vec<AtomicU64>,
     /// Queues that the owner doesn't know yet. Locked once per ordered pair.
     new_queues: Mutex<Vec<(ShardIndex, rtrb::Consumer<M>)>>,
-    /// By hand-over number. Locked twice per hand-over: once in a connection's life, when a client or a link
-    /// finds its shard.
-    notes: Mutex<HashMap<u64, HandOverNote>>,
     bell: Arc<Bell>,
-    /// Connections of the shard, as it last told.
+    /// Connections of the shard, as it last reported, and those on their way to it.
     conns: AtomicU32,
 }
 
 pub(crate) struct Mesh<M> {
-    boxes: Vec<Letterbox<M>>,
+    inboxes: Vec<Inbox<M>>,
     capacity: usize,
 }
 
 impl<M> Mesh<M> {
     pub fn new(bells: &[Arc<Bell>], capacity: u32) -> Mesh<M> {
         let words = bells.len().div_ceil(64);
-        let boxes = bells
+        let inboxes = bells
             .iter()
-            .map(|bell| Letterbox {
+            .map(|bell| Inbox {
                 pending: (0..words).map(|_| AtomicU64::new(0)).collect(),
                 new_queues: Mutex::new(Vec::new()),
-                notes: Mutex::new(HashMap::new()),
                 bell: Arc::clone(bell),
                 conns: AtomicU32::new(0),
             })
             .collect();
         Mesh {
-            boxes,
+            inboxes,
             capacity: capacity as usize,
         }
     }
 
     pub fn shards(&self) -> u16 {
-        self.boxes.len() as u16
+        self.inboxes.len() as u16
     }
 
     pub fn bell(&self, shard: ShardIndex) -> &Arc<Bell> {
-        &self.boxes[usize::from(shard.0)].bell
+        &self.inboxes[usize::from(shard.0)].bell
     }
 
-    /// Connections of a shard: a hint for whoever would give it one more.
+    /// The connections of a shard, for a shard that would hand one over to it. A hint: it may be a batch old.
     pub fn conns(&self, shard: ShardIndex) -> u32 {
-        self.boxes[usize::from(shard.0)]
+        self.inboxes[usize::from(shard.0)]
             .conns
             .load(Ordering::Relaxed)
     }
 
-    /// By the shard itself, after each batch: whoever was expected and never came is forgotten. Written only
-    /// where it differs, for the line is read by all who send letters.
+    /// A shard reports its own count after each batch, which also forgets connections that were expected and
+    /// never came. Written only where it differs, for all shards that send mail read this cache line.
     pub fn tell_conns(&self, shard: ShardIndex, conns: u32) {
-        let told = &self.boxes[usize::from(shard.0)].conns;
+        let told = &self.inboxes[usize::from(shard.0)].conns;
         if told.load(Ordering::Relaxed) != conns {
             told.store(conns, Ordering::Relaxed);
         }
     }
 
-    /// By who gives it one more, until it tells by itself: or a burst would overfill it.
+    /// The giving shard counts the connection here until the receiver reports its own count; otherwise a
+    /// burst would overfill the receiver.
     pub fn expect_conn(&self, shard: ShardIndex) {
-        let told = &self.boxes[usize::from(shard.0)].conns;
+        let told = &self.inboxes[usize::from(shard.0)].conns;
         told.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn leave_note(&self, at: ShardIndex, number: u64, note: HandOverNote) {
-        lock(&self.boxes[usize::from(at.0)].notes).insert(number, note);
-    }
-
-    pub fn take_note(&self, at: ShardIndex, number: u64) -> Option<HandOverNote> {
-        lock(&self.boxes[usize::from(at.0)].notes).remove(&number)
     }
 }
 
@@ -102,19 +85,20 @@ pub(crate) struct MeshPort<M> {
     me: ShardIndex,
     outgoing: Vec<Option<Outgoing<M>>>,
     incoming: Vec<Option<rtrb::Consumer<M>>>,
-    /// Letters to oneself.
+    /// Mail to this shard itself.
     own: VecDeque<M>,
     /// Receivers of this batch, announced together at its end.
     touched: Vec<ShardIndex>,
     is_touched: Vec<bool>,
-    /// Senders whose letters are to be taken now, in `take`'s order.
+    /// Senders whose mail is to be taken now; `take` begins at the end.
     due: Vec<ShardIndex>,
 }
 
 struct Outgoing<M> {
     queue: rtrb::Producer<M>,
-    /// Since the last `rest`.
+    /// It took mail since the last `rest`.
     is_used: bool,
+    /// The last `rest` that found it used.
     used_us: u64,
 }
 
@@ -141,7 +125,7 @@ impl<M> MeshPort<M> {
         self.me
     }
 
-    /// Queues a letter; it is seen after `announce`. Gives it back when the queue is full or the receiver
+    /// Queues a message; it is seen after `announce`. Gives it back when the queue is full or the receiver
     /// has ended. Panics for a shard that doesn't exist.
     pub fn send(&mut self, to: ShardIndex, mail: M) -> Result<(), M> {
         if to == self.me {
@@ -152,13 +136,13 @@ impl<M> MeshPort<M> {
             return Ok(());
         }
         let place = usize::from(to.0);
-        let letterbox = &self.mesh.boxes[place];
-        if letterbox.bell.is_gone() {
+        let inbox = &self.mesh.inboxes[place];
+        if inbox.bell.is_gone() {
             return Err(mail);
         }
         let outgoing = self.outgoing[place].get_or_insert_with(|| {
             let (producer, consumer) = rtrb::RingBuffer::new(self.mesh.capacity);
-            lock(&letterbox.new_queues).push((self.me, consumer));
+            lock(&inbox.new_queues).push((self.me, consumer));
             Outgoing {
                 queue: producer,
                 is_used: true,
@@ -179,18 +163,19 @@ impl<M> MeshPort<M> {
     pub fn announce(&mut self, mut wake: impl FnMut(ShardIndex, &Bell)) {
         while let Some(to) = self.touched.pop() {
             self.is_touched[usize::from(to.0)] = false;
-            let letterbox = &self.mesh.boxes[usize::from(to.0)];
-            // Release: whoever takes the bit sees the letters.
-            letterbox.pending[usize::from(self.me.0 / 64)]
+            let inbox = &self.mesh.inboxes[usize::from(to.0)];
+            // Release: the receiver that takes the bit sees the mail.
+            inbox.pending[usize::from(self.me.0 / 64)]
                 .fetch_or(1 << (self.me.0 % 64), Ordering::Release);
-            if letterbox.bell.must_ring() {
-                wake(to, &letterbox.bell);
+            if inbox.bell.must_ring() {
+                wake(to, &inbox.bell);
             }
         }
     }
 
-    /// Gives up queues that were not used since then. A sender leaves one only when all in it was taken, so
-    /// letters stay in order when another takes its place. To make that takes a lock and an allocation.
+    /// Frees queues that were not used since `unused_since_us`. A sender frees one only when all mail in it
+    /// was taken, so messages stay in order when a new queue takes its place. To make one takes a lock and
+    /// an allocation.
     pub fn rest(&mut self, now_us: u64, unused_since_us: u64) {
         for outgoing in &mut self.outgoing {
             let Some(queue) = outgoing else { continue };
@@ -202,13 +187,13 @@ impl<M> MeshPort<M> {
             }
         }
         for incoming in &mut self.incoming {
-            if incoming.as_ref().is_some_and(is_left) {
+            if incoming.as_ref().is_some_and(is_abandoned) {
                 *incoming = None;
             }
         }
     }
 
-    /// Queues that this end holds, of both directions.
+    /// Queues that this end holds, in both directions.
     pub fn queues(&self) -> usize {
         let outgoing = self.outgoing.iter().flatten().count();
         outgoing + self.incoming.iter().flatten().count()
@@ -216,23 +201,23 @@ impl<M> MeshPort<M> {
 
     /// Is there anything to take?
     pub fn has_mail(&self) -> bool {
-        let letterbox = &self.mesh.boxes[usize::from(self.me.0)];
+        let inbox = &self.mesh.inboxes[usize::from(self.me.0)];
         !self.own.is_empty()
-            || letterbox
+            || inbox
                 .pending
                 .iter()
                 .any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
-    /// Finds out who sent something. What arrives later is for the next batch.
+    /// Finds out which shards sent mail. What arrives later is for the next batch.
     pub fn collect(&mut self) -> Collected {
         debug_assert!(self.due.is_empty());
-        let letterbox = &self.mesh.boxes[usize::from(self.me.0)];
-        for (word_index, word) in letterbox.pending.iter().enumerate() {
+        let inbox = &self.mesh.inboxes[usize::from(self.me.0)];
+        for (word_index, word) in inbox.pending.iter().enumerate() {
             if word.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            // Acquire: the letters behind the bits are seen.
+            // Acquire: the mail behind the bits is seen.
             let mut bits = word.swap(0, Ordering::Acquire);
             while bits != 0 {
                 self.due.push(ShardIndex(
@@ -247,7 +232,8 @@ impl<M> MeshPort<M> {
         }
     }
 
-    /// The next letter of those collected. Bounded by what the queues hold, however fast others send.
+    /// The next message of those collected, with its sender. Bounded by what the queues hold, however fast
+    /// others send.
     pub fn take(&mut self, collected: &mut Collected) -> Option<(ShardIndex, M)> {
         if collected.own > 0 {
             collected.own -= 1;
@@ -257,13 +243,13 @@ impl<M> MeshPort<M> {
             let from = *self.due.last()?;
             let left = match collected.left {
                 Some(left) => left,
-                None => self.letters_from(from),
+                None => self.count_from(from),
             };
             if left > 0 {
                 collected.left = Some(left - 1);
                 let queue = self.incoming[usize::from(from.0)].as_mut();
-                let queue = queue.expect("its letters were counted");
-                let mail = queue.pop().expect("as many letters as were counted");
+                let queue = queue.expect("its mail was counted");
+                let mail = queue.pop().expect("as many messages as were counted");
                 return Some((from, mail));
             }
             self.due.pop();
@@ -271,16 +257,16 @@ impl<M> MeshPort<M> {
         }
     }
 
-    /// How many are there. None at all, when they were taken before their bit, and the queue was given up
-    /// since.
-    fn letters_from(&mut self, from: ShardIndex) -> usize {
+    /// How many messages of a sender are there. Zero when they were taken before their bit was, and the
+    /// queue was freed since.
+    fn count_from(&mut self, from: ShardIndex) -> usize {
         let place = usize::from(from.0);
-        if self.incoming[place].as_ref().is_none_or(is_left) {
-            let new_queues = &self.mesh.boxes[usize::from(self.me.0)].new_queues;
+        if self.incoming[place].as_ref().is_none_or(is_abandoned) {
+            let new_queues = &self.mesh.inboxes[usize::from(self.me.0)].new_queues;
             for (sender, queue) in lock(new_queues).drain(..) {
                 let before = self.incoming[usize::from(sender.0)].replace(queue);
                 assert!(
-                    before.is_none_or(|before| is_left(&before)),
+                    before.is_none_or(|before| is_abandoned(&before)),
                     "all was taken"
                 );
             }
@@ -291,15 +277,16 @@ impl<M> MeshPort<M> {
     }
 }
 
-/// The sender has given it up, and all that was in it was taken.
-fn is_left<M>(queue: &rtrb::Consumer<M>) -> bool {
+/// The sender has freed its end, and all that was in the queue was taken.
+fn is_abandoned<M>(queue: &rtrb::Consumer<M>) -> bool {
     queue.is_abandoned() && queue.is_empty()
 }
 
-/// How far `take` got.
+/// What one batch may still take, by `take`.
 pub(crate) struct Collected {
+    /// Messages of this shard to itself.
     own: usize,
-    /// Letters still to take from the last of `due`; None before they are counted.
+    /// Messages still to take from the last of `due`; None before they are counted.
     left: Option<usize>,
 }
 
@@ -330,13 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_a_sender_arrive_in_order_once_announced() {
+    fn messages_of_a_sender_arrive_in_order_once_announced() {
         let mut ports = ports(70, 8);
         for mail in 0..5 {
             ports[69].send(ShardIndex(1), mail).expect("room");
         }
         assert!(!ports[1].has_mail());
-        ports[69].announce(|_, _| panic!("nobody sleeps"));
+        ports[69].announce(|_, _| panic!("no shard sleeps"));
         assert!(ports[1].has_mail());
         assert_eq!(
             take_all(&mut ports[1]),
@@ -346,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_gives_the_letter_back_and_room_comes_by_taking() {
+    fn a_full_queue_gives_the_message_back_and_taking_makes_room() {
         let mut ports = ports(2, 2);
         assert_eq!(ports[0].send(ShardIndex(1), 1), Ok(()));
         assert_eq!(ports[0].send(ShardIndex(1), 2), Ok(()));
@@ -357,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unused_queue_goes_and_the_next_letter_makes_another() {
+    fn an_unused_queue_is_freed_and_the_next_message_makes_another() {
         let mut ports = ports(2, 4);
         let holds = |ports: &[MeshPort<u64>]| {
             (
@@ -369,7 +356,7 @@ mod tests {
         ports[0].announce(|_, _| ());
         ports[0].rest(10, 0);
         ports[0].rest(30, 10);
-        assert!(holds(&ports).0, "there is a letter in it");
+        assert!(holds(&ports).0, "there is mail in it");
         assert_eq!(take_all(&mut ports[1]), [(0, 1)]);
         ports[0].rest(30, 9);
         ports[1].rest(30, 9);
@@ -394,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_whose_letters_were_taken_before_it_finds_nothing() {
+    fn a_bit_whose_mail_was_taken_before_it_finds_nothing() {
         let mut ports = ports(2, 4);
         ports[0].send(ShardIndex(1), 1).expect("room");
         ports[0].announce(|_, _| ());
@@ -409,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_to_oneself_arrive_with_the_next_batch() {
+    fn mail_to_the_own_shard_arrives_with_the_next_batch() {
         let mut ports = ports(1, 2);
         ports[0].send(ShardIndex(0), 7).expect("room");
         let mut collected = ports[0].collect();
@@ -424,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_is_woken_once_per_batch_and_nothing_goes_to_one_that_ended() {
+    fn a_sleeping_shard_is_woken_once_per_batch_and_one_that_ended_gets_nothing() {
         let mut ports = ports(2, 8);
         ports[0].mesh().bell(ShardIndex(1)).sleep();
         let mut woken = Vec::new();

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{Cause, PATIENCE, Seen, Stage, config, eventually, pattern};
+use common::{Cause, PATIENCE, Seen, Shards, config, eventually, pattern};
 use newim_proto::sendbuf::SendBuf;
 use newim_runtime::{Config, SendOutcome};
 
@@ -29,20 +29,20 @@ fn small_receive_buffer(addr: std::net::SocketAddr) -> TcpStream {
 
 #[test]
 fn a_slow_reader_gets_all_of_a_large_send_and_the_buffer_comes_back_once() {
-    let stage = Stage::new(config(1));
-    let mut stream = small_receive_buffer(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(config(1));
+    let mut stream = small_receive_buffer(shards.addr());
+    let conn = shards.next_accepted();
     let bytes = pattern(16 * MIB);
     let buf = bytes.clone();
-    stage.on(0, move |io| {
+    shards.on(0, move |io| {
         assert!(matches!(
             io.send(conn, SendBuf::Owned(buf)),
             SendOutcome::Sent
         ))
     });
-    // Nobody reads yet: what the kernel takes at first is less than the whole.
+    // The peer doesn't read yet: what the kernel takes at first is less than the whole.
     eventually("the kernel is full", || {
-        stage.on(0, |io| io.stats().send_short) > 0
+        shards.on(0, |io| io.stats().send_short) > 0
     });
     let mut got = Vec::new();
     let mut piece = vec![0; 7777];
@@ -52,19 +52,19 @@ fn a_slow_reader_gets_all_of_a_large_send_and_the_buffer_comes_back_once() {
         got.extend_from_slice(&piece[..len]);
     }
     assert!(got == bytes, "what arrived differs");
-    assert_eq!(stage.next(0), Seen::Sent(conn, bytes.len()));
-    let stats = stage.on(0, |io| *io.stats());
+    assert_eq!(shards.next(0), Seen::Sent(conn, bytes.len()));
+    let stats = shards.on(0, |io| *io.stats());
     assert_eq!(stats.sends, 1);
     assert_eq!(stats.send_bytes, bytes.len() as u64);
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
 fn while_one_send_is_in_flight_the_next_buffer_comes_back() {
-    let stage = Stage::new(config(1));
-    let _stream = small_receive_buffer(stage.addr());
-    let conn = stage.next_accepted();
-    stage.on(0, move |io| {
+    let shards = Shards::new(config(1));
+    let _stream = small_receive_buffer(shards.addr());
+    let conn = shards.next_accepted();
+    shards.on(0, move |io| {
         assert!(matches!(
             io.send(conn, SendBuf::Owned(vec![0; TOO_MUCH])),
             SendOutcome::Sent
@@ -74,52 +74,52 @@ fn while_one_send_is_in_flight_the_next_buffer_comes_back() {
             other => panic!("{other:?}"),
         }
     });
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
-fn abort_ends_a_send_that_nobody_reads() {
-    let stage = Stage::new(config(1));
-    let _stream = small_receive_buffer(stage.addr());
-    let conn = stage.next_accepted();
-    stage.on(0, move |io| {
+fn abort_ends_a_send_that_the_peer_doesnt_read() {
+    let shards = Shards::new(config(1));
+    let _stream = small_receive_buffer(shards.addr());
+    let conn = shards.next_accepted();
+    shards.on(0, move |io| {
         drop(io.send(conn, SendBuf::Owned(vec![0; TOO_MUCH])))
     });
-    stage.on(0, move |io| io.abort(conn));
-    assert_eq!(stage.next(0), Seen::Closed(conn, Cause::Local));
-    stage.on(0, move |io| {
+    shards.on(0, move |io| io.abort(conn));
+    assert_eq!(shards.next(0), Seen::Closed(conn, Cause::Local));
+    shards.on(0, move |io| {
         assert!(matches!(
             io.send(conn, SendBuf::Owned(Vec::new())),
             SendOutcome::Closed(_)
         ));
     });
-    stage.stop();
+    shards.stop();
 }
 
 #[test]
 fn close_gives_up_on_a_peer_that_never_reads() {
-    let stage = Stage::new(Config {
+    let shards = Shards::new(Config {
         linger_ms: 50,
         ..config(1)
     });
-    let _stream = small_receive_buffer(stage.addr());
-    let conn = stage.next_accepted();
-    stage.on(0, move |io| {
+    let _stream = small_receive_buffer(shards.addr());
+    let conn = shards.next_accepted();
+    shards.on(0, move |io| {
         drop(io.send(conn, SendBuf::Owned(vec![0; TOO_MUCH])));
         io.close(conn);
     });
-    assert_eq!(stage.next(0), Seen::Closed(conn, Cause::Local));
-    stage.stop();
+    assert_eq!(shards.next(0), Seen::Closed(conn, Cause::Local));
+    shards.stop();
 }
 
 #[test]
 fn close_lets_the_send_in_flight_out_to_a_peer_that_reads() {
-    let stage = Stage::new(config(1));
-    let mut stream = small_receive_buffer(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(config(1));
+    let mut stream = small_receive_buffer(shards.addr());
+    let conn = shards.next_accepted();
     let bytes = pattern(8 * MIB);
     let buf = bytes.clone();
-    stage.on(0, move |io| {
+    shards.on(0, move |io| {
         drop(io.send(conn, SendBuf::Owned(buf)));
         io.close(conn);
     });
@@ -129,37 +129,37 @@ fn close_lets_the_send_in_flight_out_to_a_peer_that_reads() {
         .expect("all of it, then the end");
     assert!(got == bytes, "what arrived differs");
     drop(stream);
-    assert_eq!(stage.next(0), Seen::Closed(conn, Cause::Local));
-    stage.stop();
+    assert_eq!(shards.next(0), Seen::Closed(conn, Cause::Local));
+    shards.stop();
 }
 
 #[test]
 fn a_peer_that_ends_its_side_still_gets_what_is_in_flight() {
-    let stage = Stage::new(config(1));
-    let mut stream = small_receive_buffer(stage.addr());
-    let conn = stage.next_accepted();
+    let shards = Shards::new(config(1));
+    let mut stream = small_receive_buffer(shards.addr());
+    let conn = shards.next_accepted();
     let bytes = pattern(8 * MIB);
     let buf = bytes.clone();
-    stage.on(0, move |io| drop(io.send(conn, SendBuf::Owned(buf))));
+    shards.on(0, move |io| drop(io.send(conn, SendBuf::Owned(buf))));
     stream.shutdown(Shutdown::Write).expect("connected");
     let mut got = Vec::new();
     stream
         .read_to_end(&mut got)
         .expect("all of it, then the end");
     assert!(got == bytes, "what arrived differs");
-    assert_eq!(stage.await_closed(0, conn), Cause::Peer);
-    stage.stop();
+    assert_eq!(shards.await_closed(0, conn), Cause::Peer);
+    shards.stop();
 }
 
 #[test]
 fn a_stopped_shard_takes_its_buffers_back_from_the_kernel() {
-    let stage = Stage::new(config(1));
-    let mut stream = small_receive_buffer(stage.addr());
-    let conn = stage.next_accepted();
-    stage.on(0, move |io| {
+    let shards = Shards::new(config(1));
+    let mut stream = small_receive_buffer(shards.addr());
+    let conn = shards.next_accepted();
+    shards.on(0, move |io| {
         drop(io.send(conn, SendBuf::Owned(vec![1; TOO_MUCH])))
     });
-    stage.stop();
+    shards.stop();
     // The socket is closed too: the stream ends, by FIN or RST, before all of it has come.
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))

@@ -8,13 +8,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{View, memory, nodes};
+use super::{View, boxes, memory, nodes};
 
 /// To be nested under `/api`.
 pub fn routes() -> Router<View> {
     Router::new()
         .route("/nodes", get(api_nodes))
         .route("/memory", get(api_memory))
+        .route("/boxes/{box}", get(boxes::describe))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
 }

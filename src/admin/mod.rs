@@ -3,6 +3,7 @@
 //! until it has drained.
 
 mod api;
+mod boxes;
 mod http;
 mod kernel;
 mod memory;
@@ -25,7 +26,7 @@ use metrics::Format;
 pub use http::{AdminListener, bind};
 pub use memory::{NodeMemory, Tables};
 pub use metrics::MetricSink;
-pub use view::{NodeView, NotReady};
+pub use view::{Ask, AskError, Asking, NodeView, NotReady};
 
 type View = Arc<dyn NodeView>;
 
@@ -50,7 +51,8 @@ const INDEX: &str = "NewIM admin\n\
     /readyz     does the node serve? 503 with the reasons if not\n\
     /metrics    counters, for Prometheus (text, or OpenMetrics if asked for)\n\
     /api/nodes  the cluster as this node sees it\n\
-    /api/memory what connections cost, by part\n";
+    /api/memory what connections cost, by part\n\
+    /api/boxes/BOX head and members' count of a box\n";
 
 async fn index() -> &'static str {
     INDEX

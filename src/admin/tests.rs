@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 
+use newim_gateway_core::Question;
 use newim_proto::ids::{BootId, ChatShard, ShardIndex};
+use newim_proto::log::{BoxFacts, Head, StoreError};
 use newim_proto::routes::{NodeInfo, Role, RouteTable};
 use serde_json::Value;
 
@@ -12,6 +14,25 @@ use super::*;
 
 struct Node {
     lacks: Mutex<Vec<NotReady>>,
+}
+
+/// Knows the lobby; the store's failures by the box's name.
+impl Ask for Node {
+    fn ask(&self, question: Question) -> Asking<'_> {
+        let Question::Box(boxid) = question;
+        Box::pin(async move {
+            match boxid.as_str() {
+                "lobby/1 €" => Ok(BoxFacts {
+                    head: Head { epoch: 7, seq: 9 },
+                    members: 3,
+                }),
+                "busy" => Err(AskError::Busy),
+                "slow" => Err(AskError::TooLate),
+                "away" => Err(AskError::Store(StoreError::Unavailable("gone".into()))),
+                _ => Err(AskError::Store(StoreError::Failed("disk full".into()))),
+            }
+        })
+    }
 }
 
 impl NodeView for Node {
@@ -51,6 +72,10 @@ impl NodeView for Node {
 
     fn not_ready(&self) -> Vec<NotReady> {
         self.lacks.lock().unwrap().clone()
+    }
+
+    fn asker(&self) -> &dyn Ask {
+        self
     }
 
     fn memory(&self) -> NodeMemory {
@@ -186,6 +211,29 @@ fn errors_of_the_api_are_json() {
             "{head}"
         );
         let body: Value = serde_json::from_str(&body).unwrap();
+        assert!(body["error"].is_string(), "{body}");
+    }
+}
+
+#[test]
+fn a_box_is_described_and_a_failure_says_whether_to_ask_again() {
+    let (address, _) = start(vec![]);
+    let (status, body) = get(address, "/api/boxes/lobby%2F1%20%E2%82%AC");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let expected = json!({ "box": "lobby/1 €", "epoch": 7, "seq": 9, "members": 3 });
+    assert_eq!((status, body), (200, expected));
+    let long = "x".repeat(257);
+    for (name, status) in [
+        (&*long, 400),
+        ("%01", 400),
+        ("busy", 503),
+        ("away", 503),
+        ("slow", 504),
+        ("broken", 502),
+    ] {
+        let (told, body) = get(address, &format!("/api/boxes/{name}"));
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(told, status, "{body}");
         assert!(body["error"].is_string(), "{body}");
     }
 }

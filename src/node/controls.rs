@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use newim_chat_core::driver::ChatControl;
-use newim_gateway_core::driver::GatewayControl;
+use newim_gateway_core::Question;
+use newim_gateway_core::driver::{AnswerTo, GatewayControl};
 use newim_proto::backoff::Backoff;
 use newim_proto::ids::ShardIndex;
 use newim_proto::routes::RouteTable;
@@ -14,12 +15,14 @@ use crate::limits::{CONTROL_MS_MAX, CONTROL_RETRY_MS_MAX, CONTROL_RETRY_MS_MIN};
 
 /// The messages that a shard of any kind takes.
 pub trait ShardControl: Send + Sized + 'static {
-    /// A newer route table.
+    /// Route by a new table.
     fn routes(routes: &Arc<RouteTable>) -> Self;
     /// Finish what is in flight; the shard's cell says when it has drained.
     fn drain() -> Self;
     /// End now.
     fn stop() -> Self;
+    /// Answer a question; None: shards of this kind can't.
+    fn ask(question: Question, answer_to: AnswerTo) -> Option<Self>;
 }
 
 impl ShardControl for GatewayControl {
@@ -34,6 +37,10 @@ impl ShardControl for GatewayControl {
     fn stop() -> GatewayControl {
         GatewayControl::Stop
     }
+
+    fn ask(question: Question, answer_to: AnswerTo) -> Option<GatewayControl> {
+        Some(GatewayControl::Ask(question, answer_to))
+    }
 }
 
 impl ShardControl for ChatControl {
@@ -47,6 +54,10 @@ impl ShardControl for ChatControl {
 
     fn stop() -> ChatControl {
         ChatControl::Stop
+    }
+
+    fn ask(_: Question, _: AnswerTo) -> Option<ChatControl> {
+        None
     }
 }
 
@@ -70,6 +81,11 @@ impl<C: Send + 'static> Teller<C> {
                 .map(|shard| runtime.control(ShardIndex(shard)))
                 .collect(),
         }
+    }
+
+    /// Shards of this node; at least one.
+    pub fn shards(&self) -> u16 {
+        self.controls.len() as u16
     }
 
     pub fn to(&self, shard: ShardIndex) -> &ControlSender<C> {

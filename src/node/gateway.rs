@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use newim_cluster::Cluster;
 use newim_gateway_core::driver::{
-    GatewayControl, GatewayDriver, GatewayNode, Resolver, SharedSnapshot, StorePort,
+    GatewayControl, GatewayDriver, GatewayNode, SharedSnapshot, StorePort,
 };
 use newim_proto::ids::ShardIndex;
 use newim_proto::routes::Role;
@@ -29,9 +29,7 @@ pub struct Gateway {
     /// By which the chat nodes know this gateway. The shards have it before the first route, and so before the
     /// first link.
     name: Arc<OnceLock<String>>,
-    /// The shards' road to the resolver.
-    resolver: Resolver,
-    /// The questions that come by it; answered as soon as the shards run.
+    /// The shards' questions about names, until they are answered.
     questions: Option<Questions>,
 }
 
@@ -43,15 +41,13 @@ impl Gateway {
         redis: RedisUrl,
     ) -> Gateway {
         let cells = (0..config.shards).map(|_| SharedSnapshot::default());
-        let (resolver, questions) = resolver();
         Gateway {
             listen,
             zookeeper,
             redis,
             cells: cells.collect(),
             name: Arc::default(),
-            resolver,
-            questions: Some(questions),
+            questions: None,
         }
     }
 }
@@ -68,15 +64,16 @@ impl Kind for Gateway {
 
     async fn start(&mut self, me: &Me<'_>) -> Result<Started<GatewayControl>, RunError> {
         let redis = settings::redis(me.config, &self.redis)?;
-        let health = Health::default();
         let exchange = hold_exchange(me.config.exchange).await?;
         let (config, boot_id) = (me.config.clone(), me.boot_id);
         let (cells, name) = (self.cells.clone(), Arc::clone(&self.name));
-        let resolver = self.resolver.clone();
+        let (resolver, questions) = resolver();
+        self.questions = Some(questions);
+        let health = Health::default();
         let make = move |shard: ShardIndex| {
             let settings = settings::gateway(&config, boot_id, shard);
             let port = StorePort::redis(redis.clone(), health.clone(), boot_id, shard);
-            let (name, resolver) = (Arc::clone(&name), resolver.clone());
+            let (name, resolver) = (name.clone(), resolver.clone());
             let cell = cells[usize::from(shard.0)].clone();
             GatewayNode::new(GatewayDriver::new(settings, port, name, resolver, cell))
         };
@@ -96,7 +93,7 @@ impl Kind for Gateway {
         ports: &Ports,
         teller: &Teller<GatewayControl>,
     ) -> Result<Cluster, RunError> {
-        let questions = self.questions.take().expect("a gateway joins once");
+        let questions = self.questions.take().expect("the shards were started");
         tokio::spawn(questions.answer(teller.clone()));
         let name = identity::cluster_name(me.config, ports, &self.zookeeper).await?;
         let _ = self.name.set(name.clone()); // only here

@@ -13,6 +13,7 @@ use newim_proto::ids::BootId;
 use newim_proto::routes::RouteTable;
 use newim_runtime::Runtime;
 
+use super::asker::Asker;
 use super::cells::Cells;
 use super::controls::{ShardControl, Teller};
 use super::error::RunError;
@@ -87,6 +88,7 @@ pub async fn run<K: Kind>(config: &Config, mut kind: K) -> Result<(), RunError> 
         routes: cluster.routes.clone(),
         cells: cells.clone(),
         fixed,
+        asker: Box::new(Asker::new(teller.clone())),
     }));
     tokio::spawn(admin::serve(admin_listener, view.clone()));
 

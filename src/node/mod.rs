@@ -3,6 +3,7 @@
 //! `life` (from start to drain, the same for every node), `standalone`, `gateway` and `chat` (what differs), `view`
 //! and `metrics` (what admin HTTP shows).
 
+mod asker;
 mod cells;
 mod chat;
 mod controls;

@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 
 use super::controls::Teller;
 use super::error::RunError;
-use crate::limits::{LOOKUP_MS_MAX, QUESTIONS_MAX};
+use crate::limits::{LOOKUP_MS_MAX, LOOKUPS_WAITING_MAX};
 
-/// The first address of `host:port`. Errors: the name doesn't resolve, or has no address.
+/// The first address of `host:port`.
 pub async fn resolve(host: &str) -> Result<SocketAddr, RunError> {
     let failed = |error| RunError::Resolve {
         host: host.to_owned(),
@@ -30,12 +30,13 @@ pub async fn resolve(host: &str) -> Result<SocketAddr, RunError> {
 /// The questions of the shards, in the order they were asked.
 pub struct Questions(mpsc::Receiver<(ShardIndex, Arc<str>)>);
 
-/// The two ends of the road from the shards to the control thread. A shard has one question for each connection
-/// that it wants; those beyond the bound are dropped, and asked again after a while.
+/// The two ends of the road from the shards to the control thread. A shard has one question about a name at a
+/// time, so their number is bounded by links and Redis connections.
 pub fn resolver() -> (Resolver, Questions) {
-    let (ask, questions) = mpsc::channel(QUESTIONS_MAX);
+    let (ask, questions) = mpsc::channel(LOOKUPS_WAITING_MAX);
     let resolver = Resolver::new(move |shard, name| {
-        let _ = ask.try_send((shard, name)); // full, or the process is ending
+        // Refused: too many wait, and the shard asks again after a pause; or the process is ending.
+        let _ = ask.try_send((shard, name));
     });
     (resolver, Questions(questions))
 }

@@ -16,7 +16,7 @@ use crate::config::{Config, RedisUrl, Zookeeper};
 pub fn runtime(config: &Config, listeners: Vec<SocketAddr>) -> newim_runtime::Config {
     newim_runtime::Config {
         shards: config.shards,
-        listeners,
+        listeners: listeners.into_iter().map(Into::into).collect(),
         conns_per_shard_max: config.limits.connections_per_shard_max,
         ..newim_runtime::Config::default()
     }

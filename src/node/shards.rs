@@ -110,7 +110,7 @@ pub fn log_kernel<C>(runtime: &Runtime<C>) {
         release = %kernel.release,
         used = ?kernel.used,
         cores = ?kernel.cores,
-        conns_per_shard = kernel.conns_per_shard,
+        accepts_per_shard = kernel.accepts_per_shard,
         "io_uring engine"
     );
     for (flag, errno) in &kernel.refused {
@@ -120,9 +120,16 @@ pub fn log_kernel<C>(runtime: &Runtime<C>) {
             "the kernel refused an io_uring feature; going on without it"
         );
     }
+    if let Some(errno) = kernel.pinning_refused {
+        tracing::warn!(
+            error = %io::Error::from_raw_os_error(errno),
+            "this process may not pin its shards to cores (sched_setaffinity); they run unpinned, and slower \
+             when the machine is busy"
+        );
+    }
     if kernel.conns_capped_by_nofile {
         tracing::info!(
-            conns_per_shard = kernel.conns_per_shard,
+            accepts_per_shard = kernel.accepts_per_shard,
             "connections per shard are capped by RLIMIT_NOFILE: raise it (ulimit -n, LimitNOFILE=) or use more shards"
         );
     }

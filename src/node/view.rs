@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::cells::Cells;
 use super::memory::{self, FixedMemory};
 use super::metrics::{self, ClusterView};
-use crate::admin::{MetricSink, NodeMemory, NodeView, NotReady};
+use crate::admin::{Ask, MetricSink, NodeMemory, NodeView, NotReady};
 use crate::config::Mode;
 
 /// Where the membership comes from.
@@ -38,6 +38,7 @@ pub struct ViewParts {
     pub routes: watch::Receiver<Arc<RouteTable>>,
     pub cells: Cells,
     pub fixed: FixedMemory,
+    pub asker: Box<dyn Ask>,
 }
 
 pub struct View {
@@ -161,6 +162,10 @@ impl NodeView for View {
 
     fn memory(&self) -> NodeMemory {
         memory::of(&self.parts.cells, &self.parts.fixed)
+    }
+
+    fn asker(&self) -> &dyn Ask {
+        &*self.parts.asker
     }
 
     fn collect(&self, sink: &mut MetricSink) {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use newim_testkit::wait_until;
 
 use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::http;
 use crate::node::{Node, SOON};
 
@@ -15,6 +16,60 @@ fn a_serving_node_is_healthy_and_ready() {
     assert_eq!(http::get(node.admin(), "/healthz").status, 200);
     assert_eq!(node.readiness().status, 200);
     assert_eq!(http::get(node.admin(), "/nothing-here").status, 404);
+}
+
+/// A box by the HTTP API.
+fn described(node: &Node, name: &str) -> (u16, serde_json::Value) {
+    let answer = http::get(node.admin(), &format!("/api/boxes/{name}"));
+    let body = serde_json::from_str(&answer.body).expect("the API speaks JSON");
+    (answer.status, body)
+}
+
+#[test]
+fn a_box_is_described_by_its_head_and_its_members() {
+    let node = Node::standalone(&["--shards", "3"]);
+    let (status, body) = described(&node, "lobby");
+    assert_eq!(
+        (status, &body["seq"], &body["members"]),
+        (200, &0.into(), &0.into())
+    );
+    let mut alice = Client::v2(node.ws(), "alice");
+    let mut bob = Client::v2(node.ws(), "bob");
+    alice.join("lobby");
+    bob.join("lobby");
+    let last = alice.chat("lobby", "hello");
+    for _ in 0..6 {
+        let (status, body) = described(&node, "lobby"); // by each shard in turn
+        assert_eq!(status, 200);
+        assert_eq!(body["box"], "lobby");
+        assert_eq!(
+            (body["seq"].as_u64(), body["epoch"].as_u64()),
+            (last.seq, last.epoch)
+        );
+        assert_eq!(body["members"], 2);
+    }
+    bob.quit("lobby");
+    assert_eq!(described(&node, "lobby").1["members"], 1);
+    assert_eq!(described(&node, &"x".repeat(257)).0, 400);
+}
+
+#[test]
+fn in_a_cluster_every_gateway_describes_a_box_and_a_chat_node_knows_none() {
+    let mut cluster = Cluster::start();
+    let mut alice = Client::v2(cluster.gateways[0].ws(), "alice");
+    alice.join("lobby");
+    for gateway in &cluster.gateways {
+        let (status, body) = described(gateway, "lobby");
+        assert_eq!(
+            (status, body["members"].as_u64(), body["seq"].as_u64()),
+            (200, Some(1), Some(1))
+        );
+    }
+    assert_eq!(described(&cluster.chats[0], "lobby").0, 404);
+    cluster.redis.kill();
+    wait_until("Redis is missed", SOON, || {
+        described(&cluster.gateways[0], "lobby").0 == 503
+    });
 }
 
 #[test]

@@ -65,6 +65,17 @@ impl Node {
         Node::launch_run(folder, run, arguments)
     }
 
+    /// The same where stdout and stderr are pipes that nobody reads any more. It says nowhere that it is ready: name
+    /// its `--admin` port.
+    pub fn launch_unread(arguments: &[&str]) -> Node {
+        let folder = TempFolder::new("node");
+        let run = Run {
+            surroundings: Surroundings::NobodyReads,
+            ..Run::new(folder.path())
+        };
+        Node::launch_run(folder, run, arguments)
+    }
+
     /// Any role, in a mount namespace of its own in which the shell line `setup` was run first; what it
     /// mounts is seen by the node alone. Reach it by [`Node::inner_path`]. Ask
     /// [`may_have_mounts_of_its_own`] first.
@@ -72,17 +83,6 @@ impl Node {
         let folder = TempFolder::new("node");
         let run = Run {
             setup: Some(setup.to_owned()),
-            ..Run::new(folder.path())
-        };
-        Node::launch_run(folder, run, arguments)
-    }
-
-    /// The same where stdout and stderr are pipes that nobody reads any more. It says nowhere that it is ready: name
-    /// its `--admin` port.
-    pub fn launch_unread(arguments: &[&str]) -> Node {
-        let folder = TempFolder::new("node");
-        let run = Run {
-            surroundings: Surroundings::NobodyReads,
             ..Run::new(folder.path())
         };
         Node::launch_run(folder, run, arguments)
@@ -378,8 +378,8 @@ impl Run {
             stdout: folder.join("stdout"),
             stderr: folder.join("stderr"),
             variable: None,
-            setup: None,
             surroundings: Surroundings::Usual,
+            setup: None,
         }
     }
 
@@ -388,7 +388,7 @@ impl Run {
         std::fs::write(&self.stdout, "").expect("our own folder");
         let setup = self.setup.as_ref();
         let setup = setup.map_or_else(String::new, |line| format!("{line} || exit 99; "));
-        let script = setup + self.surroundings.script();
+        let script = format!("{setup}{}", self.surroundings.script());
         // Variables of the test's own surroundings are no settings of this node: `env -u` each.
         let ours = std::env::vars().filter(|(name, _)| name.starts_with("NEWIM_"));
         let mut all: Vec<String> = ours.flat_map(|(name, _)| ["-u".to_owned(), name]).collect();

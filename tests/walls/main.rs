@@ -3,6 +3,7 @@
 //! its reason; to move a wall, change it here in the same commit and say why.
 #![forbid(unsafe_code)]
 
+mod circles;
 mod dependencies;
 mod licences;
 mod rooms;

@@ -1,5 +1,6 @@
-//! Links on their way here from another shard of this process. Their socket comes through the ring and
-//! their Hello through the mesh, so either may be first: it waits here for the other.
+//! Links that another shard of this process hands over. The socket comes through the ring and the Hello
+//! through the mesh, so either may be first: it waits here for the other. Part of the driver, on the core of
+//! the shard that the link is for.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,36 +10,41 @@ use newim_proto::time::Now;
 use super::Letter;
 use crate::limits::HAND_OVER_MS_MAX;
 
-/// The giving shard, and its tag.
+/// The shard that hands the link over, and its tag for it.
 type Key = (ShardIndex, u64);
 
+/// All links that are half here.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     halves: HashMap<Key, Half>,
     by_conn: HashMap<ConnId, Key>,
-    /// Oldest first, also those that found their other half.
+    /// Deadlines in `Now::mono_us`, the oldest first. Those of links that are whole by now stay until then.
     due: VecDeque<(u64, Key)>,
 }
 
 #[derive(Debug)]
 enum Half {
     Letter(Letter),
-    /// And what it said before its letter came.
+    /// The connection, and the bytes that came before its letter.
     Socket(ConnId, Vec<u8>),
 }
 
+/// A link that is whole.
 pub(super) struct Arrived {
     pub conn: ConnId,
     pub letter: Letter,
+    /// Bytes that came between the socket and the letter.
     pub early: Vec<u8>,
 }
 
+/// A half that has waited too long.
 pub(super) enum Expired {
     Letter,
     Socket(ConnId),
 }
 
 impl Arrivals {
+    /// A socket came. Some: its letter was here already.
     pub fn socket(
         &mut self,
         now: Now,
@@ -59,6 +65,7 @@ impl Arrivals {
         None
     }
 
+    /// A letter came. Some: its socket was here already.
     pub fn letter(&mut self, now: Now, from: ShardIndex, letter: Letter) -> Option<Arrived> {
         let key = (from, letter.tag);
         if let Some(Half::Socket(conn, early)) = self.halves.remove(&key) {
@@ -73,11 +80,12 @@ impl Arrivals {
         None
     }
 
-    /// Keeps what a waiting socket says; gives the connection back when that is too much.
+    /// Keeps the bytes of a socket that waits for its letter. Err: with these bytes it would be more than
+    /// `bytes_max`; the connection is forgotten, and the caller resets it.
     pub fn received(&mut self, conn: ConnId, bytes: &[u8], bytes_max: usize) -> Result<(), ConnId> {
         let Some(key) = self.by_conn.get(&conn) else {
             return Ok(());
-        }; // closed by us: late bytes
+        }; // late bytes of a link that this side closed
         let Some(Half::Socket(_, early)) = self.halves.get_mut(key) else {
             return Ok(());
         };
@@ -89,16 +97,19 @@ impl Arrivals {
         Ok(())
     }
 
+    /// A connection is gone.
     pub fn closed(&mut self, conn: ConnId) {
         if let Some(key) = self.by_conn.remove(&conn) {
             self.halves.remove(&key);
         }
     }
 
+    /// When the next half expires, in `Now::mono_us`.
     pub fn next_due_us(&self) -> Option<u64> {
         self.due.front().map(|(due_us, _)| *due_us)
     }
 
+    /// Takes a half that has waited too long.
     pub fn take_expired(&mut self, now: Now) -> Option<Expired> {
         while let Some((due_us, key)) = self.due.front().copied() {
             let waits = self.halves.contains_key(&key);
@@ -160,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn a_link_arrives_when_both_halves_have_whichever_is_first() {
+    fn a_link_is_here_when_both_halves_are_whichever_came_first() {
         let mut arrivals = Arrivals::default();
         assert!(arrivals.letter(after_s(0), FROM, letter(1)).is_none());
         assert!(
             arrivals.socket(after_s(0), CONN, FROM, 2).is_none(),
-            "another one's"
+            "the socket of another link"
         );
         assert!(arrivals.by_conn.contains_key(&CONN));
         arrivals.received(CONN, b"ear", 5).unwrap();
@@ -193,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_that_stays_alone_expires() {
+    fn a_half_without_its_other_half_expires() {
         let mut arrivals = Arrivals::default();
         arrivals.letter(after_s(0), FROM, letter(1));
         arrivals.socket(after_s(1), CONN, FROM, 2);
@@ -211,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_says_too_much_or_closes_is_forgotten() {
+    fn a_socket_that_sends_too_much_or_closes_is_forgotten() {
         let mut arrivals = Arrivals::default();
         arrivals.socket(after_s(0), CONN, FROM, 1);
         assert_eq!(arrivals.received(CONN, b"123456", 5), Err(CONN));

@@ -27,8 +27,8 @@ use reports::{Reports, spoken};
 
 pub use node::{ChatControl, ChatNode, ChatSnapshot};
 
-/// A link whose gateway wants another shard of this process: its socket follows by `Io::hand_over` under
-/// the same tag. Either may come first.
+/// Mail between the shards of a chat node: the Hello of a link whose gateway wants the receiving shard. The
+/// link's socket comes by `Io::hand_over` under the same tag; either may come first.
 #[derive(Debug)]
 pub struct ChatMail(Box<Letter>);
 
@@ -36,38 +36,46 @@ pub struct ChatMail(Box<Letter>);
 struct Letter {
     tag: u64,
     hello: Hello,
-    /// What came after the Hello.
+    /// Bytes that came after the Hello.
     rest: Vec<u8>,
 }
 
 newim_proto::counters! {
-    /// What the wire adds to [`ChatCounters`]: totals since the shard started, and a value as of now (`_now`).
+    /// Counters of a shard's links as bytes, beside [`ChatCounters`]: totals since the shard started, and a
+    /// value as of now (`_now`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct WireCounters {
+        /// Connections accepted on the exchange port.
         pub accepted: u64,
+        /// Bytes received on links.
         pub bytes_in: u64,
+        /// Bytes given to the engine to be sent on links.
         pub bytes_out: u64,
         /// Links closed because their bytes are no link messages.
         pub undecodable: u64,
-        /// Connections closed before they said Hello: another protocol, silence, too many links.
+        /// Connections closed before their Hello: they spoke another protocol or nothing, or there were too
+        /// many links.
         pub strangers: u64,
-        /// Links closed because their gateway doesn't take what is queued for it.
+        /// Links closed because their gateway does not take what is queued for it.
         pub queue_full: u64,
-        /// Links that got lost between two shards of this process.
+        /// Links lost on their way from one shard of this process to another.
         pub hand_overs_failed: u64,
+        /// Bytes that wait or are in flight on links.
         pub queued_bytes_now: u64,
     }
 }
 
+/// A chat shard with the connections of its links.
 pub(crate) struct ChatDriver {
     shard: ChatShard,
     me: ShardIndex,
     peers: Peers,
     arrivals: Arrivals,
-    /// Links with something to send and nothing in flight.
+    /// Links that may have something to send and nothing in flight.
     sendable: Vec<LinkId>,
     counters: WireCounters,
     reports: Reports,
+    /// The tag of the last link handed over.
     last_tag: u64,
 }
 
@@ -85,13 +93,14 @@ impl ChatDriver {
         }
     }
 
-    /// A gateway connected to the exchange listener.
+    /// A connection was accepted on the exchange port.
     pub fn opened(&mut self, now: Now, conn: ConnId) {
         self.counters.accepted += 1;
         let link = self.peers.insert(Peer::new(conn, LINK_QUEUE_BYTES_MAX));
         self.shard.handle_input(now, Input::LinkOpened { link });
     }
 
+    /// Bytes came on a connection.
     pub fn received(&mut self, io: &mut Io<'_, ChatMail>, conn: ConnId, bytes: &[u8]) {
         self.counters.bytes_in += bytes.len() as u64;
         if let Some(link) = self.peers.link(conn) {
@@ -106,6 +115,7 @@ impl ChatDriver {
         }
     }
 
+    /// The engine gives the buffer of a send back.
     pub fn sent(&mut self, conn: ConnId, buf: SendBuf) {
         let Some(link) = self.peers.link(conn) else {
             return;
@@ -117,7 +127,7 @@ impl ChatDriver {
         }
     }
 
-    /// The engine's last word on a connection.
+    /// The engine's last word on a connection: it is gone.
     pub fn closed(&mut self, now: Now, conn: ConnId) {
         if let Some(link) = self.peers.link(conn) {
             self.peers.remove(link);
@@ -126,7 +136,7 @@ impl ChatDriver {
         self.arrivals.closed(conn);
     }
 
-    /// A socket from another shard of this process; its Hello comes, or came, by mail.
+    /// A socket came from another shard of this process. Its Hello comes, or came, by mail.
     pub fn handed_over(
         &mut self,
         io: &mut Io<'_, ChatMail>,
@@ -139,26 +149,30 @@ impl ChatDriver {
         }
     }
 
+    /// Mail came from another shard of this process.
     pub fn mail(&mut self, io: &mut Io<'_, ChatMail>, from: ShardIndex, mail: ChatMail) {
         if let Some(arrived) = self.arrivals.letter(io.now(), from, *mail.0) {
             self.arrived(io, arrived);
         }
     }
 
+    /// A newer route table.
     pub fn routes(&mut self, now: Now, table: Arc<RouteTable>) {
         self.shard.handle_input(now, Input::Routes(table));
     }
 
-    /// Tell the gateways to leave, and serve on until they have.
+    /// Tells the gateways to leave, and serves on until they have.
     pub fn drain(&mut self, now: Now) {
         self.shard.handle_input(now, Input::Drain);
     }
 
+    /// Whether the drain is over.
     pub fn is_drained(&self) -> bool {
         self.shard.is_drained()
     }
 
-    /// Hands everything to the engine. After each batch of events, and at `next_deadline`.
+    /// Does what is due and hands all sends to the engine. To be called after each batch of events, and at
+    /// `next_deadline`.
     pub fn flush(&mut self, io: &mut Io<'_, ChatMail>) {
         let now = io.now();
         if self
@@ -179,7 +193,7 @@ impl ChatDriver {
         self.send_queued(io);
     }
 
-    /// When flush is wanted without any event, in `Now::mono_us`.
+    /// When `flush` is due without any event, in `Now::mono_us`.
     pub fn next_deadline(&self) -> Option<u64> {
         self.shard
             .poll_timeout()
@@ -188,6 +202,7 @@ impl ChatDriver {
             .min()
     }
 
+    /// The counters of the shard and of its links.
     pub fn counters(&self) -> (ChatCounters, WireCounters) {
         let wire = WireCounters {
             queued_bytes_now: self.peers.queued_bytes() as u64,
@@ -201,6 +216,7 @@ impl ChatDriver {
         self.shard.table_bytes()
     }
 
+    /// Reads link messages and gives them to the shard, until the link is closed or leaves.
     fn decode(&mut self, now: Now, link: LinkId, mut bytes: &[u8]) -> Result<(), LinkError> {
         while let Some(peer) = self.peers.get(link) {
             if let Some(rest) = &mut peer.rest {
@@ -211,7 +227,7 @@ impl ChatDriver {
                 return Ok(());
             };
             if let LinkMessage::Hello(hello) = &message {
-                peer.gateway = Some(hello.node.clone());
+                peer.greeted(hello);
                 peer.rest = (hello.chat_shard != self.me).then(Vec::new);
             }
             self.shard
@@ -220,7 +236,7 @@ impl ChatDriver {
         Ok(())
     }
 
-    /// Both halves of a link are here: its socket and its Hello.
+    /// Takes up a link whose socket and Hello are both here.
     fn arrived(&mut self, io: &mut Io<'_, ChatMail>, arrived: Arrived) {
         let Arrived {
             conn,
@@ -228,7 +244,7 @@ impl ChatDriver {
             early,
         } = arrived;
         let mut peer = Peer::new(conn, LINK_QUEUE_BYTES_MAX);
-        peer.gateway = Some(hello.node.clone());
+        peer.greeted(&hello);
         let link = self.peers.insert(peer);
         self.shard
             .handle_input(io.now(), Input::LinkOpened { link });
@@ -239,6 +255,7 @@ impl ChatDriver {
         self.received(io, conn, &early);
     }
 
+    /// Gives up hand-overs whose other half did not come.
     fn expire_arrivals(&mut self, io: &mut Io<'_, ChatMail>) {
         while let Some(expired) = self.arrivals.take_expired(io.now()) {
             self.counters.hand_overs_failed += 1;
@@ -248,6 +265,7 @@ impl ChatDriver {
         }
     }
 
+    /// Queues a message on a link, and closes the link if that is full.
     fn queue(&mut self, io: &mut Io<'_, ChatMail>, link: LinkId, message: LinkMessage) {
         let Some(peer) = self.peers.get(link) else {
             return; // dropped in this very flush
@@ -287,16 +305,17 @@ impl ChatDriver {
             hello,
             rest: peer.rest.unwrap_or_default(),
         };
-        // The letter first: a socket without one would have nobody to speak for it.
+        // The letter goes first: nobody would know what to do with a socket without one.
         match io.mail(to, ChatMail(Box::new(letter))) {
             Ok(()) => io.hand_over(peer.conn, to, tag, Vec::new()),
             Err(_) => {
                 self.counters.hand_overs_failed += 1;
-                io.abort(peer.conn); // the gateway tries again
+                io.abort(peer.conn); // the gateway connects again
             }
         }
     }
 
+    /// Starts a send on each link that has something to send and nothing in flight.
     fn send_queued(&mut self, io: &mut Io<'_, ChatMail>) {
         let mut sendable = std::mem::take(&mut self.sendable);
         for link in sendable.drain(..) {
@@ -316,6 +335,7 @@ impl ChatDriver {
         self.sendable = sendable;
     }
 
+    /// Resets a link's connection, and tells the shard that the link is gone.
     fn drop_link(&mut self, io: &mut Io<'_, ChatMail>, link: LinkId) {
         if let Some(peer) = self.peers.remove(link) {
             io.abort(peer.conn);
@@ -324,8 +344,8 @@ impl ChatDriver {
             .handle_input(io.now(), Input::LinkClosed { link });
     }
 
-    /// Says why a link is closed, at most once in a while for each kind of fault: a gateway that is
-    /// configured wrongly connects again and again, and a stranger as often as it likes.
+    /// Says why a link is closed, under the bound that `reports` holds: a gateway that is configured wrongly
+    /// connects again and again.
     fn report_fault(&mut self, now: Now, link: LinkId, kind: &'static str, why: &dyn Display) {
         let Some(peer) = self.peers.get(link) else {
             return;
@@ -335,11 +355,12 @@ impl ChatDriver {
         };
         const SAID: &str = "closing a gateway's link";
         match self.reports.admit(now, kind) {
-            Some(unsaid) => tracing::warn!(gateway, %why, unsaid, "{SAID}"),
+            Some(suppressed) => tracing::warn!(gateway, %why, suppressed, "{SAID}"),
             None => tracing::debug!(gateway, %why, "{SAID}"),
         }
     }
 
+    /// Says that a link's bytes are no link messages.
     fn report_undecodable(&mut self, now: Now, link: LinkId, why: LinkError) {
         let is_gateway = self.peers.get(link).is_some_and(|p| p.gateway.is_some());
         if is_gateway {
@@ -350,13 +371,13 @@ impl ChatDriver {
         }
     }
 
-    /// A connection that ends before its Hello is no gateway's, as far as anybody knows: a health check,
-    /// a port scan, a client at the wrong port.
+    /// Counts a connection that is closed before its Hello, and says why under the same bound. As far as this
+    /// node knows it is no gateway's but a health check, a port scan, or a client at the wrong port.
     fn report_stranger(&mut self, now: Now, kind: &'static str, why: &dyn Display) {
         self.counters.strangers += 1;
         const SAID: &str = "closing a connection to the exchange port that is no gateway's";
         match self.reports.admit(now, kind) {
-            Some(unsaid) => tracing::info!(%why, unsaid, "{SAID}"),
+            Some(suppressed) => tracing::info!(%why, suppressed, "{SAID}"),
             None => tracing::debug!(%why, "{SAID}"),
         }
     }

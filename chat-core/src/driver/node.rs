@@ -1,5 +1,5 @@
-//! One shard of `newim chat`: a [`ChatDriver`] alone with its engine, told of routes by the control
-//! thread, and telling it its counters.
+//! One shard of `newim chat`: the [`Driver`] that the engine calls on the shard's core. The control thread sends
+//! it routes and orders, and reads its counters from a snapshot that both share.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,44 +10,51 @@ use super::{ChatDriver, ChatMail, WireCounters};
 use crate::limits::{MEASURE_US_MIN, SNAPSHOT_US_MIN};
 use crate::{ChatCounters, Settings};
 
-/// The exchange address among `Config::listeners`.
+/// The index of the exchange address in `Config::listeners`.
 const EXCHANGE: usize = 0;
-/// From the control thread.
+/// What the control thread tells a shard.
 #[derive(Debug)]
 pub enum ChatControl {
+    /// A newer route table.
     Routes(Arc<RouteTable>),
-    /// Leave: `ChatSnapshot::drained` says when every gateway has gone.
+    /// The node is leaving: `ChatSnapshot::drained` says when every gateway has gone.
     Drain,
     /// End this shard now.
     Stop,
 }
 
-/// What the control thread shows of a shard.
+/// What the control thread reads of a shard. It is at most 100 ms old while there is work, and exact without.
 #[derive(Clone, Debug, Default)]
 pub struct ChatSnapshot {
+    /// Counters of the pure shard.
     pub shard: ChatCounters,
+    /// Counters of its links.
     pub wire: WireCounters,
+    /// Counters of its engine.
     pub engine: EngineStats,
-    /// Topics, who wants them, and their order; at most a second older than the rest.
+    /// Bytes of the tables of topics, interests and orders; at most a second older than the rest.
     pub table_bytes: u64,
-    /// Of the engine, for its connections; 0 beside a gateway, which counts it.
+    /// Bytes of the engine's tables of connections; 0 in standalone mode, where the gateway counts them.
     pub engine_table_bytes: u64,
+    /// Whether the shard was told to drain and every gateway has gone.
     pub drained: bool,
 }
 
+/// A shard of `newim chat` as the engine's driver.
 pub struct ChatNode {
     chat: ChatDriver,
     snapshot: Arc<Mutex<ChatSnapshot>>,
     snapshot_us: u64,
-    /// Since the last snapshot.
+    /// Whether anything happened since the last snapshot.
     changed: bool,
     table_bytes: u64,
     measured_us: u64,
-    /// Since tables were measured.
+    /// Whether anything happened since the tables were measured.
     unmeasured: bool,
 }
 
 impl ChatNode {
+    /// A shard that keeps `snapshot` up to date.
     pub fn new(settings: Settings, snapshot: Arc<Mutex<ChatSnapshot>>) -> ChatNode {
         ChatNode {
             chat: ChatDriver::new(settings),
@@ -91,7 +98,7 @@ impl Driver for ChatNode {
     type Mail = ChatMail;
     type Control = ChatControl;
 
-    /// Panics where it can't listen: the address was checked before, and a shard without it is of no use.
+    /// Panics if it can't listen: the address was checked before, and a shard without it is of no use.
     fn started(&mut self, io: &mut Io<'_, ChatMail>) {
         io.accept(EXCHANGE)
             .expect("the exchange address was free when the node started");

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use newim_proto::ids::ConnId;
-use newim_proto::link::{LinkDecoder, LinkQueue};
+use newim_proto::link::{Hello, LinkDecoder, LinkQueue};
 
 use crate::LinkId;
+use crate::limits::GATEWAY_NAME_BYTES_MAX;
 
 /// The other end of a link.
 #[derive(Debug)]
@@ -29,6 +30,12 @@ impl Peer {
             gateway: None,
             rest: None,
         }
+    }
+
+    /// The peer said Hello: it is a gateway, by its own word.
+    pub fn greeted(&mut self, hello: &Hello) {
+        let end = hello.node.floor_char_boundary(GATEWAY_NAME_BYTES_MAX);
+        self.gateway = Some(hello.node[..end].to_owned());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Links: who is let in, what they listen to, and how they go.
+//! Tests of links: which gateways are let in, what they listen to, and how links end.
 
 use super::*;
 
@@ -80,12 +80,12 @@ fn a_hello_that_does_not_fit_is_refused_with_its_reason() {
         assert_eq!(chat.shard.counters().links_now, 0);
         chat.say(link, LinkMessage::Withdraw { topics: vec![] });
         chat.input(Input::LinkClosed { link });
-        assert_eq!(chat.outputs(), [], "what it still says is not heard");
+        assert_eq!(chat.outputs(), [], "what the peer still sends is ignored");
     }
 }
 
 #[test]
-fn what_comes_before_hello_or_is_not_for_a_chat_shard_closes_the_link() {
+fn a_message_before_hello_or_one_that_is_not_for_a_chat_shard_closes_the_link() {
     let mut chat = Chat::new();
     let silent = LinkId {
         index: 3,
@@ -105,7 +105,7 @@ fn what_comes_before_hello_or_is_not_for_a_chat_shard_closes_the_link() {
 }
 
 #[test]
-fn a_link_that_says_no_hello_in_time_is_closed_and_one_that_does_is_not() {
+fn a_link_without_a_hello_in_time_is_closed_and_one_with_it_is_not() {
     let mut chat = Chat::new();
     let greeted = chat.link(0);
     let silent = LinkId {
@@ -152,7 +152,7 @@ fn a_hello_for_another_shard_is_handed_over_whole() {
 }
 
 #[test]
-fn a_gateway_that_connects_anew_replaces_its_old_link() {
+fn a_gateway_that_connects_again_replaces_its_old_link() {
     let mut chat = Chat::new();
     let old = chat.link(0);
     chat.listen(old, &[lobby()]);
@@ -196,7 +196,7 @@ fn one_link_too_many_is_closed() {
 }
 
 #[test]
-fn one_topic_too_many_closes_the_link_that_wants_it() {
+fn one_topic_or_interest_too_many_closes_the_link_that_wants_it() {
     let mut chat = Chat::new();
     let [full, other] = [chat.link(0), chat.link(1)];
     let topics: Vec<Topic> = (0..8).map(|n| Topic::of_box(&n.to_string())).collect();
@@ -274,7 +274,7 @@ fn a_lost_link_is_forgotten_turn_by_turn_and_hears_nothing_meanwhile() {
 }
 
 #[test]
-fn a_drain_is_told_to_all_and_done_when_all_have_left() {
+fn a_drain_is_told_to_all_gateways_and_over_when_all_have_left() {
     let mut chat = Chat::new();
     let link = chat.link(0);
     chat.input(Input::Drain);

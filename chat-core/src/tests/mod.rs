@@ -1,4 +1,4 @@
-//! The chat shard from outside: inputs in, outputs out.
+//! Tests of the chat shard from outside: inputs in, outputs out. After each input, all invariants are checked.
 
 mod links;
 mod order;
@@ -18,7 +18,7 @@ use crate::{ChatShard, Input, LinkFault, LinkId, Output, Settings};
 const NODE: BootId = BootId(7);
 const NOTHING: [u64; 0] = [];
 
-/// Bounds so small that tests reach them.
+/// Settings with bounds so small that tests reach them.
 fn settings() -> Settings {
     Settings {
         links_max: 4,
@@ -36,7 +36,7 @@ fn settings() -> Settings {
 struct Chat {
     shard: ChatShard,
     now: Now,
-    /// Per link index: the number of the last publish.
+    /// The number of the last publish, by the index of its link.
     numbers: Vec<u64>,
 }
 
@@ -62,7 +62,7 @@ impl Chat {
         self.input(Input::LinkMessage { link, message });
     }
 
-    /// Opens a link and greets; the Welcome is taken.
+    /// Opens a link and says Hello; takes the Welcome.
     fn link(&mut self, index: u32) -> LinkId {
         let link = LinkId {
             index,
@@ -112,7 +112,7 @@ impl Chat {
         std::iter::from_fn(|| self.shard.poll_output()).collect()
     }
 
-    /// All outputs, which are sends.
+    /// All outputs, which must be sends.
     fn sent(&mut self) -> Vec<(LinkId, LinkMessage)> {
         let send = |output| match output {
             Output::Send { link, message } => (link, message),
@@ -121,7 +121,7 @@ impl Chat {
         self.outputs().into_iter().map(send).collect()
     }
 
-    /// The positions delivered to a link by now.
+    /// The seqs delivered to a link since the last look. Drops all other outputs.
     fn delivered(&mut self, to: LinkId) -> Vec<u64> {
         self.delivered_positions(to)
             .into_iter()

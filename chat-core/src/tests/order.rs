@@ -1,4 +1,4 @@
-//! The order of a box: in, out, in time.
+//! Tests of the order of a box: what leaves, in which order, and when.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// One link that publishes and listens, to the lobby.
+/// A shard with one link that publishes and listens to the lobby.
 fn listening() -> (Chat, LinkId) {
     let mut chat = Chat::new();
     let link = chat.link(0);
@@ -21,7 +21,7 @@ fn publish_all(chat: &mut Chat, link: LinkId, seqs: &[u64]) {
 }
 
 #[test]
-fn what_overtakes_waits_for_what_is_before_it() {
+fn a_message_that_overtakes_waits_for_the_ones_before_it() {
     let (mut chat, link) = listening();
     publish_all(&mut chat, link, &[1, 4, 3]);
     assert_eq!(chat.delivered(link), [1]);
@@ -40,7 +40,7 @@ fn a_first_message_leaves_at_once_wherever_its_box_stands() {
 }
 
 #[test]
-fn what_comes_twice_or_too_late_leaves_once() {
+fn a_message_that_comes_twice_or_too_late_leaves_once() {
     let (mut chat, link) = listening();
     publish_all(&mut chat, link, &[2, 1, 2, 4, 4, 3, 3]);
     assert_eq!(chat.delivered(link), [2, 3, 4]);
@@ -57,10 +57,10 @@ fn each_message_waits_at_most_its_own_time_and_then_leaves_with_the_gap() {
     chat.wait_ms(29);
     assert_eq!(chat.delivered(link), [1]);
     chat.wait_ms(1);
-    assert_eq!(chat.delivered(link), [3], "the sixth has 20 ms left");
+    assert_eq!(chat.delivered(link), [3], "message 6 has 20 ms left");
     publish_all(&mut chat, link, &[2]);
     chat.wait_ms(19);
-    assert_eq!(chat.delivered(link), NOTHING, "the second is too late");
+    assert_eq!(chat.delivered(link), NOTHING, "message 2 is too late");
     chat.wait_ms(1);
     assert_eq!(chat.delivered(link), [6]);
     assert_eq!(
@@ -71,7 +71,7 @@ fn each_message_waits_at_most_its_own_time_and_then_leaves_with_the_gap() {
 }
 
 #[test]
-fn beyond_the_boxs_bound_the_oldest_leave_with_the_gap() {
+fn beyond_the_bound_of_a_box_the_oldest_leave_with_the_gap() {
     let (mut chat, link) = listening();
     publish_all(&mut chat, link, &[1, 3, 4, 8]);
     assert_eq!(chat.delivered(link), [1]);
@@ -79,7 +79,7 @@ fn beyond_the_boxs_bound_the_oldest_leave_with_the_gap() {
     assert_eq!(
         chat.delivered(link),
         [3, 4],
-        "one had to, and the next to it could"
+        "one has to leave, and then the next one can"
     );
     publish_all(&mut chat, link, &[11]);
     assert_eq!(chat.delivered(link), NOTHING);
@@ -89,7 +89,7 @@ fn beyond_the_boxs_bound_the_oldest_leave_with_the_gap() {
 }
 
 #[test]
-fn beyond_the_shards_bytes_nothing_is_held() {
+fn beyond_the_bytes_of_the_shard_nothing_is_held() {
     let mut chat = Chat::with(Settings {
         held_bytes_max: 0,
         ..settings()
@@ -102,7 +102,7 @@ fn beyond_the_shards_bytes_nothing_is_held() {
 }
 
 #[test]
-fn beyond_the_shards_messages_the_oldest_leave() {
+fn beyond_the_messages_of_the_shard_the_oldest_leave() {
     let mut chat = Chat::with(Settings {
         held_per_box_max: 100,
         ..settings()
@@ -131,7 +131,7 @@ fn a_newer_epoch_ends_the_older_one_which_never_comes_back() {
 }
 
 #[test]
-fn a_gap_that_is_meant_takes_its_place_and_is_told_on() {
+fn an_intended_gap_takes_its_place_and_is_delivered() {
     let (mut chat, link) = listening();
     publish_all(&mut chat, link, &[1, 3]);
     chat.publish(
@@ -164,7 +164,7 @@ fn a_nudge_leaves_at_once_and_moves_the_order_only_in_its_place() {
 }
 
 #[test]
-fn a_nudge_of_an_older_epoch_is_told_on_only_where_it_speaks_of_all_boxes() {
+fn a_nudge_of_an_older_epoch_is_delivered_only_on_a_users_topic() {
     let mut chat = Chat::new();
     let link = chat.link(0);
     let user = Topic::of_user("bob");
@@ -200,7 +200,7 @@ fn a_users_topic_orders_each_box_by_itself_and_remembers_the_latest_used() {
     assert_eq!(
         chat.delivered(link),
         [10, 5],
-        "b made place for c, and what it held left first"
+        "b makes room for c, and what it held leaves first"
     );
     chat.publish(link, message_of(user, a, 1, 6));
     assert_eq!(
@@ -212,7 +212,7 @@ fn a_users_topic_orders_each_box_by_itself_and_remembers_the_latest_used() {
 }
 
 #[test]
-fn what_was_held_for_nobody_is_let_go() {
+fn messages_held_for_a_topic_that_nobody_wants_any_more_are_dropped() {
     let (mut chat, link) = listening();
     publish_all(&mut chat, link, &[1, 3]);
     chat.say(
@@ -229,7 +229,7 @@ fn what_was_held_for_nobody_is_let_go() {
 }
 
 proptest! {
-    /// Whatever the order within the bound on what is held, everything leaves in order, once.
+    /// Messages that arrive in any order, within the bound on held ones, leave in order and once.
     #[test]
     fn any_arrival_order_leaves_in_order_once(
         shifts in prop::collection::vec(0u64..4, 1..60),
@@ -253,8 +253,8 @@ proptest! {
         prop_assert_eq!(chat.shard.counters().held_messages_now, 0);
     }
 
-    /// Whatever arrives and whenever, under bounds of a few: positions leave in order, none twice, all of
-    /// them in the end but those that came too late, and the accounts agree after each.
+    /// Any messages at any times, under tiny bounds: positions leave in order, none twice, and all in the end
+    /// except those that came too late; the accounts agree after each step.
     #[test]
     fn anything_at_any_time_keeps_order_and_bounds(
         steps in prop::collection::vec((1u64..4, 1u64..20, 0u64..30), 1..200),

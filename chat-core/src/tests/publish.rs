@@ -1,4 +1,4 @@
-//! Publishes: whom they reach, when they are accepted, and when they are not ours.
+//! Tests of publishes: which gateways they reach, when they are accepted, and when they are refused.
 
 use super::*;
 
@@ -22,13 +22,13 @@ fn a_publish_reaches_each_listening_gateway_once_and_is_accepted_after_that() {
     assert_eq!(
         chat.sent(),
         expected,
-        "in one order, with one word for the batch"
+        "in the order of the links, with one Accepted for the batch"
     );
     assert_eq!(chat.sent(), []);
 }
 
 #[test]
-fn each_gateways_publishes_are_counted_by_themselves() {
+fn the_publishes_of_each_gateway_are_counted_apart() {
     let mut chat = Chat::new();
     let [a, b] = [chat.link(0), chat.link(1)];
     chat.publish(a, message(1));
@@ -65,7 +65,7 @@ fn a_publish_out_of_number_or_of_an_impossible_position_closes_the_link() {
 }
 
 #[test]
-fn a_publish_for_anothers_slot_is_refused_unless_the_gateways_table_is_newer() {
+fn a_publish_for_the_slot_of_another_shard_is_refused_unless_the_gateways_table_is_newer() {
     let mut chat = Chat::new();
     let link = chat.link(0);
     chat.listen(link, &[lobby()]);
@@ -119,7 +119,7 @@ fn a_publish_for_anothers_slot_is_refused_unless_the_gateways_table_is_newer() {
 }
 
 #[test]
-fn what_a_lost_slot_held_leaves_when_the_slot_is_back() {
+fn messages_held_for_a_lost_slot_leave_when_the_slot_is_back() {
     let mut chat = Chat::new();
     let link = chat.link(0);
     chat.listen(link, &[lobby()]);

@@ -1,4 +1,4 @@
-//! The last leg: order, gaps, slow readers, and who gets nothing.
+//! The last leg of a delivery: order, gaps, slow readers, and sessions that get nothing.
 
 use newim_proto::ids::{BoxId, ConnId, Origin, ShardIndex, Topic};
 use newim_proto::link::{Carries, Delivery, LinkMessage};
@@ -272,7 +272,7 @@ fn a_direct_message_skips_the_connection_it_came_from() {
 }
 
 #[test]
-fn a_gap_in_a_box_moves_its_stream_without_a_message() {
+fn a_gap_delivery_moves_the_stream_without_a_message() {
     let mut h = Harness::routed();
     let alice = h.connect("alice", true);
     h.join(alice, "lobby", 1);
@@ -321,7 +321,7 @@ fn a_peer_that_never_reads_is_not_read_either() {
 }
 
 #[test]
-fn a_user_without_a_settled_topic_lists_again_when_it_is() {
+fn a_client_that_listed_before_its_users_topic_settled_lists_again() {
     let mut h = Harness::routed();
     let alice = h.connect("alice", true);
     h.say(alice, &sync(""));
@@ -334,7 +334,7 @@ fn a_user_without_a_settled_topic_lists_again_when_it_is() {
 }
 
 #[test]
-fn what_one_connection_joins_or_quits_the_users_others_do_too() {
+fn the_users_other_connections_follow_a_join_or_quit() {
     let mut h = Harness::routed();
     let (phone, laptop) = (h.connect("alice", true), h.connect("alice", true));
     h.settle();
@@ -363,7 +363,7 @@ fn what_one_connection_joins_or_quits_the_users_others_do_too() {
     assert_eq!((h.seqs(phone), h.seqs(laptop)), (vec![], vec![]));
 }
 
-/// The store's answer to the question that word of a membership raises.
+/// The store answers the look-up that a hint of a membership causes.
 fn store_says(h: &mut Harness, joined: bool) {
     let (token, command) = h.store_takes();
     assert!(matches!(command, Command::Boxes(_)), "{command:?}");
@@ -378,7 +378,7 @@ fn store_says(h: &mut Harness, joined: bool) {
 }
 
 #[test]
-fn word_of_a_quit_that_comes_after_the_user_joined_anew_changes_nothing() {
+fn a_late_hint_of_a_quit_changes_nothing_once_the_user_joined_again() {
     let mut h = Harness::routed();
     let (phone, laptop) = (h.connect("alice", true), h.connect("alice", true));
     h.join(phone, "lobby", 1);
@@ -398,7 +398,7 @@ fn word_of_a_quit_that_comes_after_the_user_joined_anew_changes_nothing() {
 }
 
 #[test]
-fn membership_that_can_not_be_looked_up_is_when_the_store_is_back() {
+fn a_membership_is_looked_up_again_when_the_store_is_back() {
     let mut h = Harness::routed();
     let (phone, laptop) = (h.connect("alice", true), h.connect("alice", true));
     h.join(phone, "lobby", 1);

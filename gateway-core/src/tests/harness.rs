@@ -40,7 +40,7 @@ pub enum Got {
 
 #[derive(Default)]
 struct Client {
-    /// Not taken from the shard's sends while it doesn't read.
+    /// It reads nothing: its sends stay in flight.
     stalled: bool,
     in_flight: bool,
     upgraded: bool,
@@ -120,7 +120,7 @@ impl Harness {
         ))));
     }
 
-    /// The chat shards of this very process, as standalone has them.
+    /// Routes to the chat shards of this same process, as in standalone.
     pub fn dealt(&mut self, epoch: u64) {
         let settings = self.shard.settings();
         let node = NodeInfo {
@@ -255,7 +255,7 @@ impl Harness {
         conn
     }
 
-    /// A member of the box, whose JOIN was stored at `seq`, and came back to it.
+    /// Makes the client a member of the box: its JOIN is stored at `seq` and delivered to it.
     pub fn join(&mut self, conn: ConnId, boxid: &str, seq: u64) {
         self.say(conn, &message(ChatOp::Join, boxid, ""));
         self.appends(seq);
@@ -272,7 +272,7 @@ impl Harness {
         self.commands.pop_front().expect("a command for the store")
     }
 
-    /// The store has the next append, at that seq of epoch 1.
+    /// The store answers the next append: stored at that seq of epoch 1.
     pub fn appends(&mut self, seq: u64) {
         let (token, command) = self.store_takes();
         let Command::Append(append) = command else {
@@ -471,7 +471,7 @@ pub fn sync(boxid: &str) -> ChatMessage {
     }
 }
 
-/// As the chat shard sends it.
+/// A CHAT of the box as the chat shard delivers it, at that seq of epoch 1.
 pub fn delivery(boxid: &str, seq: u64) -> Delivery {
     let topic = Topic::of_box(boxid);
     let message = ChatMessage {
@@ -492,7 +492,7 @@ pub fn delivery(boxid: &str, seq: u64) -> Delivery {
     }
 }
 
-/// What the store has of a box between two positions, as appended: without them.
+/// The stored messages from one seq to another, as a Range answers: payloads without positions.
 pub fn entries(boxid: &str, from: u64, to: u64, head: u64) -> Entries {
     let entry = |seq| {
         let payload = message(ChatOp::Chat, boxid, "stored")

@@ -64,7 +64,7 @@ fn a_client_moves_to_its_users_shard_with_all_that_it_said() {
 }
 
 #[test]
-fn it_is_served_where_it_is_if_its_shard_has_no_room() {
+fn a_client_stays_if_its_users_shard_has_no_room() {
     let mut harness = routed(settings());
     let uid = user_at(&harness, 1);
     let conn = harness.accept();
@@ -93,7 +93,7 @@ fn moved_bytes(behind: &[u8]) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn who_arrives_is_served_and_counted_once() {
+fn an_arriving_client_is_served_and_counted_once() {
     let mut harness = routed(settings());
     let (uid, bytes) = moved_bytes(b"");
     let conn = harness.arrive();
@@ -121,7 +121,7 @@ fn what_a_client_said_before_it_moved_is_heard_where_it_arrives() {
 }
 
 #[test]
-fn who_arrives_at_a_shard_that_drains_is_sent_elsewhere() {
+fn a_client_that_arrives_at_a_draining_shard_is_sent_elsewhere() {
     let mut harness = routed(settings());
     harness.input(Input::Drain);
     let (_, bytes) = moved_bytes(b"");
@@ -132,7 +132,7 @@ fn who_arrives_at_a_shard_that_drains_is_sent_elsewhere() {
 }
 
 #[test]
-fn at_home_nobody_moves_and_neither_does_who_has_no_user() {
+fn a_client_at_home_stays_and_so_does_one_without_a_user() {
     let mut harness = routed(Settings {
         echo_message_bytes_max: Some(1024),
         ..settings()
@@ -148,7 +148,7 @@ fn at_home_nobody_moves_and_neither_does_who_has_no_user() {
 }
 
 #[test]
-fn where_the_chat_nodes_are_others_nobody_moves() {
+fn beside_other_chat_nodes_no_client_moves() {
     let mut harness = Harness::routed_with(Settings {
         shards: 4,
         ..super::harness::settings()
@@ -161,7 +161,7 @@ fn where_the_chat_nodes_are_others_nobody_moves() {
 }
 
 #[test]
-fn a_drain_leaves_the_moving_to_where_they_go() {
+fn a_drain_leaves_moving_clients_to_the_other_shard() {
     let mut harness = routed(settings());
     let uid = user_at(&harness, 3);
     let conn = harness.accept();

@@ -1,4 +1,4 @@
-//! What a client asks, and what the store's word makes of it.
+//! What a client asks, and what it gets once the store has answered.
 
 use newim_proto::ids::Topic;
 use newim_proto::link::Carries;
@@ -56,7 +56,7 @@ fn the_sender_is_the_sessions_user_whatever_the_message_says() {
 }
 
 #[test]
-fn a_retry_is_answered_and_published_as_the_first() {
+fn a_retry_is_answered_and_published_like_the_first() {
     let mut h = Harness::routed();
     let alice = h.connect("alice", true);
     h.join(alice, "lobby", 1);
@@ -191,7 +191,7 @@ fn marks_alone_ask_for_no_messages() {
 }
 
 #[test]
-fn a_mark_beyond_the_head_is_told_so() {
+fn a_mark_beyond_the_head_is_an_error() {
     let mut h = Harness::routed();
     let alice = h.connect("alice", true);
     h.say(

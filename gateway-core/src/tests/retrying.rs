@@ -45,7 +45,7 @@ fn fail_all(h: &mut Harness) -> usize {
 }
 
 #[test]
-fn who_connects_while_the_disk_is_full_hears_of_the_boxes_a_moment_later() {
+fn a_client_that_connects_while_the_disk_is_full_hears_of_its_boxes_soon() {
     let mut h = Harness::routed();
     let alice = upgraded(&mut h, "alice");
     assert_eq!(fail_all(&mut h), 1);

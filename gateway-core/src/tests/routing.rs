@@ -109,7 +109,7 @@ fn what_the_store_has_and_is_on_its_way_is_pushed_and_not_pulled() {
 }
 
 #[test]
-fn what_does_not_come_in_time_is_missed_once_and_late_when_it_comes() {
+fn what_does_not_come_in_time_is_missed_once_and_dropped_as_late_when_it_comes() {
     let (mut h, alice) = settled_anew(Head { epoch: 1, seq: 3 });
     h.delivered("lobby", 2);
     assert_eq!(h.seqs(alice), [2]);
@@ -173,7 +173,7 @@ fn a_slot_that_moves_takes_interest_and_unaccepted_publishes_along() {
 }
 
 #[test]
-fn a_refused_publish_waits_for_the_routes_that_say_whose_it_is() {
+fn a_refused_publish_waits_for_the_table_that_names_its_owner() {
     let mut h = Harness::routed();
     let alice = h.connect("alice", true);
     h.join(alice, "lobby", 1);
@@ -204,7 +204,7 @@ fn a_refused_publish_waits_for_the_routes_that_say_whose_it_is() {
 }
 
 #[test]
-fn a_publish_of_a_shard_that_had_not_heard_yet_goes_where_the_newer_table_says() {
+fn a_publish_by_an_older_table_goes_where_the_newer_one_says() {
     let mut h = Harness::routed();
     h.routes(2, &[OTHER_CHAT]);
     h.input(Input::Link {
@@ -225,7 +225,7 @@ fn a_publish_of_a_shard_that_had_not_heard_yet_goes_where_the_newer_table_says()
 }
 
 #[test]
-fn a_publish_by_a_table_that_is_still_to_come_waits_for_it() {
+fn a_publish_by_a_newer_table_than_ours_waits_for_it() {
     let mut h = Harness::routed();
     h.input(Input::Mail {
         from: ShardIndex(1),

@@ -1,5 +1,5 @@
-//! What must hold of every input, one function for each decoder. The fuzz targets run them under
-//! libFuzzer; `tests/fuzz_checks.rs` runs them over the committed corpora and random bytes.
+//! Checks that must hold for every input, one function for each decoder. The fuzz targets run them under
+//! libFuzzer; `tests/fuzz_checks.rs` runs them over the committed corpora and over random bytes.
 
 use newim_proto::chat::{ChatError, ChatView, Stamp, append_position, digest, stamp};
 use newim_proto::ids::Uuid;
@@ -18,9 +18,10 @@ use newim_proto::ws::{
 use newim_proto::znode::SlotsInfo;
 use prost::Message;
 
+/// A check takes any bytes, and panics if what must hold does not.
 pub type Check = fn(&[u8]);
 
-/// Every check by the name of its corpus.
+/// Every check, by the name of its corpus.
 pub const ALL: [(&str, Check); 6] = [
     ("upgrade", upgrade),
     ("messages", messages),
@@ -30,8 +31,8 @@ pub const ALL: [(&str, Check); 6] = [
     ("znode", znode),
 ];
 
-/// An upgrade is recognised with its last byte and not before, whatever follows it; what we answer
-/// is HTTP that a client takes.
+/// An upgrade request is recognised at its last byte and not before, whatever follows it. The answer is HTTP
+/// that a client understands.
 pub fn upgrade(data: &[u8]) {
     match parse_upgrade(data) {
         Upgrade::Partial => {}
@@ -69,7 +70,7 @@ pub fn upgrade(data: &[u8]) {
     }
 }
 
-/// Whatever is asked of a valid request is answered, or refused with a text.
+/// Every part of a valid request can be read, or is refused with a text.
 fn read_all_parts(request: &UpgradeRequest<'_>) {
     let refusals = [
         request.header("Authorization").err(),
@@ -87,8 +88,8 @@ fn read_all_parts(request: &UpgradeRequest<'_>) {
     assert!(!request.path.contains(['?', '#', ' ']));
 }
 
-/// The first byte chooses side, limit and cuts; the rest is the stream. However it is cut, the same
-/// events and the same error come out; what is an event comes back when it is sent again.
+/// The first byte chooses side, limit and cuts; the rest is the stream. However the stream is cut, the same
+/// events and the same error come out. Events that are sent again are read as the same events.
 pub fn messages(data: &[u8]) {
     let Some((&choice, stream)) = data.split_first() else {
         return;
@@ -122,7 +123,7 @@ pub fn messages(data: &[u8]) {
 
 type OwnedEvent = (Opcode, Vec<u8>);
 
-/// All events of a stream that comes in chunks, up to its end, a Close or an error.
+/// The events of a stream that comes in chunks, up to its end, a Close or an error.
 fn events(
     stream: &[u8],
     limits: MessageLimits,
@@ -168,12 +169,13 @@ fn owned(event: WsEvent<'_>) -> OwnedEvent {
     }
 }
 
-/// The borrowing reader and prost read the same; it refuses besides only what proto2 has it refuse.
+/// The borrowing reader and prost read the same. Beside what prost refuses, the reader refuses only what proto2
+/// demands.
 pub fn chat_view(data: &[u8]) {
     let by_prost = ChatMessage::decode(data);
     match ChatView::parse(data) {
         Ok(view) => {
-            let message = by_prost.expect("what the view takes, prost takes");
+            let message = by_prost.expect("prost reads all that the view reads");
             assert_same(&view, &message);
         }
         Err(ChatError::Missing { field }) => {
@@ -225,8 +227,8 @@ fn assert_same(view: &ChatView<'_>, message: &ChatMessage) {
     assert_eq!(view.status_count as usize, message.status.len());
 }
 
-/// After the stamp, the server's fields say what the server said, the client's what the client said,
-/// and what the schema doesn't know is still there.
+/// After the stamp, the server's fields are the server's, the client's fields are the client's, and fields that
+/// the schema does not know are still there.
 pub fn stamped(data: &[u8]) {
     let Ok(view) = ChatView::parse(data) else {
         return;
@@ -273,8 +275,8 @@ fn unknown_fields(bytes: &[u8]) -> Vec<String> {
     unknown
 }
 
-/// The first byte chooses the cuts. However the stream is cut, the same messages and the same error
-/// come out; each message survives being sent again, and is an ExchangeMessage to prost.
+/// The first byte chooses the cuts. However the stream is cut, the same messages and the same error come out.
+/// Each message that is sent again is read as the same, and prost reads it as an ExchangeMessage.
 pub fn link(data: &[u8]) {
     let Some((&choice, stream)) = data.split_first() else {
         return;
@@ -317,7 +319,7 @@ fn link_messages(stream: &[u8], chunk_bytes: usize) -> (Vec<LinkMessage>, Option
     (messages, None)
 }
 
-/// What is read is written and read again as the same.
+/// Payloads that can be read are written and read again as the same.
 pub fn znode(data: &[u8]) {
     for role in [Role::Gateway, Role::Chat] {
         if let Ok(node) = NodeInfo::from_json(role, "10.0.0.1:8181", data) {

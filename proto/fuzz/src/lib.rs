@@ -1,3 +1,3 @@
-//! The bodies of the fuzz targets.
+//! The checks that the fuzz targets run.
 
 pub mod checks;

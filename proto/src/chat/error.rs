@@ -1,36 +1,47 @@
-//! Why bytes are no ChatMessage, in words that the developer of a client understands. The gateway
-//! puts them into a close reason and counts them by variant.
+//! Why bytes are no ChatMessage, in words that the developer of a client understands. The gateway puts them
+//! into the reason of a close frame.
 
 use std::fmt;
 
 use crate::chat::field;
 use crate::protobuf::WireError;
 
+/// Why bytes are no ChatMessage. `field` is a field's number in the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChatError {
-    /// Not protobuf at all.
+    /// The bytes are no protobuf message.
     Wire(WireError),
-    /// A field that we know has another type than the schema says.
+    /// A field of the schema has another wire type than the schema says.
     WireType {
+        /// The field.
         field: u32,
+        /// The wire type by the schema.
         expected: &'static str,
+        /// The wire type that came.
         found: &'static str,
     },
+    /// A string is not UTF-8.
     NotUtf8 {
+        /// The field.
         field: u32,
     },
-    /// boxid, group, mtype or op isn't there.
+    /// A required field (boxid, group, mtype or op) is not there.
     Missing {
+        /// The field.
         field: u32,
     },
-    /// A value of mtype or op that the schema doesn't have.
+    /// The value of mtype or op is none of the schema's.
     UnknownEnum {
+        /// The field.
         field: u32,
+        /// The enum's name in the schema.
         enum_name: &'static str,
+        /// The value that came.
         value: i32,
     },
     /// A field inside one of the `status` entries is wrong.
     Status {
+        /// The field of ChatStatus.
         field: u32,
     },
 }

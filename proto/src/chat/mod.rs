@@ -1,6 +1,6 @@
-//! ChatMessage on the hot path: read by borrowing ([`ChatView`]), stamped by appending ([`stamp()`]),
-//! and the server's own messages written straight into a send buffer ([`reply`]). Runs on every
-//! gateway core; called by sessions. Never panics on a peer's bytes and copies none to read them.
+//! ChatMessage on the hot path: read by borrowing ([`ChatView`]), stamped by appending ([`stamp()`]), and the
+//! server's own messages written straight into a send buffer ([`reply`]). Gateway shards call it on their
+//! cores. It never panics on a peer's bytes, and copies none to read them.
 
 mod error;
 pub mod reply;

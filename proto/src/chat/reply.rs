@@ -1,6 +1,6 @@
-//! The server's own messages, each appended to a buffer that the caller frames and sends: the ACK of
-//! a stored message, errors, nudges, and the answers to pulls and lists. Called by gateway sessions;
-//! chat shards write nudges too. Each carries the four fields that v1 requires.
+//! The server's own messages: the ACK of a stored message, errors, nudges, and the answers to pulls and lists.
+//! Each function appends one ChatMessage to a buffer that the caller frames and sends. Gateway shards call
+//! them. Each message carries the four fields that v1 requires.
 
 use crate::chat::field;
 use crate::ids::{Uid, Uuid};
@@ -10,21 +10,29 @@ use crate::protobuf::{put_bytes, put_bytes_head, put_int, put_uint, varint_bytes
 use crate::schema::ErrorCode;
 use crate::schema::chat_message::{ChatOp, MessageType};
 
-/// "Stored": to the connection that sent the message, and only after the store answered.
+/// The acknowledgement "stored". It goes to the connection that sent the message, and only after the store
+/// answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Ack<'a> {
+    /// The box that the message is in.
     pub boxid: &'a str,
+    /// As the client sent it.
     pub group: i32,
-    /// As sent.
+    /// As the client sent it.
     pub mtype: MessageType,
+    /// The server's id of the stored message.
     pub uuid: Uuid,
-    /// As sent; v1 clients name none.
+    /// As the client sent it; v1 clients send none.
     pub client_id: Option<&'a str>,
+    /// The epoch that `seq` counts in.
     pub epoch: u64,
+    /// The message's position in its box.
     pub seq: u64,
+    /// When the gateway took the message, in Unix milliseconds.
     pub ts_ms: u64,
 }
 
+/// Appends an acknowledgement.
 pub fn write_ack(out: &mut Vec<u8>, ack: &Ack<'_>) {
     write_required(out, ack.boxid, ack.group, ack.mtype, ChatOp::Ack);
     put_bytes(out, field::UUID, &ack.uuid.to_text());
@@ -36,22 +44,30 @@ pub fn write_ack(out: &mut Vec<u8>, ack: &Ack<'_>) {
     put_uint(out, field::SEQ, ack.seq);
 }
 
-/// "Not done, and why." Has no uuid and no seq, so nobody takes it for an ACK.
+/// The answer "not done", with the reason. It has no uuid and no seq, so nobody takes it for an ACK. The
+/// fields op, mtype, boxid, group and client_id are those of the request, and tell the client which one is
+/// meant.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorReply<'a> {
-    /// Of the request: op, mtype, boxid, group and client_id say which one is meant.
+    /// As the client sent it.
     pub op: ChatOp,
+    /// As the client sent it.
     pub mtype: MessageType,
-    /// However long the client's were: they are cut at their limits.
+    /// As the client sent it, cut at [`limits::BOXID_BYTES_MAX`].
     pub boxid: &'a str,
+    /// As the client sent it.
     pub group: i32,
+    /// As the client sent it, cut at [`limits::CLIENT_ID_BYTES_MAX`].
     pub client_id: Option<&'a str>,
+    /// What a client program can act on.
     pub code: ErrorCode,
-    /// For a developer to read; cut at [`limits::ERROR_TEXT_BYTES_MAX`].
+    /// What a developer reads; cut at [`limits::ERROR_TEXT_BYTES_MAX`].
     pub text: &'a str,
+    /// Milliseconds after which a retry makes sense; None: it does not.
     pub retry_after_ms: Option<u64>,
 }
 
+/// Appends an error.
 pub fn write_error(out: &mut Vec<u8>, error: &ErrorReply<'_>) {
     let boxid = cut(error.boxid, limits::BOXID_BYTES_MAX);
     write_required(out, boxid, error.group, error.mtype, error.op);
@@ -67,22 +83,22 @@ pub fn write_error(out: &mut Vec<u8>, error: &ErrorReply<'_>) {
     }
 }
 
-/// "There is more, up to head": the receiver pulls.
+/// Appends a nudge: "there is more in this box, up to `head`". The receiver pulls.
 pub fn write_nudge(out: &mut Vec<u8>, boxid: &str, head: Head) {
     write_sync(out, boxid);
     put_uint(out, field::EPOCH, head.epoch);
     put_uint(out, field::HEAD_SEQ, head.seq);
 }
 
-/// Ends the answer to a pull, or answers a mark: `ack_seq` is the mark to go on from; there is more
-/// in the box when it is below `head.seq`.
+/// Appends the end of the answer to a pull, or the answer to a mark. `ack_seq` is the mark to go on from;
+/// there is more in the box if it is below `head.seq`.
 pub fn write_pull_end(out: &mut Vec<u8>, boxid: &str, head: Head, ack_seq: u64) {
     write_nudge(out, boxid, head);
     put_uint(out, field::ACK_SEQ, ack_seq);
     put_uint(out, field::DONE, 1);
 }
 
-/// Answers "list my boxes", or one part of a long list: only the last part has `done`.
+/// Appends the answer to "list my boxes", or one part of a long list; only the last part has `done`.
 pub fn write_list(out: &mut Vec<u8>, uid: &Uid, boxes: &[BoxState], done: bool) {
     write_sync(out, "");
     for state in boxes {
@@ -93,7 +109,7 @@ pub fn write_list(out: &mut Vec<u8>, uid: &Uid, boxes: &[BoxState], done: bool) 
     }
 }
 
-/// "This gateway is leaving: reconnect after so long."
+/// Appends the word that this gateway is leaving, with the milliseconds after which to reconnect.
 pub fn write_drain(out: &mut Vec<u8>, retry_after_ms: u64) {
     write_sync(out, "");
     put_uint(out, field::ERROR_CODE, ErrorCode::Draining as u64);
@@ -116,7 +132,7 @@ fn write_required(out: &mut Vec<u8>, boxid: &str, group: i32, mtype: MessageType
     put_uint(out, field::OP, op as u64);
 }
 
-/// A ChatStatus, nested: its length goes first, so its numbers are laid out before they are written.
+/// Appends a nested ChatStatus. Its length goes first, so its fields are measured before they are written.
 fn write_status(out: &mut Vec<u8>, uid: &Uid, state: &BoxState) {
     let (uid, boxid) = (uid.as_str().as_bytes(), state.boxid.as_str().as_bytes());
     let numbers: [(u32, u64); 7] = [
@@ -147,7 +163,7 @@ fn write_status(out: &mut Vec<u8>, uid: &Uid, state: &BoxState) {
     debug_assert_eq!(out.len() - start, length, "the length that was announced");
 }
 
-/// At most `bytes_max` bytes, ending between two characters.
+/// The beginning of a text: at most `bytes_max` bytes, ending between two characters.
 fn cut(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max {
         return text;
@@ -163,7 +179,7 @@ mod tests {
     use crate::schema::{ChatMessage, ChatStatus};
     use prost::Message;
 
-    /// By prost; and by our own reader, which checks what v1 requires.
+    /// Reads what was written by prost, and by our own reader, which checks what v1 requires.
     fn read(write: impl FnOnce(&mut Vec<u8>)) -> ChatMessage {
         let mut out = Vec::new();
         write(&mut out);

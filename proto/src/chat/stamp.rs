@@ -1,6 +1,6 @@
-//! Makes a client's message the server's: its own bytes, then the server's fields appended. A
-//! protobuf scalar that stands twice has its last value, so the usual message costs one copy and no
-//! re-encoding. Called by a gateway core between receiving and storing, and at delivery.
+//! Makes a client's message the server's: the client's bytes, then the server's fields appended. A protobuf
+//! scalar that stands twice has its last value, so the usual message costs one copy and no re-encoding. A
+//! gateway shard calls it between receiving and storing, and when it delivers.
 
 use crate::chat::{ChatView, field};
 use crate::ids::Uuid;
@@ -9,15 +9,17 @@ use crate::protobuf::{Fields, put_bytes, put_uint};
 /// What the server knows of a message before the store has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {
-    /// The session's user.
+    /// The session's user, whatever the client wrote.
     pub sender: &'a str,
+    /// The server's id for the message.
     pub uuid: Uuid,
+    /// When the gateway took the message, in Unix milliseconds.
     pub ts_ms: u64,
 }
 
-/// Fields that only a server may say (a client that could would forge a position, an error or an
-/// end), and those that a client says to its server alone. `stamp` overrides uuid, sender and ts_ms
-/// by appending them; these it must take out.
+/// The fields that `stamp` must take out: those that only a server may set (a client could forge a position,
+/// an error or an end with them), and those that a client says to its server alone. It overrides uuid, sender
+/// and ts_ms by appending them.
 const TAKEN_OUT: u32 = 1 << field::SEQ
     | 1 << field::EPOCH
     | 1 << field::HEAD_SEQ
@@ -30,9 +32,9 @@ const TAKEN_OUT: u32 = 1 << field::SEQ
     | 1 << field::RETRY_AFTER_MS
     | 1 << field::STATUS;
 
-/// Appends the message to `out` as the store and its receivers shall have it: with the stamp's
-/// sender, uuid and ts_ms, whatever the client wrote, and no other server field. (epoch, seq) follow
-/// by [`append_position`] once the store has given them.
+/// Appends the message to `out` as the store and the receivers are to have it: with the stamp's sender, uuid
+/// and ts_ms whatever the client wrote, and without any other server field. [`append_position`] adds epoch
+/// and seq once the store has given them.
 pub fn stamp(view: &ChatView<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
     // Keys and lengths of sender, uuid, ts_ms, and of the epoch and seq to come: at most 80 bytes.
     out.reserve(view.bytes.len() + stamp.sender.len() + 80);
@@ -46,13 +48,14 @@ pub fn stamp(view: &ChatView<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
     put_uint(out, field::TS_MS, stamp.ts_ms);
 }
 
-/// Appends the uuid and time of the stored message that this one is a retry of: they override its own.
+/// Appends the uuid and the time (Unix milliseconds) of the stored message that this one is a retry of. They
+/// override its own.
 pub fn append_identity(out: &mut Vec<u8>, uuid: Uuid, ts_ms: u64) {
     put_bytes(out, field::UUID, &uuid.to_text());
     put_uint(out, field::TS_MS, ts_ms);
 }
 
-/// Appends a stored message's position to it.
+/// Appends its position to a stored message.
 pub fn append_position(out: &mut Vec<u8>, epoch: u64, seq: u64) {
     put_uint(out, field::EPOCH, epoch);
     put_uint(out, field::SEQ, seq);

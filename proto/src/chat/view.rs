@@ -1,46 +1,65 @@
-//! Reads a ChatMessage by borrowing: what a gateway core needs of each frame that it received, with
-//! no allocation and no copy. Accepts what prost accepts, and refuses besides what a proto2 reader
-//! must: missing required fields, and enum values that don't exist (which make them missing).
+//! Reads a ChatMessage by borrowing, without an allocation or a copy. A gateway shard calls it for each frame
+//! that it received. It accepts what prost accepts, except what a proto2 reader must refuse: missing required
+//! fields, and unknown enum values (which make a required field missing).
 
 use crate::chat::{ChatError, field};
 use crate::protobuf::{Fields, Value};
 use crate::schema::chat_message::{ChatOp, MessageType};
 
-/// One ChatMessage, borrowed from the bytes it came in. Of a field that stands several times, the
-/// last one counts; unknown fields are skipped.
+/// One ChatMessage, borrowed from the bytes in which it came. If a field stands several times, the last one
+/// counts. Unknown fields are skipped. The schema (`schema/im.proto`) says what each field means.
 #[derive(Clone, Copy, Debug)]
 pub struct ChatView<'a> {
-    /// All of it, as it came.
+    /// The whole message as it came.
     pub bytes: &'a [u8],
-    /// May be empty or too long: [`crate::ids::BoxId::parse`] decides.
+    /// Field 1, as the client wrote it: [`crate::ids::BoxId::parse`] checks it.
     pub boxid: &'a str,
+    /// Field 2.
     pub group: i32,
+    /// Field 3.
     pub uuid: Option<&'a str>,
+    /// Field 4; from a client it means nothing.
     pub sender: Option<&'a str>,
+    /// Field 5, as the client wrote it: [`crate::ids::Uid::parse`] checks it.
     pub receiver: Option<&'a str>,
+    /// Field 6.
     pub body: Option<&'a str>,
+    /// Field 7.
     pub mtype: MessageType,
+    /// Field 8.
     pub op: ChatOp,
+    /// Field 9, as the client wrote it: [`crate::ids::ClientId::parse`] checks it.
     pub client_id: Option<&'a str>,
+    /// Field 10.
     pub seq: Option<u64>,
+    /// Field 11.
     pub epoch: Option<u64>,
+    /// Field 12.
     pub ts_ms: Option<u64>,
+    /// Field 13.
     pub head_seq: Option<u64>,
+    /// Field 14.
     pub ack_seq: Option<u64>,
+    /// Field 15.
     pub read_seq: Option<u64>,
+    /// Field 16.
     pub limit: Option<u32>,
+    /// Field 17.
     pub done: Option<bool>,
+    /// Field 18.
     pub error_code: Option<u32>,
+    /// Field 19.
     pub error_text: Option<&'a str>,
+    /// Field 20.
     pub retry_after_ms: Option<u64>,
-    /// Entries of `status`. Checked; to read them, decode `bytes` by prost.
+    /// The number of `status` entries (field 21). They are checked; to read them, decode `bytes` by prost.
     pub status_count: u32,
-    /// Bit n: field n is there.
+    /// Bit n says that field n is there.
     fields: u32,
 }
 
 impl<'a> ChatView<'a> {
-    /// Reads and checks a whole ChatMessage. Errors name the field.
+    /// Reads and checks a whole ChatMessage. The error names the first field that is wrong.
     pub fn parse(bytes: &'a [u8]) -> Result<ChatView<'a>, ChatError> {
         let mut view = ChatView::empty(bytes);
         let mut fields = Fields::of(bytes);
@@ -58,12 +77,13 @@ impl<'a> ChatView<'a> {
         Ok(view)
     }
 
-    /// A request of the sync verb (design: `op = ACK, mtype = SYNC`): a pull, a mark or a list.
+    /// Whether it is the sync verb (op ACK, mtype SYNC): from a client a pull, a mark or a list.
     pub fn is_sync(&self) -> bool {
         self.op == ChatOp::Ack && self.mtype == MessageType::Sync
     }
 
-    /// The receiver of a direct (P2P) message: group = 0 with a receiver. All else is its box's.
+    /// The receiver of a direct (P2P) message: group is 0 and there is a receiver. None: the message is for its
+    /// box.
     #[inline]
     pub fn direct_to(&self) -> Option<&'a str> {
         let receiver = self.receiver.filter(|receiver| !receiver.is_empty())?;
@@ -141,9 +161,9 @@ impl<'a> ChatView<'a> {
     }
 }
 
-/// What the client meant, for telling a retry from another message under the same client_id: op,
-/// mtype, group, receiver and body, and nothing that a retry may change. Each is length-prefixed, so
-/// no two messages run into the same bytes.
+/// A digest of what the client meant, which tells a retry from another message under the same client_id. It
+/// covers op, mtype, group, receiver and body, and nothing that a retry may change. Each string is
+/// length-prefixed, so two different messages never hash the same bytes.
 pub fn digest(view: &ChatView<'_>) -> [u8; 16] {
     let mut head = [0; 12];
     head[0..4].copy_from_slice(&(view.op as i32).to_le_bytes());
@@ -152,7 +172,7 @@ pub fn digest(view: &ChatView<'_>) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&head);
     for part in [view.receiver, view.body] {
-        // No string is so long: an absent one differs from an empty one.
+        // No string has that length, so an absent one differs from an empty one.
         let length = part.map_or(u64::MAX, |part| part.len() as u64);
         hasher.update(&length.to_le_bytes());
         hasher.update(part.unwrap_or_default().as_bytes());
@@ -163,7 +183,7 @@ pub fn digest(view: &ChatView<'_>) -> [u8; 16] {
         .expect("a hash has 32 bytes")
 }
 
-/// Optional v2 fields of ChatStatus are varints, but for its two strings.
+/// Checks the fields of one ChatStatus: two strings (1 and 9), and varints.
 fn check_status(bytes: &[u8]) -> Result<(), ChatError> {
     let mut fields = Fields::of_nested(bytes);
     while let Some((number, value)) = fields.next_field()? {
@@ -227,7 +247,7 @@ mod tests {
     use crate::schema::{ChatMessage, ChatStatus};
     use prost::Message;
 
-    /// boxid "b", group 0, mtype SmallText, op CHAT.
+    /// A message with boxid "b", group 0, mtype SmallText, op CHAT.
     const SHORTEST: &[u8] = b"\x0a\x01b\x10\x00\x38\x00\x40\x02";
 
     fn with(extra: &[u8]) -> Vec<u8> {
@@ -239,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_said_to_one_and_to_no_group_is_direct() {
+    fn a_message_is_direct_if_it_has_a_receiver_and_is_for_no_group() {
         let of = |group: i32, op: ChatOp, receiver: &str| {
             let message = ChatMessage {
                 boxid: "b".into(),
@@ -329,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_field_that_stands_twice_the_last_one_counts() {
+    fn the_last_one_counts_of_a_field_that_stands_twice() {
         let bytes = with(b"\x0a\x01c\x40\x00\x0a\x01d");
         let view = ChatView::parse(&bytes).unwrap();
         assert_eq!((view.boxid, view.op), ("d", ChatOp::Join));
@@ -416,14 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn no_receiver_can_be_written_that_runs_into_the_body() {
+    fn no_receiver_can_be_chosen_that_hashes_as_part_of_the_body() {
         let of = |receiver: &str, body: &str| {
             let mut bytes = with(&[]);
             put_bytes(&mut bytes, field::RECEIVER, receiver.as_bytes());
             put_bytes(&mut bytes, field::BODY, body.as_bytes());
             digest(&ChatView::parse(&bytes).unwrap())
         };
-        // Were the length no true one but a mark of any value below 128.
+        // This would be possible if any value below 128 could stand for the length.
         for mark in 0..128u8 {
             let mark = char::from(mark).to_string() + &"\0".repeat(7);
             assert_ne!(of(&format!("x{mark}y"), "z"), of("x", &format!("y{mark}z")));
@@ -450,7 +470,7 @@ mod tests {
             b"\x2a\x00",            // an empty receiver
             b"\x32\x01r",           // body
             b"\x2a\x02ab\x32\x01c", // receiver and body
-            b"\x2a\x01a\x32\x02bc", // the same letters, parted elsewhere
+            b"\x2a\x01a\x32\x02bc", // the same letters, split elsewhere
         ];
         let digests: std::collections::HashSet<_> =
             others.iter().map(|other| of(&with(other))).collect();

@@ -1,5 +1,6 @@
-//! Reads link messages out of a stream. One [`LinkDecoder`] per link, on the core that owns it. A
-//! frame that lies whole in the receive buffer is read from there; only what its end cuts is kept.
+//! Reads link messages out of a stream of bytes. A driver has one [`LinkDecoder`] per link, on the core that
+//! owns the link. A frame that lies whole in the receive buffer is read from there; a copy is kept only of a
+//! frame that the buffer's end cuts.
 
 use std::fmt;
 
@@ -12,20 +13,21 @@ use crate::link::{
 use crate::payload::PayloadPool;
 use crate::protobuf::{Fields, Value, WireError};
 
-/// The stream so far: empty between frames.
+/// The state of one link's stream: the beginning of a cut frame, or nothing.
 #[derive(Debug, Default)]
 pub struct LinkDecoder {
     cut: Vec<u8>,
 }
 
 impl LinkDecoder {
+    /// A decoder at the start of a stream. Allocates nothing before a frame is cut.
     pub fn new() -> Self {
         LinkDecoder::default()
     }
 
-    /// Takes bytes off the front of `bytes` up to the end of the next message and returns it, its payload
-    /// in a block of the pool; None when all bytes are taken in and more are needed: call until None. After
-    /// an error, close the link.
+    /// Takes bytes off the front of `bytes` up to the end of the next message and returns that message, with
+    /// its payload in a block of the pool. None: all bytes were taken in and more are needed; so call until
+    /// None. After an error the stream can't be read on: close the link.
     pub fn next(
         &mut self,
         bytes: &mut &[u8],
@@ -56,13 +58,13 @@ impl LinkDecoder {
         Ok(Some(message))
     }
 
-    /// Bytes of a frame whose end hasn't come.
+    /// Bytes kept of a frame whose end has not come.
     pub fn pending_bytes(&self) -> usize {
         self.cut.len()
     }
 
-    /// Until `cut` holds so many bytes, or `bytes` has none: it grows by what came, not by what a
-    /// length announced.
+    /// Moves bytes into `cut` until it holds `wanted` of them or `bytes` is empty. So `cut` grows by what came,
+    /// not by what a length announced.
     fn take_up_to(&mut self, wanted: usize, bytes: &mut &[u8]) {
         let missing = wanted.saturating_sub(self.cut.len());
         let (taken, rest) = bytes.split_at(missing.min(bytes.len()));
@@ -71,24 +73,32 @@ impl LinkDecoder {
     }
 }
 
-/// Why a peer's bytes are no link message. The link is closed, and repaired by SYNC when it is back.
+/// Why a peer's bytes are no link message: no gateway or chat node sent them, or one of another version. The
+/// link is closed, and repaired by SYNC when it is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkError {
+    /// A frame announces more than [`limits::LINK_FRAME_BYTES_MAX`].
     FrameTooLong {
+        /// The length that it announces: its first four bytes.
         bytes: u32,
     },
+    /// The frame is no protobuf message.
     Wire(WireError),
-    /// A field has another type or length than the schema says, or a value out of range.
+    /// A field has another type or length than the schema says, or a value out of its range.
     BadField {
+        /// Its number in ExchangeMessage.
         field: u32,
     },
-    /// A field that this kind of message needs isn't there.
+    /// A field that this kind of message needs is not there.
     Missing {
+        /// `ExchangeMessage.kind`.
         kind: u64,
+        /// Its number in ExchangeMessage.
         field: u32,
     },
-    /// A message that this version doesn't know; Hello should have kept its sender away.
+    /// A kind of message that this version does not know. Hello should have kept its sender away.
     UnknownKind {
+        /// `ExchangeMessage.kind`.
         kind: u64,
     },
 }
@@ -129,7 +139,7 @@ impl From<WireError> for LinkError {
     }
 }
 
-/// Length and body together; None while the length isn't whole.
+/// Bytes of the first frame, its length included; None while the length itself is not whole.
 fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, LinkError> {
     let Some(length) = bytes.first_chunk::<LENGTH_BYTES>() else {
         return Ok(None);
@@ -187,7 +197,7 @@ fn parse(frame: &[u8], payloads: &mut PayloadPool) -> Result<LinkMessage, LinkEr
     })
 }
 
-/// The fields of an ExchangeMessage, borrowed; unknown ones (and v1's) are skipped.
+/// The fields of an ExchangeMessage, borrowed. Unknown fields, and those of v1, are skipped.
 #[derive(Default)]
 struct Parts<'a> {
     kind: u64,
@@ -222,7 +232,7 @@ impl<'a> Parts<'a> {
         Ok(parts)
     }
 
-    /// None: the value isn't of the field's type, or out of its range.
+    /// None: the value has another type than the field, or is out of the field's range.
     fn set(&mut self, field: u32, value: Value<'a>) -> Option<()> {
         match (field, value) {
             (field::KIND, Value::Varint(value)) => self.kind = value,
@@ -504,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_over_the_bound_is_refused_by_its_length_and_a_promised_one_holds_no_memory() {
+    fn a_frame_over_the_bound_is_refused_by_its_length_and_an_announced_one_takes_no_memory() {
         let over = (limits::LINK_FRAME_BYTES_MAX as u32 + 1).to_be_bytes();
         let bytes = limits::LINK_FRAME_BYTES_MAX as u32 + 1;
         assert_eq!(error(&over), LinkError::FrameTooLong { bytes });

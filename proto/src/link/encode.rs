@@ -1,5 +1,5 @@
-//! Writes link messages. Called by [`crate::link::LinkQueue`] and thus by whoever owns a link: one
-//! copy of a delivery's payload into the queue's buffer, and no allocation of its own.
+//! Writes link messages. [`crate::link::LinkQueue`] calls it on the core that owns the link. A delivery's
+//! payload is copied once, into the queue's buffer; nothing else is allocated.
 
 use crate::ids::{Origin, Topic};
 use crate::limits;
@@ -11,9 +11,9 @@ use crate::protobuf::{put_bytes, put_bytes_head, put_fixed64, put_uint};
 /// Appends one frame: a 4-byte big-endian length, then an ExchangeMessage.
 ///
 /// # Panics
-/// On a message of our own making that is against the limits: more than [`limits::LINK_TOPICS_MAX`]
-/// topics, or a payload over [`limits::LINK_PAYLOAD_BYTES_MAX`]; the configuration's check and the
-/// gateway's message bound keep clients from it.
+/// If the message exceeds the limits: more than [`limits::LINK_TOPICS_MAX`] topics, or a payload over
+/// [`limits::LINK_PAYLOAD_BYTES_MAX`]. That is a fault of this program: the check of the configuration and
+/// the gateway's message bound keep clients from causing it.
 pub fn encode(message: &LinkMessage, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
@@ -28,7 +28,7 @@ pub fn encode(message: &LinkMessage, out: &mut Vec<u8>) {
 
 fn put_message(message: &LinkMessage, out: &mut Vec<u8>) {
     let begin = |out: &mut Vec<u8>, kind: u64| {
-        // Required by v1, and nothing to us.
+        // The v1 schema requires it; it means nothing here.
         put_bytes(out, field::MESSAGE_ID, b"");
         put_uint(out, field::KIND, kind);
     };
@@ -109,7 +109,7 @@ fn put_topics(topics: &[Topic], out: &mut Vec<u8>) {
         .for_each(|topic| out.extend_from_slice(&topic.0));
 }
 
-/// The payload, and room for all that stands around it.
+/// Bytes of the payload and of all fields around it, at most.
 fn delivery_bytes_max(delivery: &Delivery) -> usize {
     delivery.payload.len() + 160
 }

@@ -1,26 +1,27 @@
-//! What waits to be sent on one link: bounded, and coalesced into one send per turn. Pure; the
-//! gateway's and the chat node's drivers both stand on it, one queue per link on the link's core.
+//! The send queue of one link: bounded, and coalesced into one send at a time. The drivers of gateway and
+//! chat node keep one per link, on the link's core. Pure.
 
 use crate::limits::LINK_SPARE_BYTES_MAX;
 use crate::link::{LinkMessage, encode};
 
-/// Everything pushed while one send is in flight leaves together in the next.
+/// A link's send queue. All messages pushed while one send is in flight leave together in the next.
 #[derive(Debug)]
 pub struct LinkQueue {
     waiting: Vec<u8>,
-    /// The last sent buffer, emptied: to be `waiting` next.
+    /// The buffer of the last send, emptied: `waiting` gets its memory next.
     spare: Vec<u8>,
     in_flight_bytes: usize,
     bytes_max: usize,
 }
 
-/// The peer doesn't keep up: close the link. What was queued is repaired by SYNC when it is back.
+/// The queue is full because the peer does not keep up. Close the link; SYNC repairs what was queued when it
+/// is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFull;
 
 impl LinkQueue {
-    /// `bytes_max` counts what waits and what is in flight
-    /// ([`crate::limits::LINK_QUEUE_BYTES_MAX`]; smaller in tests).
+    /// `bytes_max`: bytes that may wait and be in flight together ([`crate::limits::LINK_QUEUE_BYTES_MAX`];
+    /// smaller in tests).
     pub fn new(bytes_max: usize) -> Self {
         LinkQueue {
             waiting: Vec::new(),
@@ -30,8 +31,8 @@ impl LinkQueue {
         }
     }
 
-    /// Queues one message behind all others. When it is full, the message isn't queued and the rest
-    /// stays as it was.
+    /// Queues one message behind all others. On QueueFull the message is not queued, and the rest stays as it
+    /// was.
     pub fn push(&mut self, message: &LinkMessage) -> Result<(), QueueFull> {
         let start = self.waiting.len();
         encode(message, &mut self.waiting);
@@ -42,8 +43,8 @@ impl LinkQueue {
         Ok(())
     }
 
-    /// All that waits, for one send; None while another is in flight or nothing waits. Each buffer
-    /// taken comes back by [`LinkQueue::sent`].
+    /// Takes all that waits, for one send. None while another send is in flight, or if nothing waits. The
+    /// caller gives each buffer back by [`LinkQueue::sent`].
     pub fn take(&mut self) -> Option<Vec<u8>> {
         if self.in_flight_bytes > 0 || self.waiting.is_empty() {
             return None;
@@ -55,7 +56,8 @@ impl LinkQueue {
         ))
     }
 
-    /// The buffer of the last [`LinkQueue::take`] is with the kernel; its memory is used again.
+    /// Takes back the buffer of the last [`LinkQueue::take`], which the kernel has taken in; its memory is used
+    /// again. Panics without such a send.
     pub fn sent(&mut self, mut buf: Vec<u8>) {
         assert!(
             self.in_flight_bytes > 0,
@@ -67,7 +69,7 @@ impl LinkQueue {
         self.spare = buf;
     }
 
-    /// Waiting and in flight.
+    /// Bytes that wait or are in flight.
     pub fn bytes(&self) -> usize {
         self.waiting.len() + self.in_flight_bytes
     }

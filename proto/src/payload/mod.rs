@@ -1,15 +1,17 @@
-//! A message's bytes, from where a shard makes or decodes them to the last who stores, keeps or sends them:
-//! never changed while anybody holds them, cheap to pass on, also to another core. A shard takes them out of
-//! its [`PayloadPool`], so that a steady flow of messages asks the allocator for nothing.
+//! The bytes of a message, from the shard that makes or decodes them to the last part that stores, keeps or
+//! sends them. They never change while anybody holds them, and are cheap to pass on, also to another core. A
+//! shard takes the blocks from its [`PayloadPool`], so that a steady flow of messages asks the allocator for
+//! nothing.
 //!
-//! One block holds all of it: the two counts of an `Arc`, the length, the bytes. The length stands in the
-//! block because a block is used again for a message of another length. What else there is:
+//! One block holds everything: the two counts of an `Arc`, the length, the bytes. The length stands in the
+//! block because a block is used again for a message of another length. The alternatives cost more:
 //!
-//! - `Arc<Vec<u8>>` is filled again as easily, but each look at the bytes goes through two blocks, and a
-//!   payload at rest has 24 bytes and a second block's rounding more.
-//! - `Arc<[u8]>` with the length beside it makes whatever carries a payload larger: a delivery by 8 bytes.
+//! - `Arc<Vec<u8>>` can be filled again as easily, but each look at the bytes goes through two blocks, and a
+//!   payload at rest takes 24 bytes and the rounding of a second block more.
+//! - `Arc<[u8]>` with the length beside it makes everything that carries a payload larger: a delivery by 8
+//!   bytes.
 //! - A block that goes back when its last holder drops it (crate `bytes`, or a `Drop` of our own) needs a
-//!   queue between cores for it. Here the pool looks at the counts instead.
+//!   queue between cores to go back through. Here the pool looks at the counts instead.
 
 mod pool;
 
@@ -19,19 +21,21 @@ use std::sync::Arc;
 
 pub use pool::PayloadPool;
 
-/// A block that begins with the number of bytes in use that follow. Beyond them may stand what an earlier
-/// message left, which nobody is shown. The empty payload is an empty block, the same for all: `Arc` has a
-/// static one.
+/// Bytes that are shared by reference and never change. `Deref` gives the bytes; a clone is one more
+/// reference to the same block.
+///
+/// The block begins with the number of bytes in use that follow. Behind them may stand what an earlier message
+/// left, which nobody can read. All empty payloads share one empty block, a static of `Arc`.
 #[derive(Clone, Default)]
 pub struct Payload(Arc<[u8]>);
 
-/// Of the length at a block's beginning.
+/// Bytes of the length at the beginning of a block.
 const LENGTH_BYTES: usize = size_of::<u32>();
-/// What an `Arc` puts before its block.
+/// Bytes of the counts that an `Arc` puts before its block.
 const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 
 impl Payload {
-    /// A block of its own, with room for so many bytes at least.
+    /// A new block with room for at least `room_bytes`, filled with `bytes`.
     fn with_room(bytes: &[u8], room_bytes: usize) -> Payload {
         let zeroed = std::iter::repeat_n(0, LENGTH_BYTES + room_bytes).collect();
         let mut payload = Payload(zeroed);
@@ -39,7 +43,7 @@ impl Payload {
         payload
     }
 
-    /// Nobody else holds it.
+    /// Whether nobody else holds the block.
     #[inline]
     fn is_free(&self) -> bool {
         Arc::strong_count(&self.0) == 1
@@ -67,7 +71,7 @@ impl Deref for Payload {
     }
 }
 
-/// For rare paths: what a shard makes for each message comes from its pool.
+/// Allocates. For rare paths: what a shard makes for each message comes from its pool.
 impl From<&[u8]> for Payload {
     fn from(bytes: &[u8]) -> Payload {
         match bytes.is_empty() {

@@ -1,49 +1,51 @@
-//! A shard's payload blocks, kept to be filled again. The pool holds each block that it hands out along with
-//! whoever got it, and fills it anew once all the others have dropped it, on whichever core they did. It is
-//! one core's, and never waits: what isn't back, or is too large to be kept, is allocated.
+//! A shard's payload blocks, kept to be filled again. The pool keeps a reference to each block that it hands
+//! out, and fills the block anew once all other holders have dropped it, on whichever core. It belongs to one
+//! core and never waits: if no block is back, or the payload is too large for the pool, it allocates.
 
 use std::collections::VecDeque;
 
 use super::{COUNTS_BYTES, LENGTH_BYTES, Payload};
 use crate::limits::{PAYLOAD_BLOCK_BYTES_MAX, PAYLOAD_BLOCKS_MAX, PAYLOAD_BYTES_MAX};
 
-/// Empty until the first payload, and again when it has rested: `tidy`.
+/// A shard's pool of payload blocks. It takes no memory before the first payload, nor after a while without
+/// any ([`tidy`](Self::tidy)). Its bounds are [`PAYLOAD_BLOCKS_MAX`] and [`PAYLOAD_BYTES_MAX`].
 #[derive(Debug)]
 pub struct PayloadPool {
     blocks_max: usize,
     bytes_max: usize,
     blocks: usize,
     bytes: usize,
-    /// By [`SizeClass::index`]; none while there are no blocks.
+    /// The blocks by [`SizeClass::index`]; no lists while there are no blocks.
     lists: Vec<Blocks>,
 }
 
-/// Those of one size.
+/// The blocks of one size.
 #[derive(Debug, Default)]
 struct Blocks {
-    /// Others held them when they were last looked at. The oldest first: it is the first to be back.
+    /// Blocks that others held when the pool last looked. The oldest first: it is the likeliest to be back.
     lent: VecDeque<Payload>,
-    /// Nobody else's. The last is used next: its bytes are the likeliest to be in the core's cache.
+    /// Blocks that nobody else holds. The last one is used next: it is the likeliest to be in the core's
+    /// cache.
     free: Vec<Payload>,
-    /// How many were lent at the last `tidy`,
+    /// Blocks that were lent at the last `tidy`.
     lent_before: usize,
-    /// and how many came back since.
+    /// Blocks that came back since the last `tidy`.
     returned: usize,
-    /// The fewest that were free since the last `tidy`: so many too many.
+    /// The smallest number of free blocks since the last `tidy`: so many were not needed.
     unneeded: usize,
 }
 
-/// Blocks come in the sizes that allocators (mimalloc, jemalloc) have anyway, four to each doubling and 16
-/// bytes apart at least: a block that is rounded up takes no more memory than one made to measure, however
-/// long a message is kept.
+/// A size of blocks. They are the sizes that allocators (mimalloc, jemalloc) use anyway, four to each doubling
+/// and at least 16 bytes apart. So a rounded block takes no more memory than one of the exact size would,
+/// however long a message is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SizeClass {
     index: usize,
-    /// Counts, length and room.
+    /// Bytes of counts, length and room together.
     block_bytes: usize,
 }
 
-/// Those that are kept.
+/// The number of sizes that the pool keeps.
 const SIZE_CLASSES: usize =
     SizeClass::of(PAYLOAD_BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES).index + 1;
 
@@ -64,7 +66,7 @@ impl PayloadPool {
         }
     }
 
-    /// The bytes in a block that nobody else holds.
+    /// Copies the bytes into a block that nobody else holds, and returns it.
     #[inline]
     pub fn payload(&mut self, bytes: &[u8]) -> Payload {
         let list = self.lists.get_mut(SizeClass::of(bytes.len()).index);
@@ -72,8 +74,8 @@ impl PayloadPool {
         kept.unwrap_or_else(|| self.allocate(bytes))
     }
 
-    /// Called now and then, and until `is_empty` when nothing is going on: what was not needed since the
-    /// last time is freed, and what was held all the while is its holders' alone. So after two calls
+    /// Frees the blocks that were not needed since the last call, and lets go of those that others held all
+    /// the while. The owner calls it at regular intervals while the pool is not empty; after two calls
     /// without a payload in between, nothing is left.
     pub fn tidy(&mut self) {
         for (index, list) in self.lists.iter_mut().enumerate() {
@@ -86,11 +88,13 @@ impl PayloadPool {
         }
     }
 
+    /// Whether the pool holds no memory, so that it need not be tidied.
     pub fn is_empty(&self) -> bool {
         self.lists.is_empty()
     }
 
-    /// Of blocks that wait to be filled, and of the lists. What others hold is theirs to count.
+    /// Bytes on the heap of the lists and of the blocks that wait to be filled. Blocks that others hold are
+    /// counted by their holders.
     pub fn heap_bytes(&self) -> usize {
         let of_list = |(index, list): (usize, &Blocks)| {
             let places = list.free.capacity() + list.lent.capacity();
@@ -121,8 +125,8 @@ impl PayloadPool {
 }
 
 impl Blocks {
-    /// One that nobody else holds. The next that is back becomes free on the way: so no more than needed
-    /// is looked at, and all that came back with it is found.
+    /// Fills a block that nobody else holds. On the way the next block that is back becomes free; so each
+    /// call looks at two blocks at most, and all that came back are found in time.
     #[inline]
     fn lend(&mut self, bytes: &[u8]) -> Option<Payload> {
         let mut block = self.take()?;
@@ -144,7 +148,7 @@ impl Blocks {
         Some(block)
     }
 
-    /// The oldest that was handed out, if it is back.
+    /// The block that was lent longest ago, if it is back.
     #[inline]
     fn returned(&mut self) -> Option<Payload> {
         if !self.lent.front()?.is_free() {
@@ -154,7 +158,7 @@ impl Blocks {
         self.lent.pop_front()
     }
 
-    /// How many are kept no longer.
+    /// Returns the number of blocks that are not kept any longer.
     fn tidy(&mut self) -> usize {
         let kept_before = self.free.len() + self.lent.len();
         self.free.drain(..self.unneeded);
@@ -182,7 +186,7 @@ impl SizeClass {
         }
     }
 
-    /// Of the class with that index.
+    /// Bytes of a block of the class with that index.
     fn block_bytes(index: usize) -> usize {
         match index {
             0..4 => (index + 1) * 16,
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_core_dropped_last_is_filled_again() {
+    fn a_block_that_another_core_dropped_last_is_filled_again() {
         let mut pool = PayloadPool::default();
         let first = payload(&mut pool);
         let place = first.as_ptr() as usize;
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_holds_for_long_keeps_nothing_from_the_others() {
+    fn a_block_held_for_long_keeps_no_block_from_the_others() {
         let mut pool = PayloadPool::default();
         let held = payload(&mut pool);
         pool.tidy();
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_and_bytes_are_bounded_and_what_is_beyond_is_freed_by_its_holders() {
+    fn blocks_and_bytes_are_bounded_and_a_block_beyond_is_freed_by_its_holders() {
         let block_bytes = SizeClass::of(MESSAGE.len()).block_bytes;
         for (blocks_max, bytes_max) in [
             (2, PAYLOAD_BYTES_MAX),
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_payload_is_none_of_the_pools_and_an_empty_one_is_as_any() {
+    fn a_large_payload_is_not_kept_and_an_empty_one_is_kept_as_any_other() {
         let mut pool = PayloadPool::default();
         let largest = PAYLOAD_BLOCK_BYTES_MAX - COUNTS_BYTES - LENGTH_BYTES;
         let large = pool.payload(&vec![1; largest + 1]);
@@ -293,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn at_rest_it_gives_all_back_and_in_use_what_a_burst_took() {
+    fn a_pool_at_rest_frees_all_and_a_pool_in_use_what_a_burst_took() {
         let mut pool = PayloadPool::default();
         let burst: Vec<Payload> = (0..100).map(|_| payload(&mut pool)).collect();
         drop(burst);
@@ -312,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_flight_at_rest_is_forgotten_and_stays_whole() {
+    fn a_payload_in_flight_while_the_pool_rests_is_let_go_and_stays_whole() {
         let mut pool = PayloadPool::default();
         let held = payload(&mut pool);
         pool.tidy();
@@ -342,7 +346,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each message is made, passed on, dropped anywhere, in any order, with calls of `tidy` between.
+        /// Messages are made, passed on and dropped in any order, with calls of `tidy` in between.
         #[test]
         fn no_payload_changes_while_it_is_held(
             steps in prop::collection::vec((0usize..4, 0usize..6000, any::<prop::sample::Index>()), 1..200),

@@ -1,14 +1,15 @@
-//! A vector that grows by chunks: doubling a table of a million entries leaves half of it empty, and
-//! copies all of it at once.
+//! A vector that grows by chunks, for tables of a million entries: a `Vec` that doubles would leave up to half
+//! of its memory empty, and copy all entries at once. Lives in a table of one core.
 
 use std::ops::{Index, IndexMut};
 
-/// Entries of a chunk. What is empty is less than one of them.
+/// Entries of one chunk. Less than one chunk is empty.
 const CHUNK: usize = 256;
 
+/// A vector that never moves its entries and cannot shrink.
 #[derive(Debug)]
 pub struct Chunks<T> {
-    /// All full but the last.
+    /// All are full except the last one.
     chunks: Vec<Vec<T>>,
 }
 
@@ -19,16 +20,18 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
+    /// The number of entries.
     pub fn len(&self) -> usize {
         let full = self.chunks.len().saturating_sub(1);
         full * CHUNK + self.chunks.last().map_or(0, Vec::len)
     }
 
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Returns its index.
+    /// Adds an entry at the end and returns its index.
     pub fn push(&mut self, value: T) -> usize {
         if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
@@ -38,27 +41,30 @@ impl<T> Chunks<T> {
         chunk * CHUNK + self.chunks[chunk].len() - 1
     }
 
+    /// The entry at an index; None beyond the end.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)
     }
 
+    /// The entry at an index, to be changed; None beyond the end.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
     }
 
+    /// All entries, in the order of their indices.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
     }
 
-    /// Bytes on the heap, without what the entries themselves own.
+    /// Bytes on the heap, without those that the entries themselves own.
     pub fn heap_bytes(&self) -> usize {
         self.chunks.capacity() * size_of::<Vec<T>>() + self.chunks.len() * CHUNK * size_of::<T>()
     }
 }
 
-/// Panics beyond the end.
+/// Panics if the index is beyond the end.
 impl<T> Index<usize> for Chunks<T> {
     type Output = T;
 

@@ -1,5 +1,5 @@
-//! Tables whose cost per entry is a promise: what a million idle connections are made of. Each lives on
-//! one core, within the state of its shard. Here, because the engine and both nodes keep them.
+//! Tables whose cost per entry is a promise: a million idle connections are made of them. Each lives on one
+//! core, within the state of its shard. They stand in this crate because the engine and both nodes keep them.
 
 mod chunks;
 mod slab;

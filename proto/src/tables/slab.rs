@@ -1,8 +1,10 @@
-//! Values in numbered places: a place that is free is the next value's, so numbers stay small enough to be
-//! kept in four bytes by whoever asks for the value again. For tables that grow with the connections.
+//! A table of values in numbered places. A free place is used again, so numbers stay small and the owner can
+//! keep one in four bytes. For tables that grow with the connections of a shard; lives on its core.
 
 use super::Chunks;
 
+/// Values in numbered places. A number names its value until that is removed, and may name another one
+/// afterwards.
 #[derive(Debug)]
 pub struct Slab<T> {
     places: Chunks<Option<T>>,
@@ -19,7 +21,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// Returns its place: the one that became free last, if one did.
+    /// Puts the value into the place that became free last, or into a new one, and returns the place.
     pub fn insert(&mut self, value: T) -> u32 {
         match self.free.pop() {
             Some(at) => {
@@ -30,28 +32,31 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The value in a place; None if the place is free or beyond the end.
     #[inline]
     pub fn get(&self, at: u32) -> Option<&T> {
         self.places.get(at as usize)?.as_ref()
     }
 
+    /// The value in a place, to be changed; None if the place is free or beyond the end.
     #[inline]
     pub fn get_mut(&mut self, at: u32) -> Option<&mut T> {
         self.places.get_mut(at as usize)?.as_mut()
     }
 
-    /// The value; its place is another's next.
+    /// Takes the value out of its place, which becomes free. None if it was free.
     pub fn remove(&mut self, at: u32) -> Option<T> {
         let value = self.places.get_mut(at as usize)?.take()?;
         self.free.push(at);
         Some(value)
     }
 
+    /// All values, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.places.iter().flatten()
     }
 
-    /// Bytes on the heap, without what the values themselves own.
+    /// Bytes on the heap, without those that the values themselves own.
     pub fn heap_bytes(&self) -> usize {
         self.places.heap_bytes() + self.free.capacity() * size_of::<u32>()
     }

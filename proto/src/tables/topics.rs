@@ -1,30 +1,33 @@
-//! Topic → who wants it, as small numbers (connections, shards or links), with a note of the owner's.
-//! 20 bytes and the note for a topic that one wants and 5 for its place in the index, of which a fifth to a
-//! half is empty: most topics are one user's own.
+//! A table from topics to the members that want them, which are small numbers (connections, shards or links),
+//! with a note of the table's owner beside each topic. Lives on one core, in the state of its shard.
+//!
+//! A topic with one member takes 20 bytes and the note, and 5 bytes for its entry in the index, of which a
+//! fifth to a half is empty. Most topics are a user's own and have one member.
 
 use hashbrown::HashTable;
 
 use super::Chunks;
 use crate::ids::Topic;
 
-/// Of a topic in its table; the same for as long as it has members.
+/// The place of a topic in its table. It stays the same for as long as the topic has members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicIndex(pub u32);
 
-/// Members are numbers below this.
+/// Bound on members: they are numbers below this. From it on, `Place::members` names a list.
 const MANY: u32 = 1 << 31;
-/// The members of a place that nobody uses.
+/// `Place::members` in a place that no topic uses.
 const VACANT: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct Place<N> {
     topic: Topic,
-    /// The only member; or MANY + the index of their list; or VACANT.
+    /// The only member; or MANY + the index of the members' list; or VACANT.
     members: u32,
     note: N,
 }
 
-/// `N` is the owner's note beside each topic; its default when the topic is new.
+/// The table. `N` is the owner's note beside each topic; a new topic has its default. A topic exists in the
+/// table while it has members.
 #[derive(Debug, Default)]
 pub struct TopicTable<N = u32> {
     index: HashTable<TopicIndex>,
@@ -38,11 +41,14 @@ pub struct TopicTable<N = u32> {
 /// The members of a topic, taken out of the table to go through while it is changed elsewhere.
 #[derive(Debug)]
 pub enum Members {
+    /// The only member.
     One(u32),
+    /// Two or more, in the order of the table.
     Many(Vec<u32>),
 }
 
 impl Members {
+    /// All of them.
     #[inline]
     pub fn as_slice(&self) -> &[u32] {
         match self {
@@ -53,20 +59,22 @@ impl Members {
 }
 
 impl<N: Copy + Default> TopicTable<N> {
-    /// Topics with members.
+    /// The number of topics.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
+    /// Whether there is no topic.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// Members of all topics together.
+    /// The number of members of all topics together.
     pub fn member_count(&self) -> usize {
         self.member_count
     }
 
+    /// The place of a topic; None if it has no members.
     #[inline]
     pub fn find(&self, topic: Topic) -> Option<TopicIndex> {
         let places = &self.places;
@@ -74,33 +82,39 @@ impl<N: Copy + Default> TopicTable<N> {
         self.index.find(topic.hash64(), is_it).copied()
     }
 
+    /// The topic in a place.
     pub fn topic(&self, index: TopicIndex) -> Topic {
         self.place(index).topic
     }
 
+    /// All topics with their places, in no order.
     pub fn topics(&self) -> impl Iterator<Item = (TopicIndex, Topic)> {
         self.index.iter().map(|index| (*index, self.topic(*index)))
     }
 
-    /// Indices are below this, of topics that live and of places that are free.
+    /// The number of places, free ones included: every index is below it.
     pub fn places(&self) -> usize {
         self.places.len()
     }
 
+    /// Whether a topic is in that place.
     pub fn is_live(&self, index: TopicIndex) -> bool {
         self.place(index).members != VACANT
     }
 
+    /// The owner's note beside a topic.
     #[inline]
     pub fn note(&self, index: TopicIndex) -> N {
         self.place(index).note
     }
 
+    /// Replaces the owner's note beside a topic.
     pub fn set_note(&mut self, index: TopicIndex, note: N) {
         self.place_mut(index).note = note;
     }
 
-    /// At least one. In the order of `insert`; `swap_remove` moves the last one.
+    /// The members of a topic, at least one. They stand where `push` and `insert` put them; `swap_remove` moves
+    /// the last one.
     #[inline]
     pub fn members(&self, index: TopicIndex) -> &[u32] {
         let place = self.place(index);
@@ -110,8 +124,8 @@ impl<N: Copy + Default> TopicTable<N> {
         }
     }
 
-    /// Adds a member, at the end. The caller has made sure that it isn't one already. The flag: the topic
-    /// is new here.
+    /// Adds a member at the end, which the caller has made sure is none yet. Returns the topic's place, and
+    /// whether the topic is new in the table.
     pub fn push(&mut self, topic: Topic, member: u32) -> (TopicIndex, bool) {
         assert!(member < MANY, "members are small numbers");
         self.member_count += 1;
@@ -124,7 +138,7 @@ impl<N: Copy + Default> TopicTable<N> {
         (index, false)
     }
 
-    /// The same at a position, for who keeps an order. Panics beyond the end.
+    /// Adds a member at a position, for an owner that keeps an order. Panics beyond the end.
     pub fn insert(&mut self, index: TopicIndex, position: usize, member: u32) {
         assert!(member < MANY, "members are small numbers");
         self.member_count += 1;
@@ -133,22 +147,24 @@ impl<N: Copy + Default> TopicTable<N> {
         list.insert(position, member);
     }
 
-    /// Takes a member out; the last one takes its place and is returned. With its last member a topic
-    /// ends, and its index may be another's next.
+    /// Takes out the member at a position. The last member moves there and is returned. With its last member a
+    /// topic leaves the table, and its place may be used for another one.
     pub fn swap_remove(&mut self, index: TopicIndex, position: usize) -> Option<u32> {
         self.remove_by(index, position, |list| {
             list.swap_remove(position);
         })
     }
 
-    /// The same, but those behind it move up.
+    /// Takes out the member at a position, and keeps the order of the others. Ends a topic as `swap_remove`
+    /// does.
     pub fn remove(&mut self, index: TopicIndex, position: usize) {
         self.remove_by(index, position, |list| {
             list.remove(position);
         });
     }
 
-    /// Gives the members out; until `put_back` the topic has none and may not be changed.
+    /// Takes the members out, to go through them while the table is borrowed elsewhere. Until `put_back` the
+    /// topic has none and may not be changed.
     #[inline]
     pub fn take(&mut self, index: TopicIndex) -> Members {
         match self.place(index).members {
@@ -157,6 +173,7 @@ impl<N: Copy + Default> TopicTable<N> {
         }
     }
 
+    /// Puts the members of a topic back, as `take` gave them.
     #[inline]
     pub fn put_back(&mut self, index: TopicIndex, members: Members) {
         match (self.place(index).members, members) {
@@ -206,7 +223,7 @@ impl<N: Copy + Default> TopicTable<N> {
         index
     }
 
-    /// The list of a topic, which begins when it gets its second member.
+    /// The list of a topic's members, which begins when it gets its second one.
     fn list_mut(&mut self, index: TopicIndex) -> &mut Vec<u32> {
         let members = self.place(index).members;
         let list = match members < MANY {
@@ -224,7 +241,7 @@ impl<N: Copy + Default> TopicTable<N> {
         &mut self.lists[list]
     }
 
-    /// Returns who stands at the position afterwards.
+    /// Removes the member at a position as `remove` does, and returns the one that stands there afterwards.
     fn remove_by(
         &mut self,
         index: TopicIndex,
@@ -267,7 +284,8 @@ impl<N: Copy + Default> TopicTable<N> {
     }
 }
 
-/// A long list grows by a quarter: a box with everyone in it, doubled, would be half empty on each core.
+/// Makes room for one more member. A long list grows by a quarter: if it doubled, the list of a box that holds
+/// everyone would be half empty on each core.
 fn make_room(list: &mut Vec<u32>) {
     if list.len() == list.capacity() && list.len() >= 64 {
         list.reserve_exact(list.len() / 4);
@@ -323,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_users_cost_what_is_promised() {
+    fn a_topic_per_user_costs_what_is_promised() {
         let mut table = TopicTable::<u32>::default();
         let users = 20_000; // of one shard of fifty
         for user in 0..users {
@@ -334,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_with_everyone_in_it_is_little_longer_than_they_are() {
+    fn the_list_of_a_box_with_everyone_in_it_is_little_longer_than_its_members() {
         let mut table = TopicTable::<()>::default();
         let users = 20_000;
         for user in 0..users {

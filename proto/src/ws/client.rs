@@ -1,20 +1,25 @@
-//! The client's side of the opening handshake (RFC 6455, 4.1), for the load generator.
+//! The client's side of the opening handshake (RFC 6455, 4.1). The load generator calls it on its cores, and
+//! tests do.
 
 use crate::limits;
 use crate::ws::handshake::{PROTOCOL_V2, accept_of};
 
-/// What a client asks for.
+/// What a client asks for. Every text stands in the request as it is, so it must be valid there.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientRequest<'a> {
+    /// The value of `Host`.
     pub host: &'a str,
+    /// The request target: path and query.
     pub path: &'a str,
     /// 16 random bytes in base64.
     pub key: &'a str,
-    /// The user, as the `sid` cookie names it; must be what a cookie may hold.
+    /// The value of the `sid` cookie, which names the user; None: no cookie.
     pub sid: Option<&'a str>,
+    /// Whether to offer [`PROTOCOL_V2`].
     pub v2: bool,
 }
 
+/// Appends the upgrade request.
 pub fn write_request(out: &mut Vec<u8>, request: &ClientRequest<'_>) {
     let mut put = |parts: &[&str]| {
         parts
@@ -36,17 +41,21 @@ pub fn write_request(out: &mut Vec<u8>, request: &ClientRequest<'_>) {
 /// The server's answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// The answer is not whole yet: call again with more bytes behind the same ones.
     Partial,
-    /// `consumed` bytes are the answer; what follows are frames.
+    /// The server agrees; frames follow.
     Accepted {
+        /// Whether the server chose [`PROTOCOL_V2`].
         v2: bool,
+        /// Bytes of the answer.
         consumed: usize,
     },
-    /// An HTTP answer with another status.
+    /// An HTTP answer with another status than 101.
     Refused {
+        /// The status.
         status: u16,
     },
-    /// No HTTP, or an agreement to something that wasn't asked for.
+    /// The bytes are no HTTP answer, or agree to something that was not asked for; the text says which.
     Malformed(&'static str),
 }
 

@@ -1,25 +1,34 @@
-//! One WebSocket frame (RFC 6455, 5.2): its header read and checked, its payload unmasked in place,
-//! and frames written. Called by [`crate::ws::message`] for each frame received and by whoever sends.
+//! One WebSocket frame (RFC 6455, 5.2): reads and checks its header, unmasks its payload in place, and writes
+//! frames. [`crate::ws::message`] calls it for each frame received, and every sender for each frame sent.
 
 use std::fmt;
 
 use crate::limits;
 use crate::ws::CloseCode;
 
-/// Which end of the connection reads: a server demands masked frames, a client refuses them.
+/// Which end of the connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
+    /// A server: frames that it receives must be masked.
     Server,
+    /// A client: frames that it receives must not be masked.
     Client,
 }
 
+/// What a frame is (RFC 6455, 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
+    /// A further fragment of the message that began before.
     Continuation = 0,
+    /// A text message, or its first fragment.
     Text = 1,
+    /// A binary message, or its first fragment.
     Binary = 2,
+    /// The end of the connection.
     Close = 8,
+    /// To be answered by a Pong.
     Ping = 9,
+    /// The answer to a Ping.
     Pong = 10,
 }
 
@@ -36,26 +45,30 @@ impl Opcode {
         })
     }
 
+    /// Whether it is a control frame, which may stand between the fragments of a message.
     pub(crate) fn is_control(self) -> bool {
         matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
     }
 }
 
-/// A frame's header, checked for all that can be known from it alone.
+/// A frame's header, checked for everything that can be known from it alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
+    /// It is the last fragment of its message.
     pub fin: bool,
+    /// What the frame is.
     pub opcode: Opcode,
-    /// Zeros when the frame isn't masked.
+    /// The mask; zeros if the frame is not masked.
     pub mask: [u8; 4],
+    /// Bytes of the payload, at most 2^63 - 1.
     pub payload_bytes: u64,
 }
 
 /// The longest header: an 8-byte length, and a mask (RFC 6455, 5.2).
 pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
 
-/// Reads the header that `bytes` start with, and how many bytes it has. None: it needs more bytes
-/// (never with 14 or more). An error is reported as soon as the bytes so far show it.
+/// Reads the header at the start of `bytes`, and returns it with its length in bytes. None: the header is not
+/// whole yet (never with 14 bytes or more). An error is returned as soon as the bytes so far show it.
 #[inline]
 pub fn parse_header(bytes: &[u8], side: Side) -> Result<Option<(FrameHeader, usize)>, FrameError> {
     let Some(&first) = bytes.first() else {
@@ -128,8 +141,9 @@ fn parse_first_byte(first: u8) -> Result<(bool, Opcode), FrameError> {
     Ok((fin, opcode))
 }
 
-/// XORs a payload (or the part of it that starts `offset` bytes in) with its frame's mask; the same
-/// operation masks and unmasks. In blocks of 32 bytes, which the compiler turns into vector code.
+/// XORs a payload with its frame's mask, which masks and unmasks alike. `offset` is the place in the whole
+/// payload at which this part of it begins. Works in blocks of 32 bytes, which the compiler turns into vector
+/// code.
 #[inline]
 pub fn apply_mask(payload: &mut [u8], mask: [u8; 4], offset: u64) {
     let mut mask = mask;
@@ -149,21 +163,21 @@ pub fn apply_mask(payload: &mut [u8], mask: [u8; 4], offset: u64) {
     }
 }
 
-/// Appends a server's frame header: no mask.
+/// Appends the header of a frame that a server sends: without a mask.
 #[inline]
 pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize) {
     put_header(out, opcode, fin, payload_bytes, 0);
 }
 
-/// Appends a whole server's frame.
+/// Appends a whole frame that a server sends.
 #[inline]
 pub fn frame_into(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     write_header(out, opcode, true, payload.len());
     out.extend_from_slice(payload);
 }
 
-/// Appends a whole client's frame: masked. The mask must not be guessable from outside where
-/// intermediaries can be attacked (RFC 6455, 10.3).
+/// Appends a whole frame that a client sends: masked. The mask must be unpredictable where intermediaries can
+/// be attacked (RFC 6455, 10.3).
 pub fn masked_frame_into(
     out: &mut Vec<u8>,
     opcode: Opcode,
@@ -192,34 +206,49 @@ fn put_header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize
     }
 }
 
-/// What a peer did against RFC 6455. Each says with which code the connection is to be closed.
+/// What a peer did against RFC 6455. The connection can't be read on: close it with
+/// [`close_code`](Self::close_code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
+    /// A client's frame is not masked (5.1).
     NotMasked,
+    /// A server's frame is masked (5.1).
     Masked,
+    /// A reserved bit is set, and no extension was agreed (5.2).
     ReservedBits,
+    /// An opcode that the RFC does not define (5.2).
     ReservedOpcode(u8),
+    /// A control frame is fragmented (5.5).
     ControlFragmented,
+    /// A control frame is over [`limits::CONTROL_BYTES_MAX`] (5.5).
     ControlTooLong,
+    /// The length is not in its shortest form (5.2).
     LengthNotMinimal,
+    /// The topmost bit of the length is set (5.2).
     LengthOver63Bits,
-    /// Of one message, fragments together.
+    /// A message, all fragments together, is over its bound.
     TooBig {
+        /// Bytes that its headers announce so far.
         bytes: u64,
+        /// The bound.
         bytes_max: u64,
     },
-    /// A continuation with nothing to continue.
+    /// A continuation without a message to continue (5.4).
     NothingToContinue,
-    /// A new message before the fragmented one had its end.
+    /// A new message before the end of the fragmented one (5.4).
     MessageInterrupted,
+    /// A text message is not UTF-8 (8.1).
     TextNotUtf8,
-    /// A close frame with one byte.
+    /// The body of a close frame is one byte (5.5.1).
     CloseCutShort,
+    /// A close code that no endpoint may send (7.4).
     CloseCodeInvalid(u16),
+    /// The reason in a close frame is not UTF-8 (5.5.1).
     CloseReasonNotUtf8,
 }
 
 impl FrameError {
+    /// The code to close the connection with.
     pub fn close_code(self) -> CloseCode {
         match self {
             FrameError::TooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
@@ -229,7 +258,7 @@ impl FrameError {
     }
 }
 
-/// Fit for a close reason: at most 123 bytes.
+/// A text that fits into the reason of a close frame: at most 123 bytes.
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -316,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_known_with_the_byte_that_shows_it() {
+    fn each_fault_is_refused_at_the_byte_that_shows_it() {
         let cases: [(&[u8], FrameError); 12] = [
             (b"\xc1", FrameError::ReservedBits),
             (b"\xa1", FrameError::ReservedBits),

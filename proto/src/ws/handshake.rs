@@ -1,43 +1,58 @@
-//! The server's side of the opening handshake (RFC 6455, 4.2): an HTTP request in, an agreement or a
-//! refusal out. Called by a gateway session while its first bytes come in, and once for each set of
-//! them: a cut request is read again from its start, which 8 KiB keep cheap.
+//! The server's side of the opening handshake (RFC 6455, 4.2): reads an HTTP request, and writes the agreement.
+//! (`request` holds what the request says, `refusal` the answers that refuse it.) A gateway shard calls it on
+//! its core each time that a connection's first bytes come in. A cut request is read again from its start,
+//! which its bound of 8 KiB keeps cheap.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use httparse::Header;
 use sha1::{Digest, Sha1};
 
 use crate::limits;
 use crate::ws::refusal::{Refusal, Status};
-use crate::ws::request::{HeaderFields, UpgradeRequest};
+use crate::ws::request::{self, HeaderFields, Once, UpgradeRequest};
 
-/// The subprotocol of v2 clients.
-pub const PROTOCOL_V2: &str = "newim.v2";
+pub use crate::ws::request::PROTOCOL_V2;
 
-/// What the bytes of a connection so far amount to.
+/// What the first bytes of a connection are, as far as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "lives on the stack for one call; a box would be an allocation for each connection"
 )]
 pub enum Upgrade<'a> {
-    /// Not the whole request yet: come again with more bytes behind the same ones.
+    /// The request is not whole yet: call again with more bytes behind the same ones.
     Partial,
-    /// `consumed` bytes are the request; what follows are frames.
+    /// A valid request. What follows it in the bytes are frames.
     Ready {
+        /// What it says.
         request: UpgradeRequest<'a>,
+        /// Its bytes.
         consumed: usize,
     },
+    /// The bytes are no request to speak WebSocket, or a wrong one. Send the refusal and close.
     Refused(Refusal),
 }
 
-/// Reads an upgrade request from the first bytes of a connection.
+/// Reads an upgrade request from the first bytes of a connection. It does not look at whose connection it is.
 pub fn parse_upgrade(bytes: &[u8]) -> Upgrade<'_> {
     let mut headers = [httparse::EMPTY_HEADER; limits::UPGRADE_HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let head = &bytes[..bytes.len().min(limits::UPGRADE_BYTES_MAX)];
     let refusal = match request.parse(head) {
-        Ok(httparse::Status::Complete(consumed)) => match check(&request, &head[..consumed]) {
-            Ok(request) => return Upgrade::Ready { request, consumed },
+        Ok(httparse::Status::Complete(consumed)) => match check(&request) {
+            Ok((host, origin, key)) => {
+                let (path, query) = path_and_query(request.path.unwrap_or("/"));
+                let request = UpgradeRequest {
+                    path,
+                    query,
+                    host,
+                    origin,
+                    key,
+                    fields: HeaderFields::new(&head[..consumed], request.headers),
+                };
+                return Upgrade::Ready { request, consumed };
+            }
             Err(refusal) => refusal,
         },
         Ok(httparse::Status::Partial) if head.len() < limits::UPGRADE_BYTES_MAX => {
@@ -59,7 +74,8 @@ pub fn parse_upgrade(bytes: &[u8]) -> Upgrade<'_> {
     Upgrade::Refused(refusal)
 }
 
-/// Appends the server's agreement. `protocol`: the one chosen among those offered.
+/// Appends the server's agreement. `protocol` is the one chosen among those that the client offered; None if it
+/// offered none that is spoken here.
 pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -73,7 +89,7 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// Base64 of the SHA-1 of the key and the GUID of RFC 6455, 1.3.
+/// `Sec-WebSocket-Accept` for a key: base64 of the SHA-1 of the key and the GUID of RFC 6455, 1.3.
 pub(crate) fn accept_of(key: &str) -> [u8; 28] {
     let mut hasher = Sha1::new();
     hasher.update(key.as_bytes());
@@ -85,10 +101,10 @@ pub(crate) fn accept_of(key: &str) -> [u8; 28] {
     accept
 }
 
+/// Checks what RFC 6455, 4.2.1 asks for, and returns host, origin and key.
 fn check<'a>(
     request: &httparse::Request<'_, 'a>,
-    bytes: &'a [u8],
-) -> Result<UpgradeRequest<'a>, Refusal> {
+) -> Result<(&'a str, Option<&'a str>, &'a str), Refusal> {
     if request.method != Some("GET") {
         return Err(Refusal::new(
             Status::MethodNotAllowed,
@@ -98,21 +114,58 @@ fn check<'a>(
     if request.version != Some(1) {
         return Err(version_refusal());
     }
-    let fields = HeaderFields::new(bytes, request.headers);
-    check_no_body(&fields)?;
-    let host = fields
-        .one("Host")?
+    let needed = Needed::among(request.headers);
+    if needed.has_body {
+        return Err(Refusal::bad_request("an upgrade request has no body")); // it would be taken for frames
+    }
+    let host = needed
+        .host
+        .read("Host")?
         .ok_or_else(|| Refusal::bad_request("there is no Host header"))?;
-    check_upgrade(&fields)?;
-    let (path, query) = path_and_query(request.path.unwrap_or("/"));
-    Ok(UpgradeRequest {
-        path,
-        query,
-        host,
-        origin: fields.one("Origin")?,
-        key: key(&fields)?,
-        fields,
-    })
+    check_upgrade(&needed)?;
+    Ok((host, needed.origin.read("Origin")?, checked_key(&needed)?))
+}
+
+/// The header fields that the handshake itself needs, found in one walk over all of them.
+#[derive(Default)]
+struct Needed<'a> {
+    host: Once<'a>,
+    origin: Once<'a>,
+    version: Once<'a>,
+    key: Once<'a>,
+    upgrades_to_websocket: bool,
+    connection_names_upgrade: bool,
+    has_body: bool,
+}
+
+impl<'a> Needed<'a> {
+    fn among(headers: &[Header<'a>]) -> Needed<'a> {
+        let mut needed = Needed::default();
+        for Header { name, value } in headers {
+            let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+            let lists = |token: &str| {
+                request::lists(value, |item| item.eq_ignore_ascii_case(token.as_bytes()))
+            };
+            if is("Host") {
+                needed.host.add(value);
+            } else if is("Origin") {
+                needed.origin.add(value);
+            } else if is("Sec-WebSocket-Version") {
+                needed.version.add(value);
+            } else if is("Sec-WebSocket-Key") {
+                needed.key.add(value);
+            } else if is("Upgrade") {
+                needed.upgrades_to_websocket |= lists("websocket");
+            } else if is("Connection") {
+                needed.connection_names_upgrade |= lists("upgrade");
+            } else if is("Content-Length") {
+                needed.has_body |= value.trim_ascii() != b"0";
+            } else if is("Transfer-Encoding") {
+                needed.has_body = true;
+            }
+        }
+        needed
+    }
 }
 
 fn version_refusal() -> Refusal {
@@ -122,12 +175,12 @@ fn version_refusal() -> Refusal {
     )
 }
 
-/// The first bytes of a PROXY header, version 1 and as much of version 2 as no HTTP request begins with
-/// (the PROXY protocol, 2.1 and 2.2).
+/// The first bytes of a PROXY header of version 1 (the PROXY protocol, 2.1).
 const PROXY_V1: &[u8] = b"PROXY ";
+/// The first bytes of a PROXY header of version 2 (2.2): as many as no HTTP request begins with.
 const PROXY_V2: &[u8] = b"\r\n\r\n\0";
 
-/// What stopped httparse, in the words of whoever has to mend it. `head`: what came so far.
+/// The refusal for bytes that httparse does not take, in words that help to mend it. `head` is what came so far.
 fn no_http(head: &[u8], error: httparse::Error) -> Refusal {
     if head.starts_with(PROXY_V1) || head.starts_with(PROXY_V2) {
         return Refusal::bad_request(
@@ -154,38 +207,20 @@ fn has_space_in_target(head: &[u8]) -> bool {
     behind_target.is_some_and(|found| !found.starts_with(b"HTTP/") && !b"HTTP/".starts_with(found))
 }
 
-/// A body would be taken for frames.
-fn check_no_body(fields: &HeaderFields<'_>) -> Result<(), Refusal> {
-    let has_body = fields
-        .values("Content-Length")
-        .any(|value| value.trim_ascii() != b"0")
-        || fields.values("Transfer-Encoding").next().is_some();
-    if has_body {
-        Err(Refusal::bad_request("an upgrade request has no body"))
-    } else {
-        Ok(())
-    }
-}
-
-fn check_upgrade(fields: &HeaderFields<'_>) -> Result<(), Refusal> {
-    let names = |name: &str, token: &str| {
-        fields
-            .items(name)
-            .any(|item| item.eq_ignore_ascii_case(token))
-    };
-    if !names("Upgrade", "websocket") {
+fn check_upgrade(needed: &Needed<'_>) -> Result<(), Refusal> {
+    if !needed.upgrades_to_websocket {
         return Err(Refusal::new(
             Status::UpgradeRequired,
             "this port speaks WebSocket: send Upgrade: websocket, Connection: Upgrade, \
              Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key",
         ));
     }
-    if !names("Connection", "upgrade") {
+    if !needed.connection_names_upgrade {
         return Err(Refusal::bad_request(
             "the Connection header does not name Upgrade (a proxy may have taken it out)",
         ));
     }
-    match fields.one("Sec-WebSocket-Version")? {
+    match needed.version.read("Sec-WebSocket-Version")? {
         Some("13") => Ok(()),
         Some(_) => Err(Refusal::new(
             Status::UpgradeRequired,
@@ -197,9 +232,10 @@ fn check_upgrade(fields: &HeaderFields<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn key<'a>(fields: &HeaderFields<'a>) -> Result<&'a str, Refusal> {
-    let key = fields
-        .one("Sec-WebSocket-Key")?
+fn checked_key<'a>(needed: &Needed<'a>) -> Result<&'a str, Refusal> {
+    let key = needed
+        .key
+        .read("Sec-WebSocket-Key")?
         .ok_or_else(|| Refusal::bad_request("there is no Sec-WebSocket-Key header"))?;
     let mut nonce = [0; 18];
     match BASE64.decode_slice(key, &mut nonce) {
@@ -210,21 +246,28 @@ fn key<'a>(fields: &HeaderFields<'a>) -> Result<&'a str, Refusal> {
     }
 }
 
-/// Splits a request target. From one in absolute form, as a proxy may send it (RFC 9112, 3.2.2), only
-/// what follows the host is taken; a fragment is dropped.
+/// Splits a request target into path and query. Of a target in absolute form, as a proxy may send it (RFC 9112,
+/// 3.2.2), only what follows the host is taken; a fragment is dropped.
 fn path_and_query(target: &str) -> (&str, Option<&str>) {
-    let target = match target.split_once("://") {
+    let target = match target.starts_with('/') {
+        true => target,
+        false => behind_authority(target),
+    };
+    let end = |of: &str, is_end: fn(u8) -> bool| of.bytes().position(is_end).unwrap_or(of.len());
+    let (path, rest) = target.split_at(end(target, |byte| matches!(byte, b'?' | b'#')));
+    let query = rest.strip_prefix('?');
+    let query = query.map(|query| &query[..end(query, |byte| byte == b'#')]);
+    (if path.is_empty() { "/" } else { path }, query)
+}
+
+/// What follows scheme and authority of a target in absolute form; any other target is returned whole.
+fn behind_authority(target: &str) -> &str {
+    match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find(['/', '?', '#']).map_or("", |at| &rest[at..])
         }
         _ => target,
-    };
-    let target = target.split('#').next().unwrap_or(target);
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    (if path.is_empty() { "/" } else { path }, query)
+    }
 }
 
 #[cfg(test)]

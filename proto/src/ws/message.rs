@@ -1,6 +1,7 @@
-//! Whole messages out of a stream of frames: one [`Messages`] per session. What lies whole in the
-//! receive buffer is delivered from there; only a frame or message that a buffer's end cuts is copied,
-//! into memory that grows by what really came and is given back once the message was delivered.
+//! Assembles whole messages from a stream of frames. Each session has one [`Messages`], on its shard's core. A
+//! message that lies whole in the receive buffer is delivered from there. Only a frame or message that a
+//! buffer's end cuts is copied, into memory that grows by what really came and is freed once the message was
+//! delivered.
 
 use crate::limits;
 use crate::ws::CloseCode;
@@ -8,39 +9,47 @@ use crate::ws::frame::{
     FrameError, FrameHeader, LONGEST_HEADER_BYTES, Opcode, Side, apply_mask, parse_header,
 };
 
+/// What the owner of a connection allows its peer.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageLimits {
+    /// Which end reads.
     pub side: Side,
-    /// Of one message, fragments together; more is [`FrameError::TooBig`] as soon as a header says so.
+    /// Bytes of one message, all fragments together. A longer one is [`FrameError::TooBig`] as soon as a
+    /// header says so.
     pub message_bytes_max: usize,
 }
 
-/// What a peer sent, in order. Borrowed from the receive buffer or from the session's own.
+/// A message or control frame of the peer, borrowed from the receive buffer or from [`Messages`]. Events come in
+/// the order in which their last bytes came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WsEvent<'e> {
+    /// A whole text message.
     Text(&'e str),
+    /// A whole binary message.
     Binary(&'e [u8]),
-    /// To be answered by a Pong with the same payload.
+    /// A Ping, to be answered by a Pong with the same payload.
     Ping(&'e [u8]),
+    /// A Pong, with the payload of the Ping that it answers, if any.
     Pong(&'e [u8]),
-    /// The peer's last word: answer by a Close, then close the connection.
+    /// The peer's last word, with its code and reason. Answer by a Close, then close the connection.
     Close(Option<(CloseCode, &'e str)>),
 }
 
-/// The reassembly state of one connection: a null pointer while nothing is cut.
+/// The state of one connection's stream: a null pointer while nothing is cut.
 #[derive(Debug, Default)]
 pub struct Messages {
     pending: Option<Box<Pending>>,
 }
 
 impl Messages {
+    /// The start of a stream. Allocates nothing before a frame or message is cut.
     pub fn new() -> Self {
         Messages::default()
     }
 
-    /// Takes bytes off the front of `bytes` up to the end of the next event and returns it; None when
-    /// all bytes are taken in and more are needed. Bytes behind an event stay in `bytes` for the next
-    /// call: call until None. Unmasks in place. After an error or a Close, feed nothing more.
+    /// Takes bytes off the front of `bytes` up to the end of the next event and returns the event. None: all
+    /// bytes were taken in and more are needed. Bytes behind an event stay in `bytes` for the next call, so
+    /// call until None. Unmasks in place. After an error or a Close, feed nothing more.
     #[inline]
     pub fn next<'e, 'a: 'e>(
         &'e mut self,
@@ -65,13 +74,13 @@ impl Messages {
         }
     }
 
-    /// Nothing is cut: there is no memory behind it.
+    /// Whether nothing is cut, so that there is no memory behind it.
     #[inline]
     pub fn is_idle(&self) -> bool {
         self.pending.is_none()
     }
 
-    /// Bytes of memory that this connection holds for what is cut; 0 when nothing is.
+    /// Bytes on the heap that this connection holds for a cut frame or message; 0 if there is none.
     pub fn pending_bytes(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| {
             size_of::<Pending>() + pending.assembly.capacity()
@@ -153,16 +162,17 @@ impl Messages {
     }
 }
 
-/// What came of looking at the front of the buffer once.
+/// What one look at the front of the buffer found.
 enum Step<'a> {
+    /// All bytes were taken in, and more are needed.
     NeedsBytes,
-    /// A fragment, not the last: on with the next frame.
+    /// A fragment that is not the last one: go on with the next frame.
     FragmentTaken,
-    /// An unfragmented message or a control frame, whole in the receive buffer.
+    /// An unfragmented message or a control frame, which lies whole in the receive buffer.
     InPlace(Opcode, &'a mut [u8]),
-    /// A message, in `Pending::assembly`.
+    /// A message, which is whole in `Pending::assembly`.
     Assembled,
-    /// A control frame of so many bytes, in `Pending::control`.
+    /// A control frame, and the number of its bytes in `Pending::control`.
     AssembledControl(Opcode, usize),
 }
 
@@ -172,24 +182,25 @@ enum MessageKind {
     Binary,
 }
 
-/// A message whose end hasn't come, and a frame that the buffer's end cut: one, the other or both.
+/// A message whose end has not come, a frame that the buffer's end cut, or both.
 #[derive(Debug)]
 struct Pending {
-    /// Set from the first fragment (or the cut frame's header) until the message was delivered.
+    /// The kind of the message in `assembly`: set from its first fragment (or the cut frame's header) until it
+    /// was delivered.
     message: Option<MessageKind>,
-    /// Unmasked payload of that message so far. Grows by bytes received, never by bytes announced.
+    /// The unmasked payload of that message so far. Grows by bytes received, never by bytes announced.
     assembly: Vec<u8>,
-    /// Of a text: so many bytes of `assembly` are whole, valid characters.
+    /// If it is a text: the bytes at the start of `assembly` that are known to be whole, valid characters.
     text_checked: usize,
-    /// `assembly` was lent out as an event.
+    /// Whether `assembly` was lent out as an event.
     delivered: bool,
 
-    /// The cut frame's header as far as it came; all of it once `header` is set.
+    /// The cut frame's header as far as it came; the whole of it once `header` is set.
     header_bytes: [u8; LONGEST_HEADER_BYTES],
     header_taken: u8,
     header: Option<FrameHeader>,
     payload_taken: u64,
-    /// The cut frame's payload when it is a control frame, which may stand between fragments.
+    /// The cut frame's payload if it is a control frame, which may stand between fragments.
     control: [u8; limits::CONTROL_BYTES_MAX],
 }
 
@@ -214,12 +225,12 @@ impl Pending {
         self.message.is_none() && self.header_taken == 0
     }
 
-    /// Bytes of the message in the making, if there is one.
+    /// The bytes so far of the message that is being assembled, if there is one.
     fn assembling(&self) -> Option<usize> {
         self.message.map(|_| self.assembly.len())
     }
 
-    /// A fragment that lies whole in the receive buffer, unmasked.
+    /// Takes in a fragment that lies whole and unmasked in the receive buffer.
     fn take_fragment<'a>(
         &mut self,
         header: &FrameHeader,
@@ -230,7 +241,7 @@ impl Pending {
         self.end(header)
     }
 
-    /// Takes in what there is of a frame that doesn't lie whole in one buffer.
+    /// Takes in what came of a frame that does not lie whole in one buffer.
     #[cold]
     fn take_cut<'a>(
         &mut self,
@@ -259,7 +270,7 @@ impl Pending {
         self.end(&header)
     }
 
-    /// Byte by byte, so that not one byte of the payload is taken with it.
+    /// Takes in the header byte by byte, so that no byte of the payload is taken with it.
     fn take_header(
         &mut self,
         side: Side,
@@ -317,7 +328,8 @@ impl Pending {
         Ok(())
     }
 
-    /// A character may be cut here, but a wrong byte is known at once (RFC 6455, 8.1).
+    /// Checks what is new of a text. Its end may cut a character, but a wrong byte is known at once (RFC 6455,
+    /// 8.1).
     fn check_text(&mut self) -> Result<(), FrameError> {
         match simdutf8::compat::from_utf8(&self.assembly[self.text_checked..]) {
             Ok(_) => self.text_checked = self.assembly.len(),
@@ -342,7 +354,7 @@ impl Pending {
     }
 }
 
-/// RFC 6455, 5.4: what may follow what; and the bound of a message, known from the header alone.
+/// Checks the order of fragments (RFC 6455, 5.4), and the bound on a message, which a header alone can exceed.
 #[inline]
 fn check_in_sequence(
     header: &FrameHeader,
@@ -378,7 +390,7 @@ fn event(opcode: Opcode, payload: &[u8]) -> Result<WsEvent<'_>, FrameError> {
     })
 }
 
-/// RFC 6455, 5.5.1: nothing, or a code that may be sent and a reason in UTF-8.
+/// Reads the body of a close frame (RFC 6455, 5.5.1): nothing, or a code that may be sent and a reason in UTF-8.
 fn close_body(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, FrameError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return if payload.is_empty() {
@@ -409,7 +421,7 @@ mod tests {
         out
     }
 
-    /// What comes out when the stream arrives in such chunks, in words; the last may be an error.
+    /// The events of a stream that arrives in chunks of that size, in words. The last one may be an error.
     fn fed(stream: &[u8], chunk_bytes: usize) -> Vec<String> {
         let mut messages = Messages::new();
         let mut said = Vec::new();
@@ -430,7 +442,7 @@ mod tests {
         said
     }
 
-    /// However the stream is cut.
+    /// Asserts what a stream says, in chunks of every size.
     fn assert_says(stream: &[u8], expected: &[&str]) {
         for chunk_bytes in [1, 2, 3, 5, 8, 1000] {
             assert_eq!(
@@ -496,7 +508,7 @@ mod tests {
         ]
         .concat();
         assert_says(&fragments[..fragments.len() - 1], &[too_big]);
-        // Control frames don't count.
+        // Control frames do not count toward the limit.
         let stream = [
             frame(Opcode::Binary, false, &[0; 20]),
             frame(Opcode::Ping, true, &[0; 125]),
@@ -506,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_utf8_is_known_with_its_byte_not_with_the_messages_end() {
+    fn bad_utf8_is_refused_at_its_byte_and_not_at_the_messages_end() {
         // RFC 6455, 8.1; the sequences of Autobahn's cases 6.3 and 6.4.
         let bad = b"\xce\xba\xf4\x90";
         let cut_frame = &frame(Opcode::Text, true, b"\xce\xba\xf4\x90\x80\x80")[..6 + bad.len()];
@@ -544,7 +556,7 @@ mod tests {
         for mut part in rest.chunks_mut(2) {
             assert_eq!(messages.next(limits, &mut part), Ok(None));
         }
-        // All but the half character are checked and need no second look.
+        // Everything except the half character is checked and not looked at again.
         assert_eq!(messages.pending.unwrap().text_checked, 498);
     }
 

@@ -1,5 +1,5 @@
-//! WebSocket (RFC 6455) as pure functions of bytes: the upgrade, frames, whole messages, close codes.
-//! Runs on every core; called by gateway sessions and, in the client's role, by the load generator.
+//! WebSocket (RFC 6455) as pure functions of bytes: the upgrade, frames, whole messages, close codes. Gateway
+//! shards call it on their cores; the load generator does so in the client's role.
 
 pub mod client;
 pub mod close;

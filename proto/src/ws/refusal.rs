@@ -1,19 +1,21 @@
-//! An upgrade that is not to be: the HTTP answer, with a text that the developer of a client
-//! understands. Made by the handshake and by gateway sessions (a bad uid, too many connections).
+//! Refusals of an upgrade: HTTP answers with a text that the developer of a client understands. The handshake
+//! makes them, and gateway shards do (a bad uid, a shard that drains).
 
 use std::borrow::Cow;
 
 use crate::limits;
 
-/// An HTTP answer in the place of an upgrade. The connection is closed behind it.
+/// An HTTP answer that refuses an upgrade. The connection is closed after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    /// The status of the answer.
     pub status: Status,
-    /// One line for a person.
+    /// The body: one line for a person.
     pub text: Cow<'static, str>,
 }
 
 impl Refusal {
+    /// A refusal with that status and text.
     pub fn new(status: Status, text: impl Into<Cow<'static, str>>) -> Self {
         Refusal {
             status,
@@ -27,22 +29,33 @@ impl Refusal {
     }
 }
 
-/// The statuses we refuse with.
+/// The HTTP statuses that a gateway refuses an upgrade with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
+    /// 400: the request is malformed, or the name of the user in it is.
     BadRequest,
+    /// 401: the request does not name a user, or proves nothing.
     Unauthorized,
+    /// 403: the user may not connect, or not from that site.
     Forbidden,
+    /// 404: the path is none of this gateway's.
     NotFound,
+    /// 405: another method than GET.
     MethodNotAllowed,
+    /// 408: the request took too long to come.
     RequestTimeout,
+    /// 426: an HTTP request that asks for no WebSocket, or for another version of it.
     UpgradeRequired,
+    /// 431: the request line and headers are over their bounds.
     HeadersTooLarge,
+    /// 503: this gateway takes no connections at present.
     ServiceUnavailable,
+    /// 505: another version than HTTP/1.1.
     VersionNotSupported,
 }
 
 impl Status {
+    /// The number on the wire.
     pub fn code(self) -> u16 {
         match self {
             Status::BadRequest => 400,
@@ -58,7 +71,7 @@ impl Status {
         }
     }
 
-    /// Reason phrase (RFC 9110, 15).
+    /// The reason phrase (RFC 9110, 15).
     pub fn reason(self) -> &'static str {
         match self {
             Status::BadRequest => "Bad Request",
@@ -74,7 +87,7 @@ impl Status {
         }
     }
 
-    /// What the status obliges us to say (RFC 9110, 15.5.6 and 15.5.22; RFC 6455, 4.4).
+    /// The header lines that go with the status (RFC 9110, 15.5.6 and 15.5.22; RFC 6455, 4.4).
     fn header_lines(self) -> Cow<'static, str> {
         let lines = match self {
             Status::UpgradeRequired => {
@@ -91,7 +104,7 @@ impl Status {
     }
 }
 
-/// Appends the whole answer.
+/// Appends the whole answer: status line, headers and text.
 pub fn write_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
     let (status, text) = (refusal.status, &refusal.text);
     let head = format!(

@@ -1,6 +1,6 @@
-//! What a valid upgrade request says: its path, query, headers, cookies and subprotocols, borrowed from
-//! the bytes of the connection. The handshake makes it on a gateway shard's core; whoever decides whose
-//! connection it is reads it there. Nothing here allocates, except a cookie or a query parameter that is
+//! The parts of a valid upgrade request: path, query, headers, cookies and subprotocols, borrowed from the
+//! bytes of the connection. The handshake makes it on a gateway shard's core, where the code that decides whose
+//! connection it is reads it. Nothing here allocates, except for a cookie or a query parameter that is
 //! percent-encoded.
 
 use std::borrow::Cow;
@@ -9,31 +9,36 @@ use std::fmt;
 use httparse::Header;
 
 use crate::limits;
-use crate::ws::handshake::PROTOCOL_V2;
 use crate::ws::refusal::Refusal;
 
+/// The subprotocol of v2 clients.
+pub const PROTOCOL_V2: &str = "newim.v2";
+
 /// A request to speak WebSocket that [`parse_upgrade`](super::parse_upgrade) found valid: what RFC 6455,
-/// 4.2.1 asks for is there. What says *who* asks (cookies, `Authorization`, query parameters) is not
-/// looked at before a method here is called for it.
+/// 4.2.1 asks for is there. What says who asks (cookies, `Authorization`, query parameters) is decoded when a
+/// method here is called for it, not before.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UpgradeRequest<'a> {
-    /// The path of the request target, without the query. As it was sent: percent-encoding stands.
+    /// The path of the request target, without the query. Percent-encoding is not decoded.
     pub path: &'a str,
     /// The query of the request target, without its `?`.
     pub query: Option<&'a str>,
     /// The value of `Host`.
     pub host: &'a str,
-    /// The value of `Origin`: a browser names the site whose page opens the connection.
+    /// The value of `Origin`, by which a browser names the site whose page opens the connection.
     pub origin: Option<&'a str>,
     /// The value of `Sec-WebSocket-Key`, for [`write_accept`](super::write_accept).
     pub key: &'a str,
     pub(super) fields: HeaderFields<'a>,
 }
 
+/// The header field in which a client offers subprotocols.
+const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
+
 impl<'a> UpgradeRequest<'a> {
     /// The values of all header fields of that name, in the order in which they were sent. Names are
     /// compared without case; a value has no whitespace around it, and may be any bytes.
-    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn headers<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.values(name)
     }
 
@@ -41,7 +46,9 @@ impl<'a> UpgradeRequest<'a> {
     ///
     /// The error answers 400: the field stands twice, or its value is not UTF-8.
     pub fn header(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
-        self.fields.one(name)
+        let mut once = Once::default();
+        self.headers(name).for_each(|value| once.add(value));
+        once.read(name)
     }
 
     /// The first cookie of that name; a browser sends the one with the most specific path first
@@ -77,7 +84,7 @@ impl<'a> UpgradeRequest<'a> {
     /// `URLSearchParams` write it). A parameter without `=` has an empty value. Names are compared as they
     /// were sent.
     ///
-    /// The error answers 400: the parameter stands twice, or can't be decoded as a cookie can't.
+    /// The error answers 400: the parameter stands twice, or its value can't be decoded.
     pub fn query_param(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         let mut found = self.query.unwrap_or("").split('&').filter_map(|pair| {
             let (its_name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -98,14 +105,16 @@ impl<'a> UpgradeRequest<'a> {
     /// The subprotocols that the client offers, in its order of preference (RFC 6455, 4.1). They are
     /// compared with case.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> {
-        self.fields
-            .items("Sec-WebSocket-Protocol")
+        self.headers(PROTOCOLS)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .filter_map(|item| std::str::from_utf8(item.trim_ascii()).ok())
             .filter(|protocol| !protocol.is_empty())
     }
 
     /// Whether the client offers that subprotocol.
     pub fn offers(&self, protocol: &str) -> bool {
-        self.subprotocols().any(|offered| offered == protocol)
+        self.headers(PROTOCOLS)
+            .any(|value| lists(value, |item| item == protocol.as_bytes()))
     }
 
     /// Whether the client offers [`PROTOCOL_V2`].
@@ -114,7 +123,7 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
-/// Shows what is safe in a log: queries, cookies and tokens are secrets.
+/// Shows only what is safe in a log: queries, cookies and tokens are secrets.
 impl fmt::Debug for UpgradeRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpgradeRequest")
@@ -126,8 +135,8 @@ impl fmt::Debug for UpgradeRequest<'_> {
     }
 }
 
-/// The header fields of a request: where each name and value lies in its bytes. Places instead of slices
-/// make it a quarter of httparse's list, so that it can be passed on by value.
+/// The header fields of a request, as places in its bytes. Places take a quarter of the memory of httparse's
+/// slices, so the list can be passed on by value.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct HeaderFields<'a> {
     bytes: &'a [u8],
@@ -135,6 +144,7 @@ pub(super) struct HeaderFields<'a> {
     fields: [Field; limits::UPGRADE_HEADERS_MAX],
 }
 
+/// Where the name and the value of one field begin, and how long they are.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Field {
     name_at: u16,
@@ -146,14 +156,14 @@ struct Field {
 const _: () = assert!(limits::UPGRADE_BYTES_MAX <= u16::MAX as usize);
 
 impl<'a> HeaderFields<'a> {
-    /// `headers`: as httparse found them in `bytes`, the request's own.
+    /// `headers` are the fields that httparse found in `bytes`, which are the whole request.
     pub(super) fn new(bytes: &'a [u8], headers: &[Header<'a>]) -> Self {
         let mut fields = [Field::default(); limits::UPGRADE_HEADERS_MAX];
         let start = bytes.as_ptr().addr();
         let place = |part: &[u8]| ((part.as_ptr().addr() - start) as u16, part.len() as u16);
         for (field, header) in fields.iter_mut().zip(headers) {
             (field.name_at, field.name_bytes) = place(header.name.as_bytes());
-            // An empty value is a slice of httparse's own, outside of the request.
+            // An empty value need not be a slice of the request.
             if !header.value.is_empty() {
                 (field.value_at, field.value_bytes) = place(header.value);
             }
@@ -166,31 +176,48 @@ impl<'a> HeaderFields<'a> {
     }
 
     /// The values of all fields of that name.
-    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.fields[..self.count].iter().filter_map(move |field| {
-            let is_it = usize::from(field.name_bytes) == name.len()
-                && self
-                    .part(field.name_at, field.name_bytes)
-                    .eq_ignore_ascii_case(name.as_bytes());
-            is_it.then(|| self.part(field.value_at, field.value_bytes))
-        })
+    #[inline]
+    pub(super) fn values<'s>(&'s self, name: &'s str) -> Values<'s, 'a> {
+        Values {
+            bytes: self.bytes,
+            name: name.as_bytes(),
+            rest: self.fields[..self.count].iter(),
+        }
+    }
+}
+
+/// Whether a list (RFC 9110, 5.6.1) has such an item. A list may be spread over several fields; this is one.
+#[inline]
+pub(super) fn lists(value: &[u8], is_it: impl Fn(&[u8]) -> bool) -> bool {
+    value
+        .split(|byte| *byte == b',')
+        .any(|item| is_it(item.trim_ascii()))
+}
+
+/// A header field that may stand once only (RFC 9110, 5.3): two of them are how requests are smuggled past a
+/// proxy.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Once<'a> {
+    value: Option<&'a [u8]>,
+    stands_twice: bool,
+}
+
+impl<'a> Once<'a> {
+    /// Takes in one more field of the name.
+    #[inline]
+    pub(super) fn add(&mut self, value: &'a [u8]) {
+        self.stands_twice = self.value.is_some();
+        self.value = self.value.or(Some(value));
     }
 
-    fn part(&self, at: u16, bytes: u16) -> &'a [u8] {
-        &self.bytes[usize::from(at)..][..usize::from(bytes)]
-    }
-
-    /// The value of a field that may stand once only: two of them are how requests are smuggled past a
-    /// proxy.
-    pub(super) fn one(&self, name: &str) -> Result<Option<&'a str>, Refusal> {
-        let mut values = self.values(name);
-        let Some(value) = values.next() else {
+    /// The value of the field `name`, if it stands in the request.
+    pub(super) fn read(self, name: &str) -> Result<Option<&'a str>, Refusal> {
+        let Some(value) = self.value else {
             return Ok(None);
         };
-        if values.next().is_some() {
-            return Err(Refusal::bad_request(format!(
-                "there is more than one {name} header"
-            )));
+        if self.stands_twice {
+            let text = format!("there is more than one {name} header");
+            return Err(Refusal::bad_request(text));
         }
         match std::str::from_utf8(value) {
             Ok(value) => Ok(Some(value.trim_ascii())),
@@ -199,15 +226,35 @@ impl<'a> HeaderFields<'a> {
             ))),
         }
     }
+}
 
-    /// The items of a list (RFC 9110, 5.6.1), which may be spread over several fields. An item that is
-    /// not UTF-8 is left out: it is no token.
-    pub(super) fn items(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.values(name)
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .filter_map(|item| std::str::from_utf8(item).ok())
-            .map(str::trim_ascii)
+/// The values of the fields of one name.
+pub(super) struct Values<'s, 'a> {
+    bytes: &'a [u8],
+    name: &'s [u8],
+    rest: std::slice::Iter<'s, Field>,
+}
+
+impl<'a> Iterator for Values<'_, 'a> {
+    type Item = &'a [u8];
+
+    /// Lengths first: they tell nearly all names apart.
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let field = self.rest.next()?;
+            if usize::from(field.name_bytes) == self.name.len() {
+                let name = part(self.bytes, field.name_at, field.name_bytes);
+                if name.eq_ignore_ascii_case(self.name) {
+                    return Some(part(self.bytes, field.value_at, field.value_bytes));
+                }
+            }
+        }
     }
+}
+
+fn part(bytes: &[u8], at: u16, count: u16) -> &[u8] {
+    &bytes[usize::from(at)..][..usize::from(count)]
 }
 
 /// What a `+` stands for in an encoded value.
@@ -217,7 +264,7 @@ enum Plus {
     IsSpace,
 }
 
-/// `what`: the value's name in a refusal.
+/// Decodes a value. `what` names it in the refusal.
 fn decode<'a>(
     value: &'a [u8],
     plus: Plus,

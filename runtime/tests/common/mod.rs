@@ -1,6 +1,7 @@
-//! Two drivers that the tests run shards with: one that echoes, and one that reports all it sees and does
-//! what it is told from outside.
+//! Two drivers for the tests: `Echo`, and `Recorder`, which reports all events and does what the test asks.
 #![allow(dead_code)] // each test file uses its part
+
+pub mod chaos;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn config(shards: u16) -> Config {
     Config {
         shards,
-        listeners: vec![loopback()],
+        listeners: vec![loopback().into()],
         ..Config::default()
     }
 }
@@ -113,7 +114,7 @@ pub enum Cause {
 
 pub type Act = Box<dyn FnOnce(&mut Io<'_, u64>) + Send>;
 
-/// Tells all events, does what it is told.
+/// Reports all events, and runs what the test sends.
 pub struct Recorder {
     seen: Sender<Seen>,
 }
@@ -159,20 +160,20 @@ impl Driver for Recorder {
 }
 
 /// A running set of recorders; shard 0 accepts.
-pub struct Stage {
+pub struct Shards {
     pub runtime: Runtime<Act>,
     seen: Vec<Receiver<Seen>>,
 }
 
-impl Stage {
-    pub fn new(config: Config) -> Stage {
+impl Shards {
+    pub fn new(config: Config) -> Shards {
         let (senders, seen): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| channel()).unzip();
         let senders = Mutex::new(senders);
         let runtime = start(config, move |shard| Recorder {
             seen: senders.lock().expect("no panic")[usize::from(shard.0)].clone(),
         })
         .expect("the runtime starts");
-        Stage { runtime, seen }
+        Shards { runtime, seen }
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -204,7 +205,7 @@ impl Stage {
             .expect("an event")
     }
 
-    /// Everything that was told so far.
+    /// All events that were reported so far.
     pub fn drain(&self, shard: u16) -> Vec<Seen> {
         self.seen[usize::from(shard)].try_iter().collect()
     }
@@ -216,7 +217,7 @@ impl Stage {
         }
     }
 
-    /// The end of a connection, past whatever else is told of it before.
+    /// Waits for the end of a connection, past all other events.
     pub fn await_closed(&self, shard: u16, id: ConnId) -> Cause {
         loop {
             if let Seen::Closed(conn, cause) = self.next(shard) {
@@ -248,7 +249,7 @@ impl Stage {
     }
 }
 
-/// Bytes in which every loss and every swap shows.
+/// Bytes in which every loss and every swap would be seen.
 pub fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|at| (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0])

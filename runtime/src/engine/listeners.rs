@@ -1,5 +1,5 @@
 //! Listening sockets: one per shard and address, bound before any shard starts, so that an address in
-//! use is told at once. Made on the starting thread, listened on by the shards (see `accept`).
+//! use is reported at once. Made on the starting thread by `start`; the shards listen on them (`accept`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,31 +7,31 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::start::StartError;
-
-/// How long a port may still be held by the rings of a process that has ended, and how often to look.
-const LEFTOVER_MAX: Duration = Duration::from_millis(2_000);
-const LEFTOVER_LOOK: Duration = Duration::from_millis(20);
+use super::config::Listener;
+use super::error::StartError;
+use crate::limits::{LEFTOVER_PORT_MS_MAX, LEFTOVER_PORT_RETRY_MS};
 
 /// The sockets of one shard, in the order of `Config::listeners`.
 pub(crate) type ShardListeners = Vec<Socket>;
 
 /// Binds every address for every shard; returns the real addresses and each shard's sockets.
 ///
-/// None of them listens yet: the kernel spreads connections over the listening sockets of a port alone,
-/// so a shard that never accepts gets none.
+/// None of them listens yet: the kernel spreads connections over the sockets of a port that listen, so a
+/// shard that never accepts gets none.
 pub(crate) fn bind_all(
-    addrs: &[SocketAddr],
+    listeners: &[Listener],
     shards: u16,
 ) -> Result<(Vec<SocketAddr>, Vec<ShardListeners>), StartError> {
-    let mut real = Vec::with_capacity(addrs.len());
+    let mut real = Vec::with_capacity(listeners.len());
     let mut per_shard: Vec<ShardListeners> = (0..shards)
-        .map(|_| Vec::with_capacity(addrs.len()))
+        .map(|_| Vec::with_capacity(listeners.len()))
         .collect();
-    for &wanted in addrs {
-        let failed = |error| StartError::Bind {
-            addr: wanted,
-            error,
+    for wanted in listeners.iter().map(|listener| listener.addr) {
+        let failed = |error| {
+            StartError::of(error, |error| StartError::Bind {
+                addr: wanted,
+                error,
+            })
         };
         check_free(wanted).map_err(failed)?;
         let mut addr = wanted;
@@ -46,20 +46,20 @@ pub(crate) fn bind_all(
     Ok((real, per_shard))
 }
 
-/// With SO_REUSEPORT a second process of the same user would join in silently and take half of the
-/// connections. This bind, without it, fails where anyone listens; SO_REUSEADDR only lets it pass
-/// connections in TIME_WAIT.
+/// Checks that no other process listens on an address. With SO_REUSEPORT a second process of the same user
+/// would join in silently and take half of the connections. This bind, without it, fails where a process
+/// listens; SO_REUSEADDR only lets it pass connections in TIME_WAIT.
 ///
 /// The kernel takes a ring apart, and its listening sockets with it, a while after its process has
-/// ended: a node that is started again at once finds its own port taken, and tries it until then.
+/// ended: a node that is started again at once finds its own port taken, and tries again for a while.
 fn check_free(addr: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + LEFTOVER_MAX;
+    let deadline = Instant::now() + Duration::from_millis(LEFTOVER_PORT_MS_MAX);
     loop {
         let socket = tcp_socket(addr)?;
         socket.set_reuse_address(true)?;
         match socket.bind(&addr.into()) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::sleep(LEFTOVER_LOOK);
+                std::thread::sleep(Duration::from_millis(LEFTOVER_PORT_RETRY_MS));
             }
             outcome => return outcome,
         }
@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn all_shards_get_the_same_port_and_two_listeners_two() {
-        let (addrs, shards) = bind_all(&[loopback(), loopback()], 3).expect("loopback is free");
+        let (addrs, shards) =
+            bind_all(&[loopback().into(), loopback().into()], 3).expect("loopback is free");
         assert_ne!(addrs[0].port(), addrs[1].port());
         for sockets in shards {
             for (socket, addr) in sockets.iter().zip(&addrs) {
@@ -107,9 +108,9 @@ mod tests {
 
     #[test]
     fn a_port_that_another_listens_on_is_refused_even_with_reuse_port() {
-        let (addrs, shards) = bind_all(&[loopback()], 1).expect("loopback is free");
+        let (addrs, shards) = bind_all(&[loopback().into()], 1).expect("loopback is free");
         shards[0][0].listen(1).expect("bound");
-        let error = bind_all(&addrs, 1).expect_err("in use");
+        let error = bind_all(&[addrs[0].into()], 1).expect_err("in use");
         match error {
             StartError::Bind { addr, error } => {
                 assert_eq!(addr, addrs[0]);

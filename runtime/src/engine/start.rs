@@ -1,6 +1,6 @@
-//! Starting and ending: limits, listeners, one thread per shard, and what each of them came to.
+//! Starting and ending: limits, listeners, one thread per shard, and what each of them came to. On the
+//! starting thread, but for the life of each shard's own (`live`).
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,25 +12,31 @@ use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use newim_proto::ids::ShardIndex;
 
-use crate::accept::Acceptor;
+use super::accept::{Accepting, Acceptor};
+use super::buffers::Buffers;
+use super::closing::Closing;
+use super::config::Config;
+use super::control::{self, ControlSender};
+use super::driver::Driver;
+use super::engine::{Engine, Parts};
+use super::error::{ShardError, StartError};
+use super::handover::{HandOvers, Notes};
+use super::idle::{Parking, from_glommio};
+use super::kernel::{self, KernelReport};
+use super::listeners::{self, ShardListeners};
+use super::process;
+use super::recv::Receiving;
+use super::rest::Rest;
+use super::ring::Ring;
+use super::shard::Shard;
 use crate::bell::Bell;
-use crate::buffers::Buffers;
-use crate::config::Config;
-use crate::control::{self, ControlSender};
-use crate::driver::Driver;
-use crate::engine::{Engine, Limits};
-use crate::idle::Parking;
-use crate::kernel::{self, KERNEL_MIN, KernelReport};
-use crate::listeners::{self, ShardListeners};
 use crate::mesh::{Mesh, MeshPort};
-use crate::rest::Rest;
-use crate::ring::Ring;
-use crate::shard::Shard;
 
-/// What runs: one thread per shard.
+/// The shards that run, one thread each. Dropping it leaves them running.
 pub struct Runtime<C> {
     /// Where it listens, in the order of `Config::listeners`, with the real ports.
     pub addrs: Vec<SocketAddr>,
+    /// What the kernel gives, for the log.
     pub kernel: KernelReport,
     controls: Vec<ControlSender<C>>,
     exits: Receiver<ShardExit>,
@@ -40,16 +46,10 @@ pub struct Runtime<C> {
 /// How a shard ended.
 #[derive(Debug)]
 pub struct ShardExit {
+    /// The shard.
     pub shard: ShardIndex,
+    /// `Ok`: its driver stopped it.
     pub result: Result<(), ShardError>,
-}
-
-#[derive(Debug)]
-pub enum ShardError {
-    /// The driver (or the engine) panicked, with that message.
-    Panicked(String),
-    /// The ring failed for good.
-    Ring(io::Error),
 }
 
 impl<C> Runtime<C> {
@@ -58,6 +58,7 @@ impl<C> Runtime<C> {
         self.controls[usize::from(shard.0)].clone()
     }
 
+    /// How many shards there are, ended ones included.
     pub fn shards(&self) -> u16 {
         self.controls.len() as u16
     }
@@ -79,92 +80,39 @@ impl<C> Runtime<C> {
     }
 }
 
-/// Why nothing was started.
-#[derive(Debug)]
-pub enum StartError {
-    Config(String),
-    Bind {
-        addr: SocketAddr,
-        error: io::Error,
-    },
-    KernelTooOld {
-        release: String,
-        missing: &'static str,
-    },
-    IoUringForbidden,
-    Memlock {
-        bytes: u64,
-        bytes_min: u64,
-    },
-    Limits(io::Error),
-    Ring(io::Error),
-    /// Thread, core or glommio's executor.
-    Executor(String),
-    /// A driver panicked while it was made.
-    Driver(String),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Config(what) => write!(f, "{what}"),
-            StartError::Bind { addr, error } => write!(f, "can't listen on {addr}: {error}"),
-            StartError::KernelTooOld { release, missing } => write!(
-                f,
-                "this kernel ({release}) lacks {missing}; Linux {KERNEL_MIN} is needed, 6.1 or newer is better"
-            ),
-            StartError::IoUringForbidden => write!(
-                f,
-                "io_uring is forbidden here: set the sysctl kernel.io_uring_disabled to 0, and in a container \
-                 use a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register \
-                 (Linux {KERNEL_MIN} or newer)"
-            ),
-            StartError::Memlock { bytes, bytes_min } => write!(
-                f,
-                "too little locked memory is allowed: {bytes} bytes, {bytes_min} are needed. Raise it by \
-                 `ulimit -l`, LimitMEMLOCK= in a systemd unit, or --ulimit memlock= of a container"
-            ),
-            StartError::Limits(error) => {
-                write!(f, "can't read or raise the process's limits: {error}")
-            }
-            StartError::Ring(error) => write!(f, "can't make the socket ring: {error}"),
-            StartError::Executor(what) => write!(f, "can't start a shard's executor: {what}"),
-            StartError::Driver(what) => write!(f, "a shard's driver panicked at start: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
 /// Starts the shards. `make` is called once on each shard's own thread, after the addresses are bound
 /// and before any driver runs. `Ok` means that each driver's `started` has run: what it listens on can be
-/// connected to.
+/// connected to. After an error no driver runs: the threads that were made already end by themselves.
 pub fn start<D, F>(config: Config, make: F) -> Result<Runtime<D::Control>, StartError>
 where
     D: Driver,
     F: Fn(ShardIndex) -> D + Send + Sync + 'static,
 {
     config.check()?;
-    kernel::check_memlock()?;
-    // Before glommio tries, whose errors tell nobody what to do. On a thread of its own: when a ring is torn
-    // down, the kernel interrupts whatever system call its maker is in by then (EINTR).
+    let nofile = process::raise_nofile().map_err(StartError::Limits)?;
+    // Before glommio tries, whose errors don't say what to do, and before locked memory is checked: raising
+    // it is in vain on a kernel that won't do. On a thread of its own: when a ring is torn down, the kernel
+    // interrupts the system call that its maker is in by then (EINTR).
     std::thread::spawn(kernel::check_io_uring)
         .join()
         .expect("a probe doesn't panic")?;
-    let cores = if config.pin {
-        kernel::allowed_cores().map_err(StartError::Limits)?
-    } else {
-        Vec::new()
+    kernel::check_memlock()?;
+    let (cores, pinning_refused) = match config.pin.then(process::allowed_cores) {
+        None => (Vec::new(), None),
+        Some(Ok(cores)) => (cores, None),
+        Some(Err(error)) => (Vec::new(), error.raw_os_error()),
     };
-    let nofile = kernel::raise_nofile().map_err(StartError::Limits)?;
     let (addrs, sockets) = listeners::bind_all(&config.listeners, config.shards)?;
     let bells = (0..config.shards)
         .map(|_| Bell::new().map(Arc::new))
         .collect::<io::Result<Vec<_>>>()
-        .map_err(StartError::Limits)?;
+        .map_err(|error| StartError::of(error, StartError::Limits))?;
+    let conns_max = u64::from(config.conns_per_shard_max).min(nofile) as u32;
     let plan = Arc::new(Plan {
-        conns_max: u64::from(config.conns_per_shard_max).min(nofile) as u32,
+        conns_max,
+        accept_max: conns_max - config.conns_reserved.min(conns_max / 2),
         mesh: Arc::new(Mesh::new(&bells, config.mesh_capacity_of())),
+        notes: Arc::new(Notes::new(config.shards)),
         cores: cores.clone(),
         config,
         make,
@@ -199,8 +147,12 @@ where
     await_ready(&ready, plan.config.shards)?;
     tell_all(&shards);
     report.conns_per_shard = plan.conns_max;
+    report.accepts_per_shard = plan.accept_max;
+    report.pinning_refused = report.pinning_refused.or(pinning_refused);
     report.conns_capped_by_nofile = plan.conns_max < plan.config.conns_per_shard_max;
-    report.cores = cores;
+    if report.pinning_refused.is_none() {
+        report.cores = cores;
+    }
     let mut controls = Vec::new();
     let mut threads = Vec::new();
     for (control, _, thread) in shards {
@@ -216,22 +168,25 @@ where
     })
 }
 
-/// What all shards start from.
+/// What all shards are made from.
 struct Plan<D: Driver, F> {
     config: Config,
     conns_max: u32,
+    /// Places that accepting may take.
+    accept_max: u32,
     mesh: Arc<Mesh<D::Mail>>,
+    notes: Arc<Notes>,
     cores: Vec<usize>,
     make: F,
 }
 
-/// What one shard starts from.
+/// What one shard is made from.
 struct Birth<C> {
     shard: ShardIndex,
     sockets: ShardListeners,
     control: Receiver<C>,
     ready: mpsc::Sender<Result<KernelReport, StartError>>,
-    /// Awaited twice: nothing may go over the mesh before every ring is made, and no loop runs before
+    /// Waited for twice: nothing may go over the mesh before every ring is made, and no loop runs before
     /// every driver has started.
     go: mpsc::Receiver<()>,
 }
@@ -246,14 +201,18 @@ fn await_ready(
     ready: &mpsc::Receiver<Result<KernelReport, StartError>>,
     shards: u16,
 ) -> Result<KernelReport, StartError> {
-    let mut report = KernelReport::default();
+    let mut all = KernelReport::default();
     for _ in 0..shards {
-        report = match ready.recv() {
+        let report = match ready.recv() {
             Ok(report) => report?,
             Err(_) => return Err(StartError::Driver("see the message above".into())),
         };
+        all = KernelReport {
+            pinning_refused: all.pinning_refused.or(report.pinning_refused),
+            ..report
+        };
     }
-    Ok(report)
+    Ok(all)
 }
 
 fn spawn<D, F>(
@@ -298,9 +257,9 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".into())
 }
 
-/// In effect never. When this timer fires after glommio polled its rings and before it ran a task (the
-/// thread was preempted for so long), glommio 0.9 takes the queue for empty and sleeps, with our task
-/// ready to run. At 2 ms an overloaded machine got there within minutes. It is meant for fairness among
+/// glommio's preemption timer, set so long that it never fires. When it fires after glommio polled its rings
+/// and before it ran a task (the thread was preempted meanwhile), glommio 0.9 takes the queue for empty and
+/// sleeps, with our task ready to run. At 2 ms an overloaded machine got there within minutes. It is meant for fairness among
 /// tasks; here is only one, which gives way by itself.
 const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 
@@ -310,11 +269,7 @@ where
     D: Driver,
     F: Fn(ShardIndex) -> D,
 {
-    if !plan.cores.is_empty() {
-        let core = plan.cores[usize::from(birth.shard.0) % plan.cores.len()];
-        kernel::pin_thread(core)
-            .map_err(|error| StartError::Executor(format!("core {core}: {error}")))?;
-    }
+    let pinning_refused = pin(&plan.cores, birth.shard);
     // Pinned already: glommio would read the machine's topology for each shard. No pool of blocking
     // threads: nothing here blocks.
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
@@ -323,7 +278,7 @@ where
         .preempt_timer(PREEMPT_TIMER)
         .blocking_thread_pool_placement(PoolPlacement::Custom(Vec::new()))
         .make()
-        .map_err(|error| StartError::Executor(error.to_string()))?;
+        .map_err(executor_error)?;
     executor.run(async {
         let Birth {
             shard,
@@ -332,8 +287,11 @@ where
             ready,
             go,
         } = birth;
-        let (report, engine, buffers) = build(plan, shard, sockets)?;
-        let parking = Parking::new().await.map_err(StartError::Ring)?;
+        let (mut report, engine, buffers) = build(plan, shard, sockets)?;
+        report.pinning_refused = pinning_refused;
+        let parking = Parking::new()
+            .await
+            .map_err(|error| StartError::of(error, StartError::Ring))?;
         let driver = (plan.make)(shard);
         let mut shard = Shard {
             engine,
@@ -356,6 +314,19 @@ where
     })
 }
 
+/// Pins the calling thread to its shard's core. The errno where that is refused, as some containers and
+/// sandboxes do: the shard runs all the same, wherever the scheduler puts it.
+fn pin(cores: &[usize], shard: ShardIndex) -> Option<i32> {
+    let core = *cores.get(usize::from(shard.0) % cores.len().max(1))?;
+    process::pin_thread(core).err()?.raw_os_error()
+}
+
+fn executor_error(error: glommio::GlommioError<()>) -> StartError {
+    StartError::of(from_glommio(error), |error| {
+        StartError::Executor(error.to_string())
+    })
+}
+
 fn build<D: Driver, F>(
     plan: &Plan<D, F>,
     shard: ShardIndex,
@@ -370,19 +341,24 @@ fn build<D: Driver, F>(
     ring.uring()
         .submitter()
         .register_files_sparse(plan.conns_max)
-        .map_err(StartError::Ring)?;
+        .map_err(|error| StartError::of(error, StartError::Ring))?;
     let buffers = Buffers::new(ring.uring(), config.buffer_count_of(), config.buffer_bytes)
         .map_err(StartError::Ring)?;
     plan.mesh.bell(shard).set_ring(ring.fd());
-    let reserved = config.conns_reserved.min(plan.conns_max / 2);
-    let limits = Limits {
+    let listeners = config.listeners.iter();
+    let acceptors = sockets
+        .into_iter()
+        .zip(listeners)
+        .map(|(socket, listener)| Acceptor::new(socket, listener.transport.clone()))
+        .collect();
+    let engine = Engine::new(Parts {
+        ring,
+        mesh: MeshPort::new(Arc::clone(&plan.mesh), shard),
         conns_max: plan.conns_max,
-        accept_max: plan.conns_max - reserved,
-        buffer_count: u32::from(config.buffer_count_of()),
-        linger_us: config.linger_ms * 1000,
-        backlog: config.backlog as i32,
-    };
-    let acceptors = sockets.into_iter().map(Acceptor::new).collect();
-    let port = MeshPort::new(Arc::clone(&plan.mesh), shard);
-    Ok((report, Engine::new(ring, port, acceptors, limits), buffers))
+        accepting: Accepting::new(shard, acceptors, plan.accept_max, config.backlog as i32),
+        receiving: Receiving::new(config.buffer_count_of().into()),
+        hand_overs: HandOvers::new(Arc::clone(&plan.notes)),
+        closing: Closing::new(config.linger_ms * 1000),
+    });
+    Ok((report, engine, buffers))
 }

@@ -1,5 +1,6 @@
 //! The system calls of the socket ring, made directly: the `io-uring` crate forgets the registered
-//! ring descriptor with each `Submitter`, and asks for no task work when it waits for nothing.
+//! ring descriptor with each `Submitter`, and asks for no task work when it waits for nothing. On the shard's
+//! own core; called by `ring` alone.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -11,7 +12,7 @@ const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: u32 = 20;
 const UNREGISTER_RING_FDS: u32 = 21;
 
-/// How the kernel finds the ring: by descriptor, or by its registered index, which saves a lookup.
+/// What the kernel finds the ring by: its descriptor, or its registered index, which saves a lookup.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RingHandle {
     Fd(RawFd),

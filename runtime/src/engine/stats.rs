@@ -7,42 +7,61 @@ newim_proto::counters! {
     /// Totals since the shard started. A field that ends in `_now` is a value as of now.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct EngineStats {
+        /// Connections in the shard's table, whatever their state.
         pub conns_now: u64,
+        /// Sockets that the kernel accepted for this shard.
         pub accepts: u64,
-        /// Times that accepting was put off because the machine or the table had no room.
+        /// Times that accept was put off because the machine or the table had no room.
         pub accept_backoffs: u64,
+        /// Times that the shard became full, so that new clients waited in the kernel's queue.
+        pub accept_full: u64,
+        /// 1 while the shard is full.
+        pub accept_full_now: u64,
         /// Sockets that were accepted or handed over, and closed at once for want of a place.
         pub accept_dropped: u64,
+        /// Calls of `Io::connect`.
         pub connects: u64,
-        /// Sockets closed, or given to another shard.
+        /// Connections that ended, those that were handed over included.
         pub closes: u64,
+        /// Polls that were submitted: one for each connection, and one for each time that the kernel ended one.
         pub polls: u64,
+        /// Reads that brought bytes.
         pub recvs: u64,
+        /// Bytes of those reads.
         pub recv_bytes: u64,
-        /// Times that a readable connection had to wait for a receive buffer.
+        /// Times a readable connection had to wait for a receive buffer.
         pub recv_no_buffer: u64,
+        /// Sends that the kernel has wholly.
         pub sends: u64,
+        /// Bytes that the kernel took of sends.
         pub send_bytes: u64,
         /// Sends that the kernel took in part, and that were submitted again for the rest.
         pub send_short: u64,
+        /// Connections that another shard took over.
         pub hand_overs_out: u64,
+        /// Connections that this shard took over.
         pub hand_overs_in: u64,
+        /// Entries submitted to the socket ring.
         pub sqes: u64,
+        /// Completions taken from it.
         pub cqes: u64,
         /// System calls of io_uring_enter on the socket ring.
         pub enters: u64,
-        /// Times that the completion queue overflowed (the kernel kept the rest; nothing was lost).
+        /// Times the completion queue overflowed (the kernel kept the rest; nothing was lost).
         pub cq_overflows: u64,
-        /// Times that this shard went to sleep in glommio because nothing happened for a while.
+        /// Times this shard went to sleep in glommio because nothing happened for a while.
         pub parks: u64,
         /// Wake-ups sent to other shards.
         pub wakes_out: u64,
+        /// Mail sent to shards, in messages.
         pub mail_out: u64,
+        /// Mail received.
         pub mail_in: u64,
         /// Mail given back because the receiver's queue was full or the receiver is gone.
         pub mail_refused: u64,
-        /// Messages from other threads.
+        /// Messages of other threads.
         pub controls_in: u64,
+        /// Batches of events that the driver saw.
         pub batches: u64,
     }
 }
@@ -65,6 +84,17 @@ impl EngineStats {
             "Times that accepting was put off because the machine or the shard's table had no room; a growing \
              value means that a limit is reached.",
             |c| c.accept_backoffs,
+        ),
+        Metric::counter(
+            "newim_engine_accept_full_total",
+            "Times that the shard became full, so that new clients waited in the kernel's queue; a growing value \
+             means that the node needs more shards or a higher limit.",
+            |c| c.accept_full,
+        ),
+        Metric::gauge(
+            "newim_engine_accept_full",
+            "1 while the shard is full and takes no new connections, else 0.",
+            |c| c.accept_full_now,
         ),
         Metric::counter(
             "newim_engine_accept_dropped_total",

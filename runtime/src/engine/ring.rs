@@ -1,18 +1,19 @@
 //! The socket ring of one shard: entries in, completions out. Made on the shard's own thread and used
-//! there alone (SINGLE_ISSUER); knows operations only as entries.
+//! there alone (SINGLE_ISSUER), by every part of the engine.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use io_uring::squeue::Entry;
-use io_uring::{IoUring, cqueue};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{IoUring, cqueue, opcode, types};
 
-use crate::config::Config;
-use crate::enter::{self, RingHandle};
-use crate::kernel::{KernelReport, ring_error};
-use crate::start::StartError;
+use super::config::Config;
+use super::enter::{self, RingHandle};
+use super::error::StartError;
+use super::kernel::{KernelReport, ring_error};
+use super::token::{Op, Token};
 
 /// One completion, copied out of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +96,22 @@ impl Ring {
         }
     }
 
+    /// Asks the kernel to give an operation up. The operation's own completion says when it did.
+    pub fn cancel(&mut self, token: Token) {
+        let entry = opcode::AsyncCancel::new(token.pack()).build();
+        self.push(
+            entry
+                .flags(Flags::SKIP_SUCCESS)
+                .user_data(Token::bare(Op::Ignored).pack()),
+        );
+    }
+
+    /// Closes a direct descriptor that belongs to no connection.
+    pub fn close_descriptor(&mut self, descriptor: u32) {
+        let entry = opcode::Close::new(types::Fixed(descriptor)).build();
+        self.push(entry.user_data(Token::bare(Op::CloseDescriptor).pack()));
+    }
+
     fn make_room(&mut self) {
         self.enter(0, Duration::ZERO)
             .expect("the kernel takes entries from a ring that works");
@@ -104,7 +121,7 @@ impl Ring {
         self.backlog.extend(taken);
     }
 
-    /// Submits, and waits for `want` completions or the timeout. Being interrupted, timing out and an
+    /// Submits, and waits for `want` completions or the timeout. An interruption, the timeout and an
     /// overflowing queue are no errors: the caller goes on with what is there.
     pub fn enter(&mut self, want: u32, timeout: Duration) -> io::Result<()> {
         let queue = self.uring.submission();

@@ -1,18 +1,17 @@
-//! When a shard gives back what it took for work that is over: before it sleeps, and by waking up for it
-//! when no work would.
+//! When a shard returns memory that it took for work that is over: before it sleeps, and by waking up for
+//! it when no work would. Pure; on the shard's own core, called by `shard` alone.
 
-/// Between two times at least: what little traffic frees and takes again stays where it is. The allocator
-/// returns at one time what it found free at the one before, so there is another after the last work.
-const EVERY_US_MIN: u64 = 500_000;
+use crate::limits::REST_US_MIN;
 
 #[derive(Debug)]
 pub(crate) struct Rest {
-    /// A queue of the mesh without a letter for so long is given up.
+    /// Microseconds after which a queue of the mesh without mail is freed.
     unused_us_max: u64,
-    /// Since the last time.
+    /// There was work since the last rest.
     has_worked: bool,
+    /// The last rest.
     last_us: u64,
-    /// The next time, unless there is work before.
+    /// The next rest, unless work comes before it.
     again_us: Option<u64>,
 }
 
@@ -26,7 +25,7 @@ impl Rest {
         }
     }
 
-    /// At `now_us`, queues that were used since then stay.
+    /// Queues of the mesh that were used since then are kept by a rest at `now_us`.
     pub fn unused_since_us(&self, now_us: u64) -> u64 {
         now_us.saturating_sub(self.unused_us_max)
     }
@@ -36,26 +35,27 @@ impl Rest {
         self.has_worked = true;
     }
 
-    /// To be woken at.
+    /// When the shard is to wake up for a rest.
     pub fn deadline(&self) -> Option<u64> {
         self.again_us
     }
 
-    /// Before a sleep: is it time?
+    /// Is it time for a rest? Asked before each sleep.
     pub fn is_due(&mut self, now_us: u64) -> bool {
-        let may_be_us = self.last_us + EVERY_US_MIN;
+        let may_be_us = self.last_us + REST_US_MIN;
         if self.has_worked && now_us < may_be_us {
             self.again_us = Some(may_be_us);
         }
         now_us >= may_be_us && (self.has_worked || self.again_us.is_some_and(|due| due <= now_us))
     }
 
-    /// All was given back, but for what the mesh holds.
+    /// The shard has rested. The allocator returns at one rest what it found free at the one before, so there
+    /// is another after the last work, and more as long as the mesh holds queues.
     pub fn rested(&mut self, now_us: u64, mesh_holds: bool) {
         self.last_us = now_us;
         self.again_us = match std::mem::take(&mut self.has_worked) {
-            true => Some(now_us + EVERY_US_MIN),
-            false => mesh_holds.then_some(now_us + self.unused_us_max.max(EVERY_US_MIN)),
+            true => Some(now_us + REST_US_MIN),
+            false => mesh_holds.then_some(now_us + self.unused_us_max.max(REST_US_MIN)),
         };
     }
 }
@@ -74,7 +74,7 @@ mod tests {
         rest.worked();
         assert!(rest.is_due(START));
         rest.rested(START, false);
-        let again = START + EVERY_US_MIN;
+        let again = START + REST_US_MIN;
         assert_eq!(rest.deadline(), Some(again));
         assert!(!rest.is_due(again - 1));
         assert!(rest.is_due(again));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn work_within_the_time_waits_for_it() {
+    fn work_soon_after_a_rest_waits_for_the_next() {
         let mut rest = Rest::new(UNUSED);
         rest.worked();
         rest.rested(START, false);
@@ -91,13 +91,13 @@ mod tests {
         assert!(!rest.is_due(START + 1));
         assert_eq!(
             rest.deadline(),
-            Some(START + EVERY_US_MIN),
+            Some(START + REST_US_MIN),
             "never in the past"
         );
     }
 
     #[test]
-    fn it_comes_back_for_queues_until_none_is_held() {
+    fn it_rests_again_until_the_mesh_holds_no_queue() {
         let mut rest = Rest::new(UNUSED);
         rest.rested(START, true);
         let again = START + UNUSED;

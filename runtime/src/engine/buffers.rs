@@ -1,5 +1,5 @@
 //! The receive buffers of one shard: a ring of provided buffers that the kernel picks from when a read
-//! has bytes. An idle connection owns none. On the shard's own core, used by `recv` alone.
+//! has bytes. An idle connection owns none. On the shard's own core; called by `shard` alone.
 
 use std::io;
 use std::ptr::NonNull;
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-/// The only group of this ring.
+/// The buffer group's number: the ring has this one only.
 pub(crate) const GROUP: u16 = 0;
 
 pub(crate) struct Buffers {
     memory: Mapping,
     count: u16,
     buffer_bytes: u32,
-    /// Next place in the ring of entries, ahead of the tail that the kernel sees.
+    /// Next place in the ring of entries; ahead of the tail that the kernel sees until `publish`.
     tail: u16,
 }
 
@@ -62,7 +62,7 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts_mut(self.at(buffer), len) }
     }
 
-    /// For the kernel to use again, from the next `publish` on.
+    /// Lets the kernel use a buffer again, from the next `publish` on.
     pub fn give_back(&mut self, buffer: u16) {
         let place = usize::from(self.tail & (self.count - 1));
         let address = self.at(buffer) as u64;
@@ -93,7 +93,7 @@ impl Buffers {
     }
 }
 
-/// Anonymous pages: aligned as the kernel wants them, and not resident until used.
+/// Anonymous pages, aligned as the kernel wants them, and not resident until used.
 struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
@@ -122,7 +122,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly the range that `new` mapped; nobody holds a reference past the owner's end.
+        // SAFETY: exactly the range that `new` mapped; no reference outlives the owner.
         unsafe {
             libc::munmap(self.start.as_ptr().cast(), self.bytes);
         }

@@ -1,29 +1,56 @@
-//! What a runtime is started with. Checked and cut to what the machine allows by `start`, before any
-//! thread runs.
+//! What a runtime is started with. Checked and cut to what the machine allows by `start`, on the starting
+//! thread, before any other runs.
 
 use std::net::SocketAddr;
 
 use newim_proto::limits::SHARDS_MAX;
 
-use crate::start::StartError;
-use crate::token::INDEX_MAX;
+use super::error::StartError;
+use super::token::INDEX_MAX;
+use super::transport::Transport;
+use crate::limits::{
+    BUFFER_BYTES_MAX, BUFFER_COUNT_MAX, BUFFERS_MAX, BUFFERS_PER_SHARD_MIN, COMPLETIONS_MAX,
+    MAIL_PER_PAIR_MIN, MAIL_PER_SHARD_MAX,
+};
 
+/// An address that shards accept connections on.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Port 0 takes a free one, the same on every shard.
+    pub addr: SocketAddr,
+    /// How the bytes of its connections travel.
+    pub transport: Transport,
+}
+
+impl From<SocketAddr> for Listener {
+    /// A listener whose connections are plain.
+    fn from(addr: SocketAddr) -> Listener {
+        Listener {
+            addr,
+            transport: Transport::Plain,
+        }
+    }
+}
+
+/// What a runtime is started with. `start` refuses values that can't be, with `StartError::Config`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// One executor, one thread and one socket ring each; may be more than there are cores.
+    /// Shards from 1 to `SHARDS_MAX`: one executor, one thread and one socket ring each. There may be more
+    /// than cores.
     pub shards: u16,
-    /// Bound for every shard (SO_REUSEPORT); a shard listens once its driver calls `Io::accept`.
-    /// Port 0 takes a free one, the same on every shard.
-    pub listeners: Vec<SocketAddr>,
-    /// Pin shards round-robin to the cores that the process may use.
+    /// Addresses, bound for every shard (SO_REUSEPORT); a shard listens once its driver calls `Io::accept`.
+    pub listeners: Vec<Listener>,
+    /// Pin shards round-robin to the cores that the process may use. Where that is refused the shards run
+    /// unpinned, and `KernelReport::pinning_refused` says so.
     pub pin: bool,
     /// Cores that the shards run on. More shards than that take turns, and need less memory each.
     pub cores: u16,
-    /// Cut to RLIMIT_NOFILE (raised to its hard limit first), which caps a ring's table of direct
-    /// descriptors; `KernelReport::conns_per_shard` says what became of it.
+    /// Places of one shard's table of connections. Cut to RLIMIT_NOFILE (raised to its hard limit first),
+    /// which caps a ring's table of direct descriptors; `KernelReport::conns_per_shard` says what became of
+    /// it.
     pub conns_per_shard_max: u32,
-    /// Of `conns_per_shard_max`, places that accepting leaves to `connect` and `hand_over`, so that a
-    /// shard full of clients still reaches its own servers. At most half of them.
+    /// Places among these that accepting leaves to `connect` and `hand_over`, so that a shard full of
+    /// clients still reaches its own servers. At most half of them.
     pub conns_reserved: u32,
     /// Entries of the socket ring's submission queue; more than fit are submitted in several calls.
     pub sq_entries: u32,
@@ -36,19 +63,21 @@ pub struct Config {
     /// next batch. With many shards, and where they share cores, it is less, so that all buffers together
     /// stay small: see `buffer_count_of`.
     pub buffer_count: u16,
-    /// What one read takes. 2 KB made pipelined echo 1.7 times as dear (16 messages of 128 bytes no longer
-    /// fit into one read), 512 B twice.
+    /// Bytes that one read takes, from 1 to 1 MiB. 2 KB made pipelined echo cost 1.7 times as much
+    /// (16 messages of 128 bytes no longer fit into one read), 512 B twice.
     pub buffer_bytes: u32,
-    /// Letters that wait between each two shards; `Io::mail` refuses the next. With many shards it is
+    /// Messages that wait between each two shards; `Io::mail` refuses the next. With many shards it is
     /// less, so that all queues together stay small: see `mesh_capacity_of`.
     pub mesh_capacity: u32,
-    /// A queue without a letter for so long gives its memory back, until the next one.
+    /// Milliseconds after which a queue of the mesh without mail gives its memory back, until the next mail.
     pub mesh_unused_ms: u64,
-    /// What waits from other threads for one shard; `ControlSender` refuses or blocks at the next.
+    /// Messages that wait from other threads for one shard; `ControlSender` refuses or blocks at the next.
     pub control_capacity: u32,
-    /// A closing connection is cut off when for so long neither its last send moved nor its peer ended
-    /// the connection. 0: cut at once.
+    /// Milliseconds for which a closing connection may make no headway: its last send doesn't move, or its
+    /// peer doesn't end the connection. Then it is cut off. 0: cut off at once.
     pub linger_ms: u64,
+    /// Connections that the kernel queues per listener and shard until they are accepted; net.core.somaxconn
+    /// caps it.
     pub backlog: u32,
 }
 
@@ -76,18 +105,6 @@ impl Default for Config {
     }
 }
 
-/// Letters to one shard from all others together, which bounds the mesh's memory: 64 shards hold at most
-/// 64 × 4,096 letters.
-const MAIL_PER_SHARD_MAX: u32 = 4096;
-/// Of all shards together: 4 MiB.
-const COMPLETIONS_MAX: u32 = 262_144;
-/// Of all shards together: 16 MiB of the usual size.
-const BUFFERS_MAX: u16 = 4096;
-/// Of one, however many there are on how few cores: they are for many quiet connections.
-const BUFFERS_PER_SHARD_MIN: u16 = 32;
-/// A batch's worth between two shards, however many there are.
-const MAIL_PER_PAIR_MIN: u32 = 64;
-
 impl Config {
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let wrong = |what: &str| Err(StartError::Config(what.to_owned()));
@@ -100,10 +117,10 @@ impl Config {
                 INDEX_MAX / 2
             ));
         }
-        if !self.buffer_count.is_power_of_two() || self.buffer_count > 32_768 {
+        if !self.buffer_count.is_power_of_two() || self.buffer_count > BUFFER_COUNT_MAX {
             return wrong("buffer_count must be a power of two up to 32,768");
         }
-        if self.buffer_bytes == 0 || self.buffer_bytes > 1 << 20 {
+        if self.buffer_bytes == 0 || self.buffer_bytes > BUFFER_BYTES_MAX {
             return wrong("buffer_bytes must be from 1 to 1 MiB");
         }
         if self.mesh_capacity == 0 || self.control_capacity == 0 {
@@ -149,7 +166,7 @@ impl Config {
         self.buffer_count.min(power_of_two)
     }
 
-    /// The bound of one ordered pair of shards.
+    /// Messages that may wait from one shard to another.
     pub fn mesh_capacity_of(&self) -> u32 {
         let share = (MAIL_PER_SHARD_MAX / u32::from(self.shards)).max(MAIL_PER_PAIR_MIN);
         self.mesh_capacity.min(share)
@@ -187,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_knows_what_its_ring_and_buffers_take() {
+    fn the_memory_of_a_shards_ring_and_buffers_is_known() {
         let config = Config {
             sq_entries: 1000,
             cq_entries: 4096,
@@ -199,7 +216,7 @@ mod tests {
         assert_eq!(config.receive_buffers_bytes(), 464);
     }
 
-    /// On as many cores.
+    /// Shards that have a core each.
     fn of_shards(shards: u16) -> Config {
         Config {
             shards,

@@ -1,6 +1,7 @@
 //! Sleeping in glommio. A shard that has had nothing to do for a while gives its thread to glommio, whose
-//! tasks and timers then cost what they should, and is woken by an eventfd that the socket ring writes
-//! to. The eventfd is registered only meanwhile: it would be written to for every completion.
+//! tasks and timers then run as usual, and is woken by an eventfd that the socket ring writes to. The
+//! eventfd is registered only while the shard sleeps: otherwise every completion would write to it. On the
+//! shard's own core; called by `shard` alone.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,17 +10,17 @@ use glommio::io::BufferedFile;
 use io_uring::types::Timespec;
 use io_uring::{IoUring, opcode};
 
+use super::ring::Ring;
+use super::token::{Op, Token};
 use crate::bell;
-use crate::ring::Ring;
-use crate::token::{Op, Token};
 
 pub(crate) struct Parking {
     eventfd: OwnedFd,
-    /// The same eventfd, in the only shape that glommio reads bytes from.
+    /// The same eventfd, as a file: glommio reads bytes from nothing else.
     file: BufferedFile,
     /// The ring reads it when the timeout is submitted.
     timespec: Box<Timespec>,
-    /// The deadline that the ring has, with its number.
+    /// The deadline that the ring has, and its number, which later ones don't have.
     armed: Option<(u64, u32)>,
     timers: u32,
 }
@@ -44,8 +45,8 @@ impl Parking {
         })
     }
 
-    /// Has the ring complete something at that time. An earlier one that it has already is left alone: it
-    /// wakes the shard once for nothing, which is cheaper than replacing it each time.
+    /// Has the ring complete something at that time. An earlier deadline that it has already is left alone:
+    /// it wakes the shard once for nothing, which is cheaper than replacing it each time.
     pub fn set_deadline(&mut self, ring: &mut Ring, now_us: u64, deadline_us: Option<u64>) {
         let Some(deadline_us) = deadline_us else {
             return;
@@ -74,7 +75,7 @@ impl Parking {
         }
     }
 
-    /// From now on the ring announces completions.
+    /// From now on the ring writes to the eventfd for each completion.
     pub fn open(&self, uring: &IoUring) -> io::Result<()> {
         uring.submitter().register_eventfd(self.eventfd.as_raw_fd())
     }
@@ -83,7 +84,7 @@ impl Parking {
         uring.submitter().unregister_eventfd()
     }
 
-    /// Until the ring has announced something since `open`, or earlier: look for yourself.
+    /// Returns when the ring has written to the eventfd since `open`, or earlier: the caller looks for work.
     pub async fn sleep(&self) -> io::Result<()> {
         self.file
             .read_at(0, size_of::<u64>())
@@ -93,9 +94,12 @@ impl Parking {
     }
 }
 
-/// glommio's errors hold what can't be shared between threads, so only their text goes on.
-fn from_glommio(error: glommio::GlommioError<()>) -> io::Error {
-    io::Error::other(error.to_string())
+/// The errno of an error, or its text: glommio's errors hold what can't be shared between threads.
+pub(crate) fn from_glommio(error: glommio::GlommioError<()>) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::other(error.to_string()),
+    }
 }
 
 fn timer(number: u32) -> Token {

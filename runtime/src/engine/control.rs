@@ -1,5 +1,5 @@
-//! The way into a shard from threads that are no shards: the control thread, the embedded store. Bounded;
-//! the receiving end is emptied by the shard's loop.
+//! The control queue of a shard: the way in from threads that are no shards, such as the control thread and
+//! the embedded store. Bounded. Any thread sends; the shard's loop takes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::bell::Bell;
 
-/// Sends to one shard, in order. Cheap to clone, one for each thread that wants it.
+/// The sending end of one shard's control queue. Messages of one sender arrive in order. Cheap to clone, one
+/// for each thread that wants it.
 pub struct ControlSender<C> {
     sender: Sender<C>,
     bell: Arc<Bell>,

@@ -1,15 +1,16 @@
-//! What a completion says about where it came from: operation, connection and generation in the 64
-//! bits of an SQE's user_data.
+//! The token by which a completion says where it came from: operation, connection and generation in the 64
+//! bits of an SQE's user_data. Made and read on the shard's own core, but for `HandIn` and `Wake`, which one
+//! shard makes and another reads.
 
 use newim_proto::ids::ConnId;
 
-/// Indices of connections, listeners and shards all fit in 24 bits.
+/// The largest index: those of connections, listeners and shards all fit in 24 bits.
 pub(crate) const INDEX_MAX: u32 = (1 << 24) - 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Op {
-    /// Nobody waits for it: cancel.
+    /// Nothing waits for it: a cancel.
     Ignored,
     Accept,
     Poll,
@@ -20,17 +21,17 @@ pub(crate) enum Op {
     Connect,
     Shutdown,
     Close,
-    /// A slot that no connection ever had.
-    CloseSlot,
+    /// A descriptor that no connection ever had is closed.
+    CloseDescriptor,
     /// On the giving shard: a socket was sent to another ring.
     HandOut,
-    /// On the receiving shard: here it is.
+    /// On the receiving shard: the socket came in.
     HandIn,
     /// On the sending shard: a wake-up was sent.
     WakeOut,
-    /// On the woken shard.
+    /// On the woken shard: the wake-up came in.
     Wake,
-    /// The eventfd that other threads wake this shard by.
+    /// A poll of the eventfd that other threads wake this shard by.
     Bell,
     /// The deadline of a parked shard.
     Deadline,
@@ -46,7 +47,7 @@ const OPS: [Op; 16] = [
     Op::Connect,
     Op::Shutdown,
     Op::Close,
-    Op::CloseSlot,
+    Op::CloseDescriptor,
     Op::HandOut,
     Op::HandIn,
     Op::WakeOut,
@@ -96,7 +97,7 @@ impl Token {
         (self.op as u64) << 56 | u64::from(self.index) << 32 | u64::from(self.generation)
     }
 
-    /// None for bits that no token of ours has.
+    /// None for bits that no token has.
     pub fn unpack(bits: u64) -> Option<Token> {
         let op = *OPS.get((bits >> 56) as usize)?;
         Some(Token {
