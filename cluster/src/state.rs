@@ -188,7 +188,7 @@ fn log(state: &ClusterState) {
         ClusterState::Connecting { why } => {
             tracing::warn!("cluster: not joined yet, ZooKeeper is tried again: {why}")
         }
-        ClusterState::Connected => tracing::info!("cluster: joined by ZooKeeper"),
+        ClusterState::Connected => tracing::info!("cluster: joined through ZooKeeper"),
         ClusterState::Suspended => {
             tracing::warn!("cluster: ZooKeeper does not answer; serving on with the last routes");
         }

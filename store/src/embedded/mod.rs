@@ -84,7 +84,7 @@ impl Default for EmbeddedConfig {
     }
 }
 
-/// Why the store can't be opened. Each text says what to do.
+/// Why the store can't be opened.
 #[derive(Debug)]
 pub enum OpenError {
     /// The folder can't be made, reached or written to.
@@ -127,18 +127,12 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            OpenError::Folder { path, error } => write!(
-                f,
-                "can't use the data folder {}: {error}. Name a folder that this user may write to, with \
-                 --data-dir or data_dir",
-                path.display()
-            ),
-            OpenError::InUse { path } => write!(
-                f,
-                "{} is in use by another process: stop it, or name another data folder with --data-dir or \
-                 data_dir",
-                path.display()
-            ),
+            OpenError::Folder { path, error } => {
+                write!(f, "can't use the data folder {}: {error}", path.display())
+            }
+            OpenError::InUse { path } => {
+                write!(f, "{} is in use by another process", path.display())
+            }
             OpenError::Format { path, found, known } => write!(
                 f,
                 "{} has format {found}, this version of NewIM knows format {known}",
