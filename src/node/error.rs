@@ -87,8 +87,12 @@ impl RunError {
                     addr.port()
                 ))
             }
-            RunError::Store(OpenError::Folder { .. } | OpenError::InUse { .. }) => None, // they name the flag
-            RunError::Store(_) => Some("--data-dir (or data_dir) names another folder".to_owned()),
+            RunError::Store(OpenError::Folder { .. } | OpenError::InUse { .. }) => Some(
+                "--data-dir (data_dir in a file) names the folder: one that this user can write to, and that no \
+                 other node uses"
+                    .to_owned(),
+            ),
+            RunError::Store(_) => Some("--data-dir (data_dir in a file) names another folder".to_owned()),
             RunError::NoAddress(_) => Some("name it with --advertise HOST".to_owned()),
             RunError::Cluster(ClusterError::DuplicateName { .. }) => {
                 Some("give each node its own --exchange (or --advertise) address".to_owned())
