@@ -1,6 +1,6 @@
-//! The command line: what can be asked of `newim`, and the help that teaches it. Values are taken as
-//! text and checked with those of the environment and the file, so that an error reads the same
-//! wherever a value came from.
+//! The command line: the commands and flags of `newim`, and the help that teaches them. Values are taken as
+//! text and checked together with those of the environment and the file, so an error reads the same wherever
+//! a value came from. Used by `main` alone, before any thread but the main one runs.
 
 use std::path::PathBuf;
 
@@ -19,19 +19,20 @@ const STYLES: Styles = Styles::styled()
 
 const EXAMPLES: &str = "\
 Examples:
-  newim                         a whole NewIM on this machine, data in ./newim-data
+  newim                         run a whole server on this machine, data in ./newim-data
   newim client ws://127.0.0.1:8180 --uid alice --box lobby
-                                talk to it (bob does so in a second terminal)
+                                talk through it (as bob in a second terminal)
   newim gateway --zookeeper zk1,zk2,zk3 --redis redis://cache:6379
-                                a gateway of a cluster
+                                run a gateway of a cluster
   newim chat --zookeeper zk1,zk2,zk3
-                                a chat node of the same cluster
-  newim check-config newim.toml is the file right, and what does it come to?
+                                run a chat node of the same cluster
+  newim check-config newim.toml check a file, and print every setting with its value
   curl http://127.0.0.1:8182/metrics
-                                what a node is doing
+                                ask a node what it is doing
 
-Settings come from flags, then NEWIM_* variables (NEWIM_LISTEN,
-NEWIM_LIMITS_MESSAGE_BYTES_MAX, …), then the file of --config, then the defaults.
+A setting's value comes from its flag, else from its NEWIM_* variable (NEWIM_LISTEN,
+NEWIM_LIMITS_MESSAGE_BYTES_MAX, …), else from the file of --config, else it is the default.
+When a flag is given twice, the last one counts.
 Once a node serves, it prints one line on stdout:
   ready ws=127.0.0.1:8180 admin=127.0.0.1:8182
 SIGTERM or Ctrl-C drains it; a second one ends it at once.
@@ -43,7 +44,11 @@ Exit status: 0 done or drained, 1 failed while running, 2 wrong usage or configu
 /// Without a command it runs a standalone node.
 #[derive(Debug, Parser)]
 #[command(name = "newim", version, styles = STYLES, after_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = true, max_term_width = 110)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -53,72 +58,79 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run everything in one process, with its store on disk (the same as no command)
+    /// Run everything in one process, with the store on disk (the same as no command)
     Standalone(NodeFlags),
-    /// Run a gateway: holds clients' connections; needs --zookeeper and --redis
+    /// Run a gateway, which holds clients' connections; needs --zookeeper and --redis
     Gateway(NodeFlags),
-    /// Run a chat node: routes boxes to gateways; needs --zookeeper
+    /// Run a chat node, which routes messages between gateways; needs --zookeeper
     Chat(NodeFlags),
-    /// Talk from a terminal or a script
-    Client(ClientFlags),
-    /// Check a configuration file; prints all that is wrong with it, or the values it comes to
+    /// Chat from a terminal or a script
+    Client(newim_client::Args),
+    /// Check a configuration file: print everything that is wrong with it, or the value of every setting
     CheckConfig(CheckConfigFlags),
-    /// Print the completion script of a shell: newim completions bash > /etc/bash_completion.d/newim
+    /// Print a shell's completion script, as in: newim completions bash > /etc/bash_completion.d/newim
     Completions { shell: Shell },
 }
 
+/// What a node can be told by flags. `settings` gives them as the top layer of the configuration.
 #[derive(Args, Clone, Debug, Default)]
+#[command(args_override_self = true)]
 #[allow(
     rustdoc::broken_intra_doc_links,
     reason = "these comments are the help text, where brackets mean what may be left out"
 )]
 pub struct NodeFlags {
-    /// Where clients connect (WebSocket) [default: 127.0.0.1:8180, 0.0.0.0:8180 for a gateway]
+    /// Address that clients connect to by WebSocket [default: 127.0.0.1:8180, of a gateway 0.0.0.0:8180]
     ///
-    /// A standalone node serves this machine alone unless told otherwise, because the cookie `sid` is
-    /// all that names a user; a gateway is there to be reached, behind what checks that cookie.
+    /// By default a standalone node serves this machine alone, because the cookie `sid` is all that says
+    /// who a client is. A gateway listens to the network: put a proxy before it that sets the cookie.
+    /// Example for all networks: --listen 0.0.0.0:8180
     #[arg(long, value_name = "IP:PORT", help_heading = "Addresses")]
     listen: Option<String>,
-    /// Where other nodes connect [default: 127.0.0.1:8181, 0.0.0.0:8181 in a cluster]
+    /// Address that other nodes connect to [default: 127.0.0.1:8181, in a cluster 0.0.0.0:8181]
     #[arg(long, value_name = "IP:PORT", help_heading = "Addresses")]
     exchange: Option<String>,
-    /// How other nodes reach --exchange, when its address doesn't say it (0.0.0.0, a container)
-    /// [default: the local address towards ZooKeeper]
+    /// Host, and port if it differs, by which other nodes reach --exchange, where that is 0.0.0.0 or the
+    /// node runs in a container [default: the local address of the connection to ZooKeeper]
+    ///
+    /// Example: --advertise 10.0.0.5
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Addresses", value_hint = ValueHint::Hostname)]
     advertise: Option<String>,
-    /// Where /healthz, /readyz, /metrics and /api/nodes are [default: 127.0.0.1:8182]
+    /// Address of /healthz, /readyz, /metrics and /api/ over HTTP [default: 127.0.0.1:8182]
     ///
-    /// It asks nobody who they are, so open it to your own network alone. Port 0 takes a free port, here
-    /// and above; the `ready` line tells which.
+    /// It has no authentication, so open it to your own network only. Port 0 takes a free port, for this
+    /// address as for the others; the `ready` line says which.
     #[arg(long, value_name = "IP:PORT", help_heading = "Addresses")]
     admin: Option<String>,
-    /// Where a standalone node keeps its messages [default: ./newim-data]
+    /// Folder in which a standalone node stores its messages; made if it is missing [default: newim-data]
     #[arg(long, value_name = "DIR", help_heading = "Cluster and storage", value_hint = ValueHint::DirPath)]
     data_dir: Option<String>,
-    /// ZooKeeper's servers, where nodes find each other: HOST[:PORT],…[/PATH]
+    /// ZooKeeper servers through which nodes find each other: HOST[:PORT],…[/PATH] [default port: 2181]
+    ///
+    /// Example with a path for this cluster alone: --zookeeper zk1,zk2,zk3:2182/im
     #[arg(long, value_name = "SERVERS", help_heading = "Cluster and storage")]
     zookeeper: Option<String>,
-    /// Redis, where gateways keep messages: redis://[USER:PASSWORD@]HOST[:PORT][/DB]
+    /// Redis in which gateways store messages: redis://[USER:PASSWORD@]HOST[:PORT][/DB]
     ///
-    /// Processes of this machine can read a password in a flag; NEWIM_REDIS or the file hide it.
+    /// Every process of this machine can read a password in a flag. NEWIM_REDIS and the file hide it.
     #[arg(long, value_name = "URL", help_heading = "Cluster and storage", value_hint = ValueHint::Url)]
     redis: Option<String>,
-    /// Threads that hold connections, pinned to the cores in turn [default: one per core]
+    /// Number of shards, the threads that hold connections; each is pinned to a core [default: one per core]
     #[arg(long, value_name = "N")]
     shards: Option<String>,
-    /// Echo what clients send to /echo, as a diagnosis [default: on in standalone, else off]
+    /// Echo what clients send to the path /echo, to diagnose a connection [default: on in standalone, else off]
     #[arg(long, value_name = "on|off")]
     echo: Option<String>,
-    /// Settings file (TOML); an unknown key refuses to start [env: NEWIM_CONFIG]
+    /// Settings file (TOML); a node with an unknown key in it doesn't start [env: NEWIM_CONFIG]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// What to log on stderr: a level, or levels by target: warn,newim_cluster=debug [default: info]
+    /// Log filter: a level, or levels by target, as in warn,newim_cluster=debug; logs go to stderr [default: info]
     #[arg(long, value_name = "FILTER", conflicts_with_all = ["verbose", "quiet"])]
     log: Option<String>,
-    /// Log more; twice for everything
+    /// Log more (debug); twice for everything (trace)
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Log warnings and errors only; twice for errors only
+    /// Log less (warnings and errors); twice for errors only
     #[arg(short, long, action = clap::ArgAction::Count)]
     quiet: u8,
 }
@@ -144,11 +156,13 @@ impl NodeFlags {
 }
 
 #[derive(Args, Debug)]
+#[command(args_override_self = true)]
 pub struct CheckConfigFlags {
-    /// The file to check
+    /// File to check
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// The node it is for [default: by whether it names ZooKeeper and Redis]
+    /// Kind of node that the file is for [default: gateway if it names zookeeper and redis, chat if only
+    /// zookeeper, else standalone]
     #[arg(long, value_name = "NODE")]
     pub node: Option<ModeName>,
 }
@@ -170,47 +184,6 @@ impl From<ModeName> for Mode {
     }
 }
 
-const CLIENT_EXAMPLES: &str = "\
-At the prompt, a line goes to the box you are in, and
-  /join BOX      enters another box (you stay a member of the others)
-  /quit [BOX]    leaves one for good
-  /to USER TEXT  writes to one person
-  /boxes         lists your boxes and what is unread
-  /help, /exit
-
-Examples:
-  newim client ws://127.0.0.1:8180 --uid alice --box lobby
-  echo hello | newim client ws://127.0.0.1:8180 --uid bot --box lobby
-                                        ends when the node has stored the line
-  newim client ws://127.0.0.1:8180 --uid bob --box lobby --until 1 --wait-ms 5000 </dev/null
-                                        ends at the first message, or fails after 5 s
-
-Exit status: 0 done; 1 no connection, --until not reached, or a piped line that was refused
-or not acknowledged; 2 wrong usage.";
-
-#[derive(Args, Clone, Debug)]
-#[command(after_help = CLIENT_EXAMPLES)]
-pub struct ClientFlags {
-    /// The node: ws://HOST:PORT
-    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
-    pub url: String,
-    /// Who you are
-    #[arg(long)]
-    pub uid: String,
-    /// The box to enter
-    #[arg(long = "box", value_name = "BOX")]
-    pub boxid: Option<String>,
-    /// Messages of the past to show on entering a box
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub history: u64,
-    /// End once so many chat messages were shown (history and your own count)
-    #[arg(long, value_name = "N")]
-    pub until: Option<u64>,
-    /// After the input has ended, stay for messages so long; with --until, fail when it wasn't reached by then
-    #[arg(long, value_name = "MS")]
-    pub wait_ms: Option<u64>,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -226,15 +199,7 @@ mod tests {
     fn no_command_is_standalone_and_takes_its_flags() {
         let cli = Cli::try_parse_from(["newim", "--shards", "3"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(
-            cli.standalone
-                .settings()
-                .at("shards")
-                .unwrap()
-                .value
-                .to_string(),
-            "3"
-        );
+        assert_eq!(cli.standalone.settings().at("shards").unwrap().text, "3");
         assert!(Cli::try_parse_from(["newim", "--shards", "3", "gateway"]).is_err());
     }
 
@@ -251,17 +216,43 @@ mod tests {
     }
 
     #[test]
+    fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+        let shards = |arguments: &[&str]| {
+            let flags = match Cli::try_parse_from(arguments).unwrap() {
+                Cli {
+                    command: Some(Command::Gateway(flags)),
+                    ..
+                } => flags,
+                cli => cli.standalone,
+            };
+            flags.settings().at("shards").unwrap().text.clone()
+        };
+        assert_eq!(shards(&["newim", "--shards", "3", "--shards", "4"]), "4");
+        assert_eq!(
+            shards(&["newim", "gateway", "--shards=3", "--shards=4"]),
+            "4"
+        );
+        let client = ["newim", "client", "ws://h", "--uid", "a", "--uid", "b"];
+        let Some(Command::Client(flags)) = Cli::try_parse_from(client).unwrap().command else {
+            panic!("{client:?}")
+        };
+        assert_eq!(flags.uid, "b");
+        let check = [
+            "newim",
+            "check-config",
+            "f",
+            "--node",
+            "chat",
+            "--node",
+            "gateway",
+        ];
+        assert!(Cli::try_parse_from(check).is_ok());
+    }
+
+    #[test]
     fn verbosity_is_a_log_filter_and_excludes_one() {
         let cli = Cli::try_parse_from(["newim", "-vv"]).unwrap();
-        assert_eq!(
-            cli.standalone
-                .settings()
-                .at("log")
-                .unwrap()
-                .value
-                .to_string(),
-            "trace"
-        );
+        assert_eq!(cli.standalone.settings().at("log").unwrap().text, "trace");
         assert!(Cli::try_parse_from(["newim", "-v", "--log", "info"]).is_err());
         assert!(Cli::try_parse_from(["newim", "-v", "-q"]).is_err());
     }

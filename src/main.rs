@@ -5,7 +5,6 @@
 
 mod admin;
 mod cli;
-mod client;
 mod config;
 mod console;
 mod limits;
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
         Some(Command::Standalone(flags)) => run_node(Mode::Standalone, &flags),
         Some(Command::Gateway(flags)) => run_node(Mode::Gateway, &flags),
         Some(Command::Chat(flags)) => run_node(Mode::Chat, &flags),
-        Some(Command::Client(flags)) => run_client(flags),
+        Some(Command::Client(args)) => run_client(args),
         Some(Command::CheckConfig(flags)) => check_config(&flags),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new(); // clap_complete panics where it can't write
@@ -82,11 +81,12 @@ fn node_config(mode: Mode, flags: &NodeFlags) -> Result<Config, ConfigErrors> {
     let file = file
         .as_ref()
         .map(|(path, text)| (path.as_str(), text.as_str()));
-    config::load(mode, flags.settings(), &environment, file, cores())
+    let effective = config::load(mode, flags.settings(), &environment, file, cores())?;
+    Ok(effective.config)
 }
 
-fn run_client(flags: cli::ClientFlags) -> ExitCode {
-    match client::run(flags) {
+fn run_client(args: newim_client::Args) -> ExitCode {
+    match newim_client::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string(), error.hint().as_deref());
@@ -114,9 +114,11 @@ fn check_config(flags: &CheckConfigFlags) -> ExitCode {
         )
     });
     match checked {
-        Ok(config) => {
-            let mode = config.node.mode().as_str();
-            let text = format!("ok\n# as a {mode} node, defaults included\n{config}\n");
+        Ok(effective) => {
+            let mode = effective.config.node.mode().as_str();
+            let text = format!(
+                "ok\n# as a {mode} node; a value without a source is the default\n{effective}"
+            );
             console::status_of(console::print(&text))
         }
         Err(errors) => refuse(&errors),

@@ -1,8 +1,10 @@
-//! Addresses as an operator writes them, parsed once: listeners, what to advertise, ZooKeeper's servers,
-//! Redis's URL. No names are looked up here. Errors are sentences that say what to write instead.
+//! Addresses as an operator writes them, parsed once: listeners, the advertised address, ZooKeeper's servers,
+//! Redis' URL. No names are looked up here. Errors are sentences that say what to write instead.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Serialize, Serializer};
 
 /// `IP:PORT`, `[IPv6]:PORT` or `localhost:PORT`. A listener binds an address of this machine, so other
 /// names are refused: what a name means may change between two starts.
@@ -19,13 +21,13 @@ pub fn listener(text: &str) -> Result<SocketAddr, String> {
     Err("write IP:PORT, such as 127.0.0.1:8180 (this machine alone) or 0.0.0.0:8180 (every network)".into())
 }
 
-/// Would two listeners want the same port of the same address?
+/// Would the two listeners want the same port of the same address?
 pub fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let any = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
 }
 
-/// How others reach the exchange: a host, and a port where it isn't the bound one.
+/// The address by which other nodes reach the exchange: a host, and a port where it isn't the bound one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertise {
     pub host: String,
@@ -53,6 +55,12 @@ impl Advertise {
     }
 }
 
+impl Serialize for Advertise {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Advertise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
@@ -62,11 +70,12 @@ impl fmt::Display for Advertise {
     }
 }
 
-/// `host:port,host:port` with an optional `/chroot` at the end; every port written out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// ZooKeeper's servers: `host:port,host:port` with an optional `/chroot` at the end; every port written out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ZookeeperServers(String);
 
 impl ZookeeperServers {
+    /// Errors say what is wrong with the first server that is.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (servers, chroot) = match text.find('/') {
             Some(slash) => text.split_at(slash),
@@ -97,7 +106,7 @@ impl fmt::Display for ZookeeperServers {
     }
 }
 
-/// `redis://[user[:password]@]host[:port][/db]`. Shown without its password.
+/// `redis://[user[:password]@]host[:port][/db]`. Shown and serialized without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl(String);
 
@@ -123,9 +132,15 @@ impl RedisUrl {
         Ok(Self(text.to_owned()))
     }
 
-    /// With the password: for the client alone, never for a log.
+    /// The whole URL with its password: for the Redis client alone, never for a log.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for RedisUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -144,7 +159,7 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// `host:port` with brackets where an IPv6 address needs them.
+/// `host:port`, with brackets around an IPv6 address.
 pub fn join(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
@@ -153,6 +168,7 @@ pub fn join(host: &str, port: u16) -> String {
     }
 }
 
+/// A host, and the port behind it if there is one; 0 is none.
 fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
@@ -213,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_advertised_has_a_host_and_maybe_a_port() {
+    fn an_advertised_address_is_a_host_with_or_without_a_port() {
         assert_eq!(
             Advertise::parse("im-1.example").unwrap().address(8181),
             "im-1.example:8181"
@@ -241,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn zookeeper_servers_get_their_habitual_port_and_keep_their_path() {
+    fn zookeeper_servers_get_the_default_port_and_keep_their_path() {
         let servers = ZookeeperServers::parse("zk1, zk2:2182,[::1]:2183/im").unwrap();
         assert_eq!(servers.as_str(), "zk1:2181,zk2:2182,[::1]:2183/im");
         for wrong in [
@@ -259,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redis_url_is_checked_and_keeps_its_password_to_itself() {
+    fn a_redis_url_is_checked_and_never_shows_its_password() {
         let url = RedisUrl::parse("redis://im:s3c/ret@127.0.0.1:6379/2");
         assert!(
             url.is_err(),

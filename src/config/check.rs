@@ -1,12 +1,16 @@
-//! Raw settings to a checked [`Config`]: kinds, ranges, defaults by node, and what must agree with what.
+//! Settings become a checked [`Config`] here: kinds, ranges, defaults by node, and what must agree with
+//! what. Called by `load`, once.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use serde::Deserialize;
+use serde::de::value::{Error, MapDeserializer};
+
 use super::address::{self, Advertise, RedisUrl, ZookeeperServers};
 use super::error::{ConfigError, ConfigErrors};
-use super::keys::{self, Kind, Preset};
-use super::settings::{Settings, Value};
+use super::keys::{self, Key, Kind};
+use super::settings::Settings;
 use super::{Config, Drain, Limits, Mode, Node, Retention, Zookeeper};
 use crate::logging;
 
@@ -23,39 +27,41 @@ pub fn check(
         cores,
         errors,
     };
-    let config = check.config();
-    check.ports_differ(&config);
-    check.outbox_takes_a_message(&config.limits);
-    match (check.errors.is_empty(), config.node) {
-        (true, Some(node)) => Ok(Config {
+    let listen = check.address("listen");
+    let node = check.node(listen);
+    let exchange = check.address("exchange");
+    let advertise = check.parsed("advertise", Advertise::parse);
+    let admin = check.address("admin");
+    let shards = check.number(key("shards"));
+    let echo = check.parsed("echo", switch).unwrap_or_default();
+    let log = check
+        .parsed("log", logging::parse_filter)
+        .unwrap_or_default();
+    let limits: Limits = check.section("limits");
+    let retention: Retention = check.section("retention");
+    let drain: Drain = check.section("drain");
+    let listeners = [
+        ("listen", listen.filter(|_| mode != Mode::Chat)),
+        ("exchange", exchange),
+        ("admin", admin),
+    ];
+    check.ports_differ(&listeners);
+    check.outbox_takes_a_message(&limits);
+    match (node, exchange, admin) {
+        (Some(node), Some(exchange), Some(admin)) if check.errors.is_empty() => Ok(Config {
             node,
-            exchange: config.exchange,
-            advertise: config.advertise,
-            admin: config.admin,
-            shards: config.shards,
-            echo: config.echo,
-            log: config.log,
-            limits: config.limits,
-            retention: config.retention,
-            drain: config.drain,
+            exchange,
+            advertise,
+            admin,
+            shards,
+            echo,
+            log,
+            limits,
+            retention,
+            drain,
         }),
-        (_, _) => Err(ConfigErrors(check.errors)),
+        _ => Err(ConfigErrors(check.errors)),
     }
-}
-
-/// A `Config` whose node may lack what it needs; with a None there is always an error to report.
-struct Draft {
-    node: Option<Node>,
-    listen: Option<SocketAddr>,
-    exchange: SocketAddr,
-    advertise: Option<Advertise>,
-    admin: SocketAddr,
-    shards: u16,
-    echo: bool,
-    log: String,
-    limits: Limits,
-    retention: Retention,
-    drain: Drain,
 }
 
 struct Check<'a> {
@@ -66,48 +72,11 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn config(&mut self) -> Draft {
-        // A first try must not be open to the network, where the cookie alone says who one is; a node
-        // of a cluster is there to be reached. The admin port shows much and asks nobody who they are.
-        let host = if self.mode == Mode::Standalone {
-            [127, 0, 0, 1]
-        } else {
-            [0, 0, 0, 0]
-        };
-        let listen = self
-            .parsed("listen", address::listener)
-            .unwrap_or((host, 8180).into());
-        Draft {
-            node: self.node(listen),
-            listen: (self.mode != Mode::Chat).then_some(listen),
-            exchange: self
-                .parsed("exchange", address::listener)
-                .unwrap_or((host, 8181).into()),
-            advertise: self.parsed("advertise", Advertise::parse),
-            admin: self
-                .parsed("admin", address::listener)
-                .unwrap_or(([127, 0, 0, 1], 8182).into()),
-            shards: self.integer("shards"),
-            echo: self.switch("echo").unwrap_or(self.mode == Mode::Standalone),
-            log: self
-                .parsed("log", logging::parse_filter)
-                .unwrap_or_else(|| logging::DEFAULT.into()),
-            limits: self.limits(),
-            retention: self.retention(),
-            drain: Drain {
-                ms_max: self.integer("drain.ms_max"),
-                spread_ms: self.integer("drain.spread_ms"),
-            },
-        }
-    }
-
-    fn node(&mut self, listen: SocketAddr) -> Option<Node> {
-        let data_dir = self
-            .parsed("data_dir", data_dir)
-            .unwrap_or_else(|| "newim-data".into());
+    fn node(&mut self, listen: Option<SocketAddr>) -> Option<Node> {
+        let data_dir = self.parsed("data_dir", data_dir);
         let servers = self.parsed("zookeeper", ZookeeperServers::parse);
         let redis = self.parsed("redis", RedisUrl::parse);
-        let session_ms = self.integer("zookeeper_session_ms");
+        let session_ms = self.number(key("zookeeper_session_ms"));
         if self.mode == Mode::Standalone {
             self.refuse(
                 "zookeeper",
@@ -117,7 +86,10 @@ impl Check<'_> {
                 "redis",
                 "it keeps its messages in `data_dir`; `newim gateway` keeps them in Redis",
             );
-            return Some(Node::Standalone { listen, data_dir });
+            return Some(Node::Standalone {
+                listen: listen?,
+                data_dir: data_dir?,
+            });
         }
         self.require("zookeeper", "it finds the other nodes there");
         if self.mode == Mode::Gateway {
@@ -130,84 +102,56 @@ impl Check<'_> {
         match self.mode {
             Mode::Chat => Some(Node::Chat { zookeeper }),
             _ => Some(Node::Gateway {
-                listen,
+                listen: listen?,
                 zookeeper,
                 redis: redis?,
             }),
         }
     }
 
-    fn limits(&mut self) -> Limits {
-        Limits {
-            message_bytes_max: self.integer("limits.message_bytes_max"),
-            echo_message_bytes_max: self.integer("limits.echo_message_bytes_max"),
-            outbox_bytes_max: self.integer("limits.outbox_bytes_max"),
-            send_bytes_max: self.integer("limits.send_bytes_max"),
-            connections_per_shard_max: self.integer("limits.connections_per_shard_max"),
-            upgrade_ms_max: self.integer("limits.upgrade_ms_max"),
-            idle_ping_ms: self.integer("limits.idle_ping_ms"),
-            pong_ms_max: self.integer("limits.pong_ms_max"),
-            session_commands_max: self.integer("limits.session_commands_max"),
-            commands_max: self.integer("limits.commands_max"),
-        }
+    fn address(&mut self, name: &'static str) -> Option<SocketAddr> {
+        self.parsed(name, address::listener)
     }
 
-    fn retention(&mut self) -> Retention {
-        Retention {
-            messages_max: self.integer("retention.messages_max"),
-            age_ms_max: self.integer("retention.age_ms_max"),
-            dedupe_window_ms: self.integer("retention.dedupe_window_ms"),
-        }
-    }
-
+    /// The value that was set, or else the default. None: there is neither, or it is wrong, which is an
+    /// error from now on.
     fn parsed<T>(
         &mut self,
-        key: &'static str,
+        name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let text = match &self.settings.at(key)?.value {
-            Value::Text(text) => text.clone(),
-            other => other.to_string(),
+        let text = match self.settings.at(name) {
+            Some(setting) => setting.text.clone(),
+            None => key(name).default.text(self.mode, self.cores)?,
         };
-        parse(text.trim()).map_err(|why| self.bad(key, why)).ok()
+        parse(text.trim()).map_err(|why| self.bad(name, why)).ok()
     }
 
-    /// The value, or the default where none was set or it is wrong. The key's range is within `T`'s.
-    fn integer<T: TryFrom<u64>>(&mut self, key: &'static str) -> T {
-        let Some(Kind::Integer { min, max, default }) = keys::find(key).map(|key| key.kind) else {
-            panic!("`{key}` is no key of a number");
+    /// The number that was set, or the default where none was or it is wrong. The key's range lies within
+    /// that of `T`.
+    fn number<T: TryFrom<u64>>(&mut self, key: &'static Key) -> T {
+        let Kind::Integer { min, max } = key.kind else {
+            panic!("`{}` is no number's key", key.name);
         };
-        let default = match default {
-            Preset::Number(number) => number,
-            Preset::Cores => u64::from(self.cores).clamp(min, max),
+        let parse = |text: &str| {
+            let number = text.replace('_', "").parse().ok();
+            number
+                .filter(|number| (min..=max).contains(number))
+                .ok_or_else(|| format!("write a whole number from {min} to {max}"))
         };
-        let number = match self.settings.at(key).map(|setting| &setting.value) {
-            None => Ok(default),
-            Some(Value::Integer(number)) => u64::try_from(*number).map_err(drop),
-            Some(other) => other
-                .to_string()
-                .trim()
-                .replace('_', "")
-                .parse()
-                .map_err(drop),
-        };
-        let checked = number.ok().filter(|number| (min..=max).contains(number));
-        if checked.is_none() {
-            self.bad(key, format!("write a whole number from {min} to {max}"));
-        }
-        T::try_from(checked.unwrap_or(default))
-            .unwrap_or_else(|_| panic!("the range of `{key}` is wider than its type"))
+        let default = || key.default.text(self.mode, self.cores)?.parse().ok();
+        let default = default().unwrap_or(min);
+        let number = self.parsed(key.name, parse).unwrap_or(default);
+        T::try_from(number).unwrap_or_else(|_| panic!("`{}` is wider than its type", key.name))
     }
 
-    fn switch(&mut self, key: &'static str) -> Option<bool> {
-        if let Value::Switch(on) = self.settings.at(key)?.value {
-            return Some(on);
-        }
-        self.parsed(key, |text| match text {
-            "on" | "true" | "yes" | "1" => Ok(true),
-            "off" | "false" | "no" | "0" => Ok(false),
-            _ => Err("write on or off".into()),
-        })
+    /// All numbers of a section, as the struct that has a field for each of them.
+    fn section<T: for<'de> Deserialize<'de>>(&mut self, section: &str) -> T {
+        let numbers: Vec<(&str, u64)> = keys::of_section(section)
+            .map(|(name, key)| (name, self.number(key)))
+            .collect();
+        T::deserialize(MapDeserializer::<_, Error>::new(numbers.into_iter()))
+            .unwrap_or_else(|error| panic!("[{section}] differs from its struct: {error}"))
     }
 
     fn require(&mut self, key: &'static str, why: &'static str) {
@@ -222,10 +166,9 @@ impl Check<'_> {
 
     fn refuse(&mut self, key: &'static str, why: &'static str) {
         if let Some(setting) = self.settings.at(key) {
-            let origin = setting.origin.clone();
             self.errors.push(ConfigError::Unwanted {
                 key,
-                origin,
+                origin: setting.origin.clone(),
                 mode: self.mode,
                 why,
             });
@@ -233,39 +176,29 @@ impl Check<'_> {
     }
 
     fn bad(&mut self, key: &'static str, why: String) {
-        let setting = self
-            .settings
-            .at(key)
-            .expect("only a value that was set can be bad")
-            .clone();
+        let setting = self.settings.at(key).expect("a default is right");
         // A password must not end up on a terminal because its URL was mistyped.
-        let value = if key == "redis" {
-            Value::Text("…".into())
-        } else {
-            setting.value
+        let value = match key {
+            "redis" => "…".into(),
+            _ => setting.text.clone(),
         };
         self.errors.push(ConfigError::BadValue {
             key,
-            origin: setting.origin,
+            origin: setting.origin.clone(),
             value,
             why,
         });
     }
 
-    fn ports_differ(&mut self, draft: &Draft) {
-        let listeners: Vec<(&'static str, SocketAddr)> = draft
-            .listen
-            .map(|listen| ("listen", listen))
-            .into_iter()
-            .chain([("exchange", draft.exchange), ("admin", draft.admin)])
-            .collect();
+    fn ports_differ(&mut self, listeners: &[(&'static str, Option<SocketAddr>)]) {
         for (index, (one, one_address)) in listeners.iter().enumerate() {
             for (other, other_address) in &listeners[index + 1..] {
-                if address::collide(*one_address, *other_address) {
-                    let why = format!("both want port {}", one_address.port());
+                if let (Some(one_address), Some(other_address)) = (one_address, other_address)
+                    && address::collide(*one_address, *other_address)
+                {
                     self.errors.push(ConfigError::Conflict {
                         keys: [one, other],
-                        why,
+                        why: format!("both want port {}", one_address.port()),
                     });
                 }
             }
@@ -282,6 +215,19 @@ impl Check<'_> {
                 ),
             });
         }
+    }
+}
+
+/// The key of that name, which the code names itself.
+fn key(name: &'static str) -> &'static Key {
+    keys::find(name).unwrap_or_else(|| panic!("there is no key `{name}`"))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err("write on or off".into()),
     }
 }
 

@@ -1,14 +1,15 @@
-//! The environment: `NEWIM_*` variables to raw settings. An unknown one is refused like an unknown key,
-//! since a setting that silently does nothing is found in production.
+//! The environment: `NEWIM_*` variables become settings. An unknown one is refused like an unknown key, since
+//! a setting that silently does nothing is found in production.
 
 use super::error::ConfigError;
-use super::settings::{Origin, Settings, Value};
+use super::settings::{Origin, Settings};
 use super::{Environment, keys, nearest};
 
 const PREFIX: &str = "NEWIM_";
-/// Names the configuration file; the one variable that is no key.
+/// The variable that names the configuration file: the only one that is no key.
 const CONFIG: &str = "NEWIM_CONFIG";
 
+/// Reads all variables that claim to be settings. Unknown ones are added to `errors`.
 pub fn read(environment: &Environment, errors: &mut Vec<ConfigError>) -> Settings {
     let mut settings = Settings::default();
     let mut named: Vec<_> = environment
@@ -17,7 +18,7 @@ pub fn read(environment: &Environment, errors: &mut Vec<ConfigError>) -> Setting
         .collect();
     named.sort(); // the environment has no order; errors should have one
     for (name, value) in named {
-        // Compose files and shells unset a variable by making it empty.
+        // Compose files and shells unset a variable by setting it to nothing.
         if value.is_empty() || name == CONFIG || is_service_link(name) {
             continue;
         }
@@ -27,7 +28,7 @@ pub fn read(environment: &Environment, errors: &mut Vec<ConfigError>) -> Setting
         {
             Some(key) => {
                 let origin = Origin::Variable(name.clone());
-                settings.set(key.name, Value::Text(value.clone()), origin);
+                settings.set(key.name, value.clone(), origin);
             }
             None => errors.push(ConfigError::UnknownVariable {
                 name: name.clone(),
@@ -38,6 +39,7 @@ pub fn read(environment: &Environment, errors: &mut Vec<ConfigError>) -> Setting
     settings
 }
 
+/// The path in `NEWIM_CONFIG`.
 pub fn config_file(environment: &Environment) -> Option<&str> {
     let (_, value) = environment.iter().find(|(name, _)| name == CONFIG)?;
     Some(value.as_str()).filter(|value| !value.is_empty())

@@ -1,56 +1,63 @@
-//! What can be wrong with a configuration, each said in one line that names the place, with a hint
-//! where there is one thing to do about it.
+//! What can be wrong with a configuration, each said in one line that names the place, with a hint where
+//! there is one thing to do about it.
 
-use std::fmt;
+use thiserror::Error;
 
-use super::settings::{Origin, Value};
+use super::settings::Origin;
 use super::{Mode, keys};
 
-#[derive(Clone, Debug, PartialEq)]
+/// `nearest` is what was probably meant, in the words that stand behind "did you mean".
+#[derive(Clone, Debug, PartialEq, Error)]
 pub enum ConfigError {
-    Unreadable {
-        path: String,
-        why: String,
-    },
+    #[error("can't read {path}: {why}")]
+    Unreadable { path: String, why: String },
     /// The file is no TOML.
+    #[error("{path}:{line}: {why}")]
     Syntax {
         path: String,
         line: usize,
         why: String,
     },
+    #[error("unknown key `{key}` at {origin}{}", did_you_mean(.nearest))]
     UnknownKey {
         key: String,
         origin: Origin,
         nearest: Option<String>,
     },
+    #[error("unknown section `[{section}]` at {origin}{}", did_you_mean(.nearest))]
     UnknownSection {
         section: String,
         origin: Origin,
         nearest: Option<String>,
     },
+    #[error("unknown variable `{name}` in the environment{}", did_you_mean(.nearest))]
     UnknownVariable {
         name: String,
         nearest: Option<String>,
     },
+    #[error("`{key}` at {origin} must be {wanted}, not {found}")]
     WrongType {
         key: String,
         origin: Origin,
         wanted: &'static str,
         found: String,
     },
+    #[error("`{key}` can't be `{value}` (from {origin}): {why}")]
     BadValue {
         key: &'static str,
         origin: Origin,
-        value: Value,
+        value: String,
         why: String,
     },
     /// The node can't run without it.
+    #[error("a {} node needs `{key}`: {why}", .mode.as_str())]
     Missing {
         key: &'static str,
         mode: Mode,
         why: &'static str,
     },
     /// The node would ignore it, and somebody counts on it.
+    #[error("a {} node has no use for `{key}` (from {origin}): {why}", .mode.as_str())]
     Unwanted {
         key: &'static str,
         origin: Origin,
@@ -58,83 +65,16 @@ pub enum ConfigError {
         why: &'static str,
     },
     /// Two values can't both hold.
+    #[error("`{}` and `{}` contradict each other: {why}", .keys[0], .keys[1])]
     Conflict {
         keys: [&'static str; 2],
         why: String,
     },
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::Unreadable { path, why } => write!(f, "can't read {path}: {why}"),
-            ConfigError::Syntax { path, line, why } => write!(f, "{path}:{line}: {why}"),
-            ConfigError::UnknownKey {
-                key,
-                origin,
-                nearest,
-            } => {
-                write!(f, "unknown key `{key}` at {origin}")?;
-                did_you_mean(f, nearest)
-            }
-            ConfigError::UnknownSection {
-                section,
-                origin,
-                nearest,
-            } => {
-                write!(f, "unknown section `[{section}]` at {origin}")?;
-                did_you_mean(f, nearest)
-            }
-            ConfigError::UnknownVariable { name, nearest } => {
-                write!(f, "unknown variable `{name}` in the environment")?;
-                did_you_mean(f, nearest)
-            }
-            ConfigError::WrongType {
-                key,
-                origin,
-                wanted,
-                found,
-            } => {
-                write!(f, "`{key}` at {origin} must be {wanted}, not {found}")
-            }
-            ConfigError::BadValue {
-                key,
-                origin,
-                value,
-                why,
-            } => {
-                write!(f, "`{key}` can't be `{value}` (from {origin}): {why}")
-            }
-            ConfigError::Missing { key, mode, why } => {
-                write!(f, "a {} node needs `{key}`: {why}", mode.as_str())
-            }
-            ConfigError::Unwanted {
-                key,
-                origin,
-                mode,
-                why,
-            } => {
-                write!(
-                    f,
-                    "a {} node has no use for `{key}` (from {origin}): {why}",
-                    mode.as_str()
-                )
-            }
-            ConfigError::Conflict {
-                keys: [one, other],
-                why,
-            } => {
-                write!(f, "`{one}` and `{other}` contradict each other: {why}")
-            }
-        }
-    }
-}
-
-fn did_you_mean(f: &mut fmt::Formatter<'_>, nearest: &Option<String>) -> fmt::Result {
-    match nearest {
-        Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
-        None => Ok(()),
-    }
+fn did_you_mean(nearest: &Option<String>) -> String {
+    let ask = |near: &String| format!("; did you mean {near}?");
+    nearest.as_ref().map(ask).unwrap_or_default()
 }
 
 impl ConfigError {

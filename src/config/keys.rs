@@ -1,51 +1,81 @@
-//! Every key of the configuration, once: its name in the file, its kind and range, its default where
-//! that doesn't depend on the node, and what it means. The file's reader, the environment's and the
-//! checks all go by this table, so that none can know a key that another doesn't.
+//! The table of all configuration keys: each key's name in the file, kind, range, default and meaning. The
+//! readers of file and environment, the checks and `check-config` go by this table, so none of them can
+//! know a key that another doesn't.
 
 use newim_proto::limits as wire;
 
+use super::Mode;
+
+/// One key of the configuration.
 pub struct Key {
-    /// As in the file: `section.name`, or `name` at the top. In the environment `NEWIM_SECTION_NAME`.
+    /// As written in the file: `section.name`, or `name` at the top. Its variable is [`variable`] of it.
     pub name: &'static str,
     pub kind: Kind,
+    /// The value of a key that nobody set.
+    pub default: Preset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
-    /// Both ends included. `default` when nobody sets it.
+    /// A whole number; both ends belong to the range.
     Integer {
         min: u64,
         max: u64,
-        default: Preset,
     },
     /// `on`/`off` as text, true/false in a file.
     Switch,
 }
 
-/// The value of a key that nobody set.
+/// Where a default comes from. Texts are parsed like an operator's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
+    /// The key has no default.
+    None,
+    Text(&'static str),
+    ByMode {
+        standalone: &'static str,
+        cluster: &'static str,
+    },
     Number(u64),
-    /// As many as the process may use cores.
+    /// The number of cores that the process may use.
     Cores,
 }
 
-const fn text(name: &'static str) -> Key {
-    Key {
-        name,
-        kind: Kind::Text,
+impl Preset {
+    /// The default as text, for a node of that mode on a machine with so many cores.
+    pub fn text(self, mode: Mode, cores: u16) -> Option<String> {
+        Some(match self {
+            Preset::None => return None,
+            Preset::Text(text) => text.to_owned(),
+            Preset::ByMode { standalone, .. } if mode == Mode::Standalone => standalone.to_owned(),
+            Preset::ByMode { cluster, .. } => cluster.to_owned(),
+            Preset::Number(number) => number.to_string(),
+            Preset::Cores => cores.clamp(1, wire::SHARDS_MAX).to_string(),
+        })
     }
 }
 
-const fn integer(name: &'static str, min: u64, max: u64, default: u64) -> Key {
+const fn key(name: &'static str, kind: Kind, default: Preset) -> Key {
     Key {
         name,
-        kind: Kind::Integer {
-            min,
-            max,
-            default: Preset::Number(default),
-        },
+        kind,
+        default,
+    }
+}
+
+const fn text(name: &'static str, default: Preset) -> Key {
+    key(name, Kind::Text, default)
+}
+
+const fn integer(name: &'static str, min: u64, max: u64, default: u64) -> Key {
+    key(name, Kind::Integer { min, max }, Preset::Number(default))
+}
+
+const fn by_mode(standalone: &'static str, cluster: &'static str) -> Preset {
+    Preset::ByMode {
+        standalone,
+        cluster,
     }
 }
 
@@ -54,36 +84,38 @@ const HOUR_MS: u64 = 3600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const MIB: u64 = 1024 * 1024;
 
-/// In the order that `check-config` prints them.
+/// In the order in which `check-config` prints them: a section's keys stand together.
 pub const KEYS: &[Key] = &[
-    text("listen"),
-    text("exchange"),
-    text("advertise"),
-    text("admin"),
-    text("data_dir"),
-    text("zookeeper"),
-    // A shorter session notices a dead node sooner and takes a long pause for a death. 6 s: see design.md.
+    // A first try must not be open to the network, where the cookie alone says who a client is. A node of a
+    // cluster is there to be reached.
+    text("listen", by_mode("127.0.0.1:8180", "0.0.0.0:8180")),
+    text("exchange", by_mode("127.0.0.1:8181", "0.0.0.0:8181")),
+    text("advertise", Preset::None),
+    // The admin port shows much and authenticates nobody, so it is local for every node.
+    text("admin", Preset::Text("127.0.0.1:8182")),
+    text("data_dir", Preset::Text("newim-data")),
+    text("zookeeper", Preset::None),
+    // Milliseconds after which a silent node counts as dead. A shorter session notices a death sooner and
+    // takes a long pause for one. 6 s: see design.md.
     integer(
         "zookeeper_session_ms",
         SECOND_MS,
         120 * SECOND_MS,
         6 * SECOND_MS,
     ),
-    text("redis"),
-    Key {
-        name: "shards",
-        kind: Kind::Integer {
+    text("redis", Preset::None),
+    key(
+        "shards",
+        Kind::Integer {
             min: 1,
             max: wire::SHARDS_MAX as u64,
-            default: Preset::Cores,
         },
-    },
-    Key {
-        name: "echo",
-        kind: Kind::Switch,
-    },
-    text("log"),
-    // A longer message closes its connection with 1009. Stamped by the server it must fit a link frame.
+        Preset::Cores,
+    ),
+    key("echo", Kind::Switch, by_mode("on", "off")),
+    text("log", Preset::Text(crate::logging::DEFAULT)),
+    // Bytes of a client's message. A longer one closes its connection with 1009. A message that the server
+    // has stamped must fit into a link frame.
     integer(
         "limits.message_bytes_max",
         1024,
@@ -97,46 +129,47 @@ pub const KEYS: &[Key] = &[
         64 * MIB,
         wire::ECHO_MESSAGE_BYTES_MAX as u64,
     ),
-    // A connection's queue beyond it is dropped, and repaired by SYNC.
+    // Bytes that wait for one connection. Messages beyond them are dropped and repaired by SYNC.
     integer("limits.outbox_bytes_max", 4096, 256 * MIB, 256 * 1024),
-    // What waits for a connection leaves in sends of at most so much, or of one frame; 1 is one frame each.
+    // Bytes of one send. Queued frames are combined up to this size; a longer frame is sent by itself, and
+    // with 1 every frame is.
     integer("limits.send_bytes_max", 1, MIB, 64 * 1024),
     // A connection beyond it is refused with HTTP 503.
     integer("limits.connections_per_shard_max", 1, 1 << 20, 100_000),
-    // A slower upgrade is HTTP 408.
+    // Milliseconds of a WebSocket upgrade. A slower one is answered with HTTP 408.
     integer(
         "limits.upgrade_ms_max",
         100,
         600 * SECOND_MS,
         wire::UPGRADE_MS_MAX,
     ),
-    // A connection that sent nothing for so long gets a ping.
+    // Milliseconds of silence after which a connection gets a ping.
     integer("limits.idle_ping_ms", 100, DAY_MS, 300 * SECOND_MS),
-    // One that doesn't answer the ping by then is closed.
+    // Milliseconds to answer that ping. A connection that doesn't is closed.
     integer("limits.pong_ms_max", 100, HOUR_MS, 60 * SECOND_MS),
-    // Store commands of one session in flight; at it, reading from its peer pauses.
+    // Store commands of one session in flight. At the bound, reading from its peer pauses.
     integer("limits.session_commands_max", 1, 4096, 64),
-    // Store commands of one shard in flight; a request beyond it is answered with OVERLOADED.
+    // Store commands of one shard in flight. A request beyond them is answered with OVERLOADED.
     integer("limits.commands_max", 1, MIB, 64 * 1024),
-    // The oldest message of a box beyond it goes.
+    // Messages kept of a box. Beyond them the oldest is deleted.
     integer("retention.messages_max", 1, i64::MAX as u64, 10_000),
-    // Messages older than it go.
+    // Milliseconds that a message is kept.
     integer(
         "retention.age_ms_max",
         SECOND_MS,
         i64::MAX as u64,
         30 * DAY_MS,
     ),
-    // A client_id is remembered for so long; it must outlast a phone's retries.
+    // Milliseconds that a client_id is remembered. It must outlast a phone's retries.
     integer(
         "retention.dedupe_window_ms",
         SECOND_MS,
         365 * DAY_MS,
         DAY_MS,
     ),
-    // A drain ends by then, whoever is still connected.
+    // Milliseconds of a drain. Then the node ends, whoever is still connected.
     integer("drain.ms_max", 0, HOUR_MS, 10 * SECOND_MS),
-    // Clients are told to come back at times spread over so long.
+    // Milliseconds over which clients are told to spread their return.
     integer("drain.spread_ms", 0, HOUR_MS, 10 * SECOND_MS),
 ];
 
@@ -144,15 +177,17 @@ pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// Is there a `[section]` of that name?
-pub fn has_section(section: &str) -> bool {
-    sections().any(|known| known == section)
+/// The keys of a `[section]`: what each is called in it, and the key.
+pub fn of_section(section: &str) -> impl Iterator<Item = (&'static str, &'static Key)> {
+    KEYS.iter().filter_map(move |key| {
+        let (of, name) = key.name.split_once('.')?;
+        (of == section).then_some((name, key))
+    })
 }
 
-pub fn sections() -> impl Iterator<Item = &'static str> {
-    KEYS.iter()
-        .filter_map(|key| key.name.split_once('.'))
-        .map(|(section, _)| section)
+/// Is there a `[section]` of that name?
+pub fn has_section(section: &str) -> bool {
+    of_section(section).next().is_some()
 }
 
 /// `limits.message_bytes_max` → `NEWIM_LIMITS_MESSAGE_BYTES_MAX`.
@@ -167,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_and_every_variable_is_there_once() {
+    fn names_and_variables_of_keys_are_unique() {
         let names: BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
         let variables: BTreeSet<_> = KEYS.iter().map(|key| variable(key.name)).collect();
         assert_eq!(names.len(), KEYS.len());
@@ -175,15 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn every_default_lies_in_its_range() {
+    fn every_number_has_a_default_in_its_range() {
         for key in KEYS {
-            if let Kind::Integer {
-                min,
-                max,
-                default: Preset::Number(number),
-            } = key.kind
-            {
-                assert!((min..=max).contains(&number), "{}", key.name);
+            if let Kind::Integer { min, max } = key.kind {
+                let default = key.default.text(Mode::Standalone, u16::MAX);
+                let number = default.and_then(|text| text.parse().ok());
+                assert!(
+                    number.is_some_and(|n| (min..=max).contains(&n)),
+                    "{}",
+                    key.name
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
-//! The configuration of a node: raw settings from flags, environment and file become one checked
-//! [`Config`], once, before anything binds or opens. Pure but for the file that `main` reads and hands
-//! in. Called by `main` (to run) and by `check` (to tell).
+//! The configuration of a node: settings from flags, environment and file become one checked [`Config`],
+//! once, on the main thread, before anything binds or opens. Nothing here does I/O: `main` reads the file
+//! and the environment and passes them in. Why the layers are our own:
+//! docs/decisions/configuration-layers.md.
 
 pub mod address;
 mod check;
@@ -14,6 +15,8 @@ mod show;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 pub use address::{Advertise, RedisUrl, ZookeeperServers};
 pub use error::{ConfigError, ConfigErrors};
@@ -38,9 +41,10 @@ impl Mode {
 }
 
 /// Everything a node needs to start. A value of this type has passed every check that can be made
-/// without opening anything.
-#[derive(Clone, Debug, PartialEq)]
+/// without opening anything. It is serialized under the names of its keys, for `check-config`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
+    #[serde(flatten)]
     pub node: Node,
     /// Node-to-node listener.
     pub exchange: SocketAddr,
@@ -49,7 +53,7 @@ pub struct Config {
     pub admin: SocketAddr,
     /// 1 to `SHARDS_MAX`.
     pub shards: u16,
-    /// `/echo` and text echo of whole messages up to `limits.echo_message_bytes_max`.
+    /// Serve `/echo`, which echoes whole messages up to `limits.echo_message_bytes_max`.
     pub echo: bool,
     /// A `tracing` filter that parses.
     pub log: String,
@@ -59,7 +63,8 @@ pub struct Config {
 }
 
 /// What differs between the three nodes: each holds what it can't run without.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Node {
     Standalone {
         listen: SocketAddr,
@@ -67,10 +72,12 @@ pub enum Node {
     },
     Gateway {
         listen: SocketAddr,
+        #[serde(flatten)]
         zookeeper: Zookeeper,
         redis: RedisUrl,
     },
     Chat {
+        #[serde(flatten)]
         zookeeper: Zookeeper,
     },
 }
@@ -83,25 +90,19 @@ impl Node {
             Node::Chat { .. } => Mode::Chat,
         }
     }
-
-    /// The WebSocket listener; a chat node has none.
-    pub fn listen(&self) -> Option<SocketAddr> {
-        match self {
-            Node::Standalone { listen, .. } | Node::Gateway { listen, .. } => Some(*listen),
-            Node::Chat { .. } => None,
-        }
-    }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Zookeeper {
+    #[serde(rename = "zookeeper")]
     pub servers: ZookeeperServers,
-    /// A node that is silent for so long is gone for the others.
+    /// Milliseconds after which a silent node counts as dead for the others.
+    #[serde(rename = "zookeeper_session_ms")]
     pub session_ms: u64,
 }
 
-/// Bounds of a gateway shard. What happens at each is said in `keys`.
-#[derive(Clone, Debug, PartialEq)]
+/// `[limits]`: the bounds of a gateway shard. `keys` says what happens at each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     pub message_bytes_max: usize,
     pub echo_message_bytes_max: usize,
@@ -115,37 +116,44 @@ pub struct Limits {
     pub commands_max: usize,
 }
 
-/// What the store keeps of each box.
-#[derive(Clone, Debug, PartialEq)]
+/// `[retention]`: what the store keeps of each box.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retention {
     pub messages_max: u64,
     pub age_ms_max: u64,
     pub dedupe_window_ms: u64,
 }
 
-/// How a node leaves.
-#[derive(Clone, Debug, PartialEq)]
+/// `[drain]`: how a node leaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drain {
-    /// Exit by then, whoever is still connected.
+    /// The node ends after so many milliseconds, whoever is still connected.
     pub ms_max: u64,
-    /// Clients are told to come back at times spread over so long.
+    /// Milliseconds over which clients are told to spread their return.
     pub spread_ms: u64,
 }
 
 /// The environment as `main` reads it: names and values.
 pub type Environment = Vec<(String, String)>;
 
-/// Brings the three sources together, flags over environment over file over defaults, and checks the
-/// outcome. Errors: all that can be found in one go, in the order of the sources.
-///
-/// `file` is the path as given and the text of the configuration file.
+/// A configuration with the places that its values came from: what `check-config` prints, by `Display`.
+#[derive(Debug)]
+pub struct Effective {
+    pub config: Config,
+    settings: Settings,
+}
+
+/// Lays the three sources over each other, flags over environment over file over defaults, and checks the
+/// outcome. `file` is the path as given and the text of the configuration file; `cores` are those that the
+/// process may use. Errors: all that can be found in one go, those of the file first, then those of the
+/// environment, then those of values.
 pub fn load(
     mode: Mode,
     flags: Settings,
     environment: &Environment,
     file: Option<(&str, &str)>,
     cores: u16,
-) -> Result<Config, ConfigErrors> {
+) -> Result<Effective, ConfigErrors> {
     let mut errors = Vec::new();
     let mut settings = Settings::default();
     if let Some((path, text)) = file {
@@ -153,11 +161,12 @@ pub fn load(
     }
     settings.over(env::read(environment, &mut errors));
     settings.over(flags);
-    check::check(mode, &settings, cores, errors)
+    let config = check::check(mode, &settings, cores, errors)?;
+    Ok(Effective { config, settings })
 }
 
-/// The node that a file is for when nobody says so: with a ZooKeeper it is of a cluster, and with a
-/// Redis beside it a gateway's.
+/// The node that a file is for when nobody says so: a file that names ZooKeeper is for a cluster, and with
+/// Redis beside it for a gateway.
 pub fn mode_of_file(path: &str, text: &str) -> Mode {
     let settings = file::read(path, text, &mut Vec::new());
     match (settings.has("zookeeper"), settings.has("redis")) {

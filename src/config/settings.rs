@@ -1,30 +1,12 @@
-//! Raw settings: values as they were written, each with the place it came from, so that an error about
-//! a value can point at it. Filled by `file`, `env` and the flags; read by `check`.
+//! Settings: values as text, each with the place it came from, so that an error about a value can point at it.
+//! Filled by `file`, `env` and the flags; read by `check` and `show`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::keys;
 
-/// A value as written. Flags and environment only know text; a file knows types.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    Text(String),
-    Integer(i64),
-    Switch(bool),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Text(text) => f.write_str(text),
-            Value::Integer(number) => write!(f, "{number}"),
-            Value::Switch(on) => write!(f, "{on}"),
-        }
-    }
-}
-
-/// Where a value stands.
+/// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Flag(&'static str),
@@ -44,28 +26,29 @@ impl fmt::Display for Origin {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    pub value: Value,
+    /// As written; numbers and switches of a file as a flag would say them.
+    pub text: String,
     pub origin: Origin,
 }
 
-/// Settings by the full name of their key. Holds names of `keys::KEYS` only.
+/// Settings by the full name of their key, which is one of `keys::KEYS`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings(BTreeMap<&'static str, Setting>);
 
 impl Settings {
-    pub fn set(&mut self, key: &'static str, value: Value, origin: Origin) {
+    pub fn set(&mut self, key: &'static str, text: String, origin: Origin) {
         assert!(keys::find(key).is_some(), "`{key}` is no key");
-        self.0.insert(key, Setting { value, origin });
+        self.0.insert(key, Setting { text, origin });
     }
 
-    /// Takes a flag that was given; one that was not changes nothing.
-    pub fn flag(&mut self, key: &'static str, flag: &'static str, value: Option<String>) {
-        if let Some(value) = value {
-            self.set(key, Value::Text(value), Origin::Flag(flag));
+    /// Sets what a flag says; `None` (the flag was not given) changes nothing.
+    pub fn flag(&mut self, key: &'static str, flag: &'static str, text: Option<String>) {
+        if let Some(text) = text {
+            self.set(key, text, Origin::Flag(flag));
         }
     }
 
-    /// Lays `upper` over these: where both have a key, the upper one counts.
+    /// Lays `upper` over these: where both have a key, `upper` wins.
     pub fn over(&mut self, upper: Settings) {
         self.0.extend(upper.0);
     }

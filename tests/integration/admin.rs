@@ -1,4 +1,4 @@
-//! The admin port, as operators and Prometheus read it.
+//! Tests of the admin port, as operators and Prometheus read it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -177,7 +177,7 @@ fn metrics_count_what_happens() {
         bob.expect_body(&format!("message {index}"));
     }
     node.await_metrics("two connections", |now| now.connections() == 2.0);
-    // And bob's pulls, should the server have told him to.
+    // Bob's pulls count as well, if the server told him to pull.
     node.await_metrics("22 messages in", |now| {
         now.messages_in() - before.messages_in() >= 22.0
     });
@@ -185,7 +185,7 @@ fn metrics_count_what_happens() {
     node.await_metrics("their latency", |now| {
         now.append_latency_count() - before.append_latency_count() == 22.0
     });
-    // 22 ACKs, alice's 22 pushes, bob's 21.
+    // 22 ACKs, 22 pushes to alice and 21 to bob.
     node.await_metrics("messages out", |now| {
         now.messages_out() - before.messages_out() >= 65.0
     });

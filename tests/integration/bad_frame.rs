@@ -1,5 +1,5 @@
-//! Bytes that break RFC 6455, and messages that break the limits: the close code of section 7.4 with a
-//! reason, a counter, and no effect on anyone else.
+//! Bytes that break RFC 6455, and messages that break the limits, close their connection with the code of
+//! section 7.4 and a reason, are counted, and have no effect on anyone else.
 
 use crate::bystanders::Bystanders;
 use crate::node::Node;

@@ -1,5 +1,5 @@
-//! Well-framed nonsense. What is no ChatMessage closes the connection with 1007; what is one, but asks
-//! for what can't be, is answered with an error, and the connection goes on.
+//! Well-framed nonsense: bytes that are no ChatMessage close the connection with 1007. A ChatMessage that asks
+//! for something impossible is answered with an error, and the connection goes on.
 
 use crate::bystanders::Bystanders;
 use crate::client::{Client, direct, in_group};
@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::raw::{BINARY, End, RawPeer};
 use crate::wire::{Chat, Kind, Op, error_code};
 
-/// boxid "b", group 0, mtype SmallText, op CHAT.
+/// A whole ChatMessage: boxid "b", group 0, mtype SmallText, op CHAT.
 const WHOLE: [u8; 9] = [0x0a, 1, b'b', 0x10, 0, 0x38, 0, 0x40, 2];
 
 #[test]
@@ -123,7 +123,7 @@ fn what_cannot_be_done_is_answered_with_an_error() {
         ),
     ];
     for (what, mut request, code) in cases {
-        // The box's name is too long for this one.
+        // The name of a box of two would be too long with this receiver.
         if let Some(receiver) = &request.receiver
             && receiver.len() > 128
         {

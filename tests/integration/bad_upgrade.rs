@@ -1,5 +1,5 @@
-//! Requests that are no upgrade: each gets the HTTP status that says why, a text that a developer
-//! understands, and is counted; and whoever chats meanwhile notices nothing.
+//! Requests that are no WebSocket upgrade: each gets the HTTP status that says why and a text that a developer
+//! understands, and is counted. Users who chat meanwhile notice nothing.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use crate::bystanders::Bystanders;
 use crate::node::Node;
 use crate::raw::{ACCEPT, KEY, RawPeer, upgrade_request, upgrade_request_without_user};
 
-/// Sends the request, expects the status and, in the answer, a word on why; then looks at the counter
-/// and at the bystanders.
+/// Sends the request and expects the status, with `why` in the answer's text. Then checks the counter and the
+/// bystanders.
 fn assert_refused(node: &Node, bystanders: &mut Bystanders, request: &str, status: u16, why: &str) {
     let before = node.metrics().refused(status);
     let mut peer = RawPeer::connect(node.ws());
@@ -141,10 +141,10 @@ fn a_request_that_dribbles_is_refused_with_408() {
     let node = Node::with_config("[limits]\nupgrade_ms_max = 1500\n");
     let mut bystanders = Bystanders::new(node.ws(), "dribble");
     let before = node.metrics().refused(408);
+    let started = Instant::now(); // before the node starts its timers for them
     let mut silent = RawPeer::connect(node.ws());
     let mut dribbling = RawPeer::connect(node.ws());
-    let started = Instant::now();
-    // Faster than any idle timeout, never whole; until the node answers.
+    // Bytes come faster than any idle timeout, but the request is never whole. It ends when the node answers.
     let request = upgrade_request("/websocket", &"x".repeat(5000));
     let timeout = Some(Duration::from_millis(50));
     dribbling.stream.set_read_timeout(timeout).expect("live");

@@ -1,4 +1,4 @@
-//! Nodes that come before what they need, and a ZooKeeper of three that loses one.
+//! Nodes that start before ZooKeeper and Redis do, and a ZooKeeper ensemble of three that loses its leader.
 
 use newim_testkit::{Process, Redis, ZooKeeper, ZooKeeperEnsemble, free_port, wait_until};
 
@@ -78,7 +78,7 @@ fn an_ensemble_of_three_may_lose_its_leader() {
     bob.chat("lobby", "during the election");
     alice.await_body("lobby", "during the election");
     ensemble.leader();
-    // The cluster still changes: another chat node joins, the first dies.
+    // Membership still changes: another chat node joins, the first dies.
     let mut second = launch_chat(&addresses);
     second.await_ready();
     wait_until("the new one is known", SOON, || {
@@ -95,7 +95,7 @@ fn an_ensemble_of_three_may_lose_its_leader() {
 }
 
 #[test]
-fn a_node_that_ends_before_it_could_begin_ends_with_0() {
+fn a_node_that_is_told_to_end_before_it_serves_ends_with_0() {
     let zookeeper = ZooKeeper::absent();
     let admin = format!("127.0.0.1:{}", free_port());
     let mut chat = Node::launch(&[
@@ -110,7 +110,7 @@ fn a_node_that_ends_before_it_could_begin_ends_with_0() {
     assert_eq!(chat.await_end(SOON).code(), Some(0));
 }
 
-/// `scripts/cluster` as a newcomer runs it, but with the binary that is under test.
+/// Runs `scripts/cluster` as a newcomer does, but with the binary that is under test.
 #[test]
 fn the_cluster_script_starts_everything_and_stops_it_all() {
     let folder = newim_testkit::TempFolder::new("script");

@@ -1,4 +1,4 @@
-//! Two people who chat while somebody else misbehaves. Whatever that does, they notice nothing.
+//! Two users who chat while another peer misbehaves. Whatever it does, they notice nothing.
 
 use std::net::SocketAddr;
 
@@ -12,10 +12,10 @@ pub struct Bystanders {
 }
 
 impl Bystanders {
-    /// Their connections.
+    /// Number of their connections.
     pub const COUNT: f64 = 2.0;
 
-    /// `name` tells their box and their uids from other tests' on the same node.
+    /// `name` makes their box and uids different from those of other tests on the same node.
     pub fn new(ws: SocketAddr, name: &str) -> Bystanders {
         let boxid = format!("{name}-bystanders");
         let mut one = Client::v2(ws, &format!("{name}-one"));
@@ -32,7 +32,7 @@ impl Bystanders {
         bystanders
     }
 
-    /// On the connections they had from the start, each still hears what the other says.
+    /// Each still hears what the other says, on the connections that they had from the start.
     pub fn assert_unaffected(&mut self) {
         self.said += 1;
         let (ask, answer) = (

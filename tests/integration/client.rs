@@ -1,6 +1,6 @@
-//! A client on tungstenite and rust-protobuf: neither knows the server's code. Every wait is for a
-//! message that fits a condition; what arrives meanwhile is kept, in order. A v2 client follows the
-//! client rules: it pulls when the server says SYNC, and tells a position once.
+//! A client on tungstenite and rust-protobuf, which share no code with the server. Every wait is for a message
+//! that fits a condition; what arrives meanwhile is kept, in order. A v2 client follows the client rules: it
+//! pulls when the server sends SYNC, and shows each position once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::ErrorKind;
@@ -23,18 +23,18 @@ pub struct Client {
     is_v2: bool,
     held: VecDeque<Arrival>,
     client_ids: u64,
-    /// Pulls (and, for "", lists) on their way, by box.
+    /// Who asked for the pulls in flight, by box; for "" the lists.
     asked: BTreeMap<String, VecDeque<Asker>>,
     seen: BTreeSet<Position>,
 }
 
-/// Box, epoch, seq.
+/// A message's position: box, epoch, seq.
 type Position = (String, Option<u64>, Option<u64>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Asker {
     Test,
-    /// The server said that there is more, so a good client asks for it.
+    /// The client itself, after a nudge.
     Nudge,
 }
 
@@ -43,13 +43,13 @@ pub enum Arrival {
     Chat(Box<Chat>),
     Text(String),
     Pong(Vec<u8>),
-    /// On `/echo`.
+    /// A binary message of `/echo`.
     Binary(Vec<u8>),
     /// The close code; None: the connection ended without a close frame.
     Closed(Option<u16>),
 }
 
-/// A pull's answer.
+/// The answer to a pull: the messages, and the SYNC that ends them.
 #[derive(Debug)]
 pub struct Pulled {
     pub messages: Vec<Chat>,
@@ -73,7 +73,7 @@ impl Client {
         Client::try_v2(ws, uid).unwrap_or_else(|error| panic!("{uid} can't connect: {error}"))
     }
 
-    /// For whoever waits until a node takes clients again.
+    /// Fails while the node takes no clients.
     pub fn try_v2(ws: SocketAddr, uid: &str) -> Result<Client, Box<tungstenite::Error>> {
         let cookie = format!("sid={uid}");
         let headers = [
@@ -110,7 +110,7 @@ impl Client {
         }
     }
 
-    /// The diagnostic path: no user.
+    /// A client of the diagnostic path, which has no user.
     pub fn echo(ws: SocketAddr) -> Client {
         let (client, _) = Client::connect(ws, "/echo", &[], &V2).expect("/echo is on");
         client
@@ -154,7 +154,7 @@ impl Client {
         Ok((client, answer))
     }
 
-    // What a client says.
+    // What a client sends.
 
     pub fn send(&mut self, chat: &Chat) {
         let bytes = self.schema.encode(chat);
@@ -166,7 +166,7 @@ impl Client {
         sent.unwrap_or_else(|error| panic!("{} can't send: {error}", self.uid));
     }
 
-    /// Sends and gives the answer, ACK or error.
+    /// Sends a message and returns the answer to it, ACK or error.
     pub fn ask(&mut self, mut chat: Chat) -> Chat {
         if self.is_v2 && chat.client_id.is_none() {
             chat.client_id = Some(self.next_client_id());
@@ -175,7 +175,7 @@ impl Client {
         self.answer_to(&chat)
     }
 
-    /// The next answer to this very message. v1 clients name no client_id and take what comes.
+    /// The next answer to this very message. A v1 client sends no client_id and takes the next answer of all.
     pub fn answer_to(&mut self, chat: &Chat) -> Chat {
         let client_id = chat.client_id.clone();
         self.expect("the answer", |answer| {
@@ -184,7 +184,7 @@ impl Client {
         })
     }
 
-    /// Like [`Client::ask`], where the message must be stored.
+    /// Like [`Client::ask`]; panics unless the message was stored.
     pub fn ask_ok(&mut self, chat: Chat) -> Chat {
         let ack = self.ask(chat.clone());
         assert!(!ack.is_error(), "{chat:?} is refused: {ack:?}");
@@ -207,7 +207,7 @@ impl Client {
         self.ask_ok(in_group(boxid, Op::Chat, Some(body)))
     }
 
-    /// For whoever outlives the node: the answer, ACK or error; None when it ended before.
+    /// The answer, ACK or error; None if the node ended before it answered.
     pub fn try_chat(&mut self, boxid: &str, body: &str) -> Option<Chat> {
         let mut chat = in_group(boxid, Op::Chat, Some(body));
         chat.client_id = Some(self.next_client_id());
@@ -231,13 +231,13 @@ impl Client {
         self.ask_ok(chat)
     }
 
-    /// What follows after `mark` in a box.
+    /// Pulls the messages after `mark` in a box.
     pub fn pull(&mut self, boxid: &str, mark: u64, limit: Option<u32>) -> Pulled {
         self.ask_pull(boxid, mark, limit, Asker::Test);
         let end = self.expect("the end of a pull", |chat| {
             chat.boxid == boxid && (chat.done == Some(true) || chat.is_error())
         });
-        // Entries of the answer came before its end; those up to where it was read are its own.
+        // All messages of the answer came before its end. Those beyond its `ack_seq` were pushed.
         let read_to = end.ack_seq.unwrap_or(0);
         let messages = self.take_all(|chat| {
             let is_entry = chat.boxid == boxid && chat.op != Op::Ack;
@@ -263,7 +263,7 @@ impl Client {
         found.unwrap_or_else(|| panic!("{boxid} is not in the list of {}", self.uid))
     }
 
-    /// "I hold everything up to here", and with `read` "the user has seen it".
+    /// Moves the delivered mark, and with `read` the read mark.
     pub fn mark(&mut self, boxid: &str, delivered: u64, read: Option<u64>) {
         self.send(&Chat {
             boxid: boxid.to_owned(),
@@ -271,12 +271,12 @@ impl Client {
             kind: Kind::Sync,
             ack_seq: Some(delivered),
             read_seq: read,
-            limit: Some(0), // no messages, thanks
+            limit: Some(0), // a mark alone, no messages
             ..Chat::default()
         });
     }
 
-    /// A text there and back: all that the server had queued for us before is here then.
+    /// Sends a text and waits for its echo. Everything that the server had queued for us before has arrived then.
     pub fn round_trip(&mut self) {
         self.client_ids += 1;
         let text = format!("round trip {}", self.client_ids);
@@ -286,9 +286,9 @@ impl Client {
         });
     }
 
-    // What a client hears.
+    // What a client receives.
 
-    /// The first message, held or yet to come, that fits. Panics when none comes in time.
+    /// Takes the first message that fits, held or yet to come. Panics when none comes in time.
     pub fn expect(&mut self, what: &str, mut fits: impl FnMut(&Chat) -> bool) -> Chat {
         let arrival = self.expect_arrival(what, |arrival| match arrival {
             Arrival::Chat(chat) => fits(chat),
@@ -300,7 +300,7 @@ impl Client {
         *chat
     }
 
-    /// The message with that body as the server delivers it: with the server's id and its sender.
+    /// Takes the message with that body as the server delivers it: with the server's id and its sender.
     pub fn expect_body(&mut self, body: &str) -> Chat {
         let chat = self.expect(body, |chat| chat.has_body(body) && chat.op == Op::Chat);
         assert!(chat.uuid.is_some() && chat.sender.is_some(), "{chat:?}");
@@ -335,16 +335,16 @@ impl Client {
         });
     }
 
-    /// The oldest arrival, held or yet to come; None when none comes until the deadline.
+    /// Takes the oldest arrival, held or yet to come; None when none comes until the deadline.
     pub fn next(&mut self, deadline: Instant) -> Option<Arrival> {
-        // What is read may be for the client itself: a nudge, the end of a pull.
+        // What is read may be for the client itself, as a nudge or the end of a pull is.
         while self.held.is_empty() && Instant::now() < deadline {
             self.read_one(deadline);
         }
         self.held.pop_front()
     }
 
-    /// Reads for so long at most; true when something came.
+    /// Reads one message, for at most so long; true when one came.
     pub fn poll(&mut self, wait: Duration) -> bool {
         self.read_one(Instant::now() + wait)
     }
@@ -372,14 +372,14 @@ impl Client {
         taken
     }
 
-    /// Panics when a message with that body is here or in what the server has queued for us.
+    /// Panics when a message with that body is held or queued for us at the server.
     pub fn assert_never_got(&mut self, body: &str) {
         self.round_trip();
         let got = self.take_all(|chat| chat.has_body(body));
         assert!(got.is_empty(), "{} got {got:?}", self.uid);
     }
 
-    /// Ends the connection as a good client does.
+    /// Closes the connection with the closing handshake.
     pub fn close(mut self) {
         self.socket.close(None).expect("a live socket");
         assert_eq!(
@@ -415,8 +415,8 @@ impl Client {
         true
     }
 
-    /// A v2 client's rules: a nudge is followed by a pull, and a position is told once, however it came.
-    /// What the test itself pulls is all told.
+    /// Applies a v2 client's rules: it pulls after a nudge, and shows a position once, however it came. What the
+    /// test itself pulls is always shown. Returns whether the test gets to see the message.
     fn is_news(&mut self, chat: &Chat) -> bool {
         if !self.is_v2 {
             return true;
@@ -446,7 +446,7 @@ impl Client {
         is_new || askers.is_some_and(|askers| askers.contains(&Asker::Test))
     }
 
-    /// What a list or a part of a box leaves to ask for.
+    /// Asks for what a list or a part of a box says is left.
     fn pull_on(&mut self, answer: &Chat) {
         for status in answer.status.iter().filter(|status| status.head_seq > 0) {
             self.ask_pull(&status.boxid, 0, None, Asker::Nudge);
@@ -457,7 +457,7 @@ impl Client {
         }
     }
 
-    /// Asks for all that is stored in all of the user's boxes; it arrives like what is pushed.
+    /// Asks for everything in all of the user's boxes. It arrives like pushed messages.
     pub fn catch_up(&mut self) {
         self.ask_list(Asker::Nudge);
     }
@@ -491,13 +491,13 @@ impl Client {
 
     fn next_client_id(&mut self) -> String {
         self.client_ids += 1;
-        // Unlike those of the same user's other connections.
+        // The port makes it different from those of the user's other connections.
         let port = self.socket.get_ref().local_addr().expect("live").port();
         format!("{}-{port}-{}", self.uid, self.client_ids)
     }
 }
 
-/// Was it pushed to us as a stored message, rather than said in answer?
+/// Was the message pushed, and no answer?
 fn is_pushed(chat: &Chat) -> bool {
     chat.op != Op::Ack
 }
@@ -523,7 +523,7 @@ pub fn in_group(boxid: &str, op: Op, body: Option<&str>) -> Chat {
     }
 }
 
-/// Person to person: the box of two.
+/// A direct message, in the box of two.
 pub fn direct(from: &str, to: &str, body: &str) -> Chat {
     Chat {
         boxid: direct_box(from, to),
@@ -533,7 +533,7 @@ pub fn direct(from: &str, to: &str, body: &str) -> Chat {
     }
 }
 
-/// As the built-in client names it.
+/// The box of two, as the built-in client names it.
 pub fn direct_box(one: &str, other: &str) -> String {
     let (low, high) = if one < other {
         (one, other)

@@ -1,4 +1,4 @@
-//! What an operator types: help, configuration, its mistakes, and the ready line.
+//! What an operator types: help, configuration, mistakes in both, and the ready line.
 
 use newim_testkit::TempFolder;
 
@@ -61,7 +61,7 @@ fn the_ready_line_is_all_that_stdout_gets_and_names_the_real_ports() {
 }
 
 #[test]
-fn without_a_command_it_is_standalone() {
+fn without_a_command_a_standalone_node_runs() {
     let listen = format!("127.0.0.1:{}", newim_testkit::free_port());
     let mut node = Node::launch(&["--listen", &listen]);
     node.await_ready();
@@ -145,6 +145,30 @@ fn flags_go_over_the_environment_over_the_file() {
     let mut node = Node::launch_with_variable("NEWIM_SHARDS=3", &arguments);
     node.await_ready();
     assert_eq!(shards_of(&node), 4);
+}
+
+#[test]
+fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+    let mut node = Node::launch(&["standalone", "--shards", "x", "--shards", "2"]);
+    node.await_ready();
+    assert_eq!(node.nodes()["nodes"][0]["shards"].as_u64(), Some(2));
+}
+
+#[test]
+fn an_unknown_section_refuses_to_start_with_what_was_probably_meant() {
+    let folder = TempFolder::new("config");
+    for (text, meant) in [
+        ("[limit]\nmessage_bytes_max = 4096\n", "`[limits]`"),
+        ("[server]\nlisten = \"127.0.0.1:0\"\n", "`listen`"),
+    ] {
+        let path = config_file(&folder, text);
+        let ended = run_to_end(&["check-config", &path]);
+        assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+        let meant = format!("did you mean {meant}");
+        for word in [&format!("{path}:1"), &meant] {
+            assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+        }
+    }
 }
 
 #[test]

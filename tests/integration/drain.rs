@@ -1,4 +1,4 @@
-//! SIGTERM: everybody is told, nothing acknowledged is lost, and the process ends by itself with 0.
+//! The drain after SIGTERM: clients are told, no acknowledged message is lost, and the process ends with 0.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use crate::node::{Node, SOON};
 use crate::raw::RawPeer;
 use crate::wire::error_code;
 
-/// The default `drain.ms_max` is 10 s; well-behaved clients make it short.
+/// Longest wait for the end of a drain: the default `drain.ms_max` is 10 s.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 #[test]
-fn clients_are_told_and_the_node_ends_with_0() {
+fn clients_are_told_of_a_drain_and_the_node_ends_with_0() {
     let mut node = Node::standalone(&["--shards", "2"]);
     let mut new = Client::v2(node.ws(), "new");
     let mut old = Client::v1(node.ws(), "old");
@@ -41,7 +41,7 @@ fn an_idle_node_ends_at_once() {
 #[test]
 fn a_drain_ends_in_time_whatever_its_peers_do() {
     let mut node = Node::with_config("[drain]\nms_max = 15000\n");
-    // One that never answers the close frame, one that never upgraded, one within a message.
+    // One peer never answers the close frame, one never upgrades, one is within a message.
     let _deaf = RawPeer::upgraded(node.ws(), "/websocket", "deaf");
     let _silent = TcpStream::connect(node.ws()).expect("the node listens");
     let mut talking = RawPeer::upgraded(node.ws(), "/websocket", "talking");
@@ -94,7 +94,7 @@ fn a_draining_node_is_not_ready_and_takes_nobody() {
     let (ws, admin) = (node.ws(), node.admin());
     node.ask_to_end();
     assert_eq!(deaf.read_frame().0, 0x88, "the drain has begun");
-    // Until its end: either the listener is gone, or the admin port says that it leaves.
+    // Until the node ends, either its listener is closed or the admin port says that it is draining.
     wait_until("nobody new is taken", SOON, || {
         Client::try_v2(ws, "late").is_err()
     });
@@ -151,7 +151,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn the_last_words_reach_who_reads_them_late() {
+fn the_close_frame_reaches_a_client_that_reads_late() {
     let mut node = Node::standalone(&[]);
     let mut bob = Client::v2(node.ws(), "bob");
     bob.join("lobby");

@@ -1,4 +1,4 @@
-//! `/echo`, the diagnostic path: the code that production frames take, up to 16 MiB.
+//! Tests of `/echo`, the diagnostic path, which runs the code of production frames, up to 16 MiB.
 
 use std::net::TcpStream;
 
@@ -118,11 +118,11 @@ fn many_in_flight_come_back_in_order() {
 #[test]
 fn one_byte_over_the_limit_closes_with_1009() {
     let node = Node::standalone(&[]);
-    // In one frame: known from its header.
+    // In one frame, the header says it.
     let mut peer = RawPeer::upgraded(node.ws(), "/echo", "alice");
     peer.announce(BINARY, 16 * MIB + 1);
     assert_eq!(peer.read_close_code(), 1009);
-    // In fragments: known when they add up.
+    // In fragments, the last header makes the sum too large.
     let mut peer = RawPeer::upgraded(node.ws(), "/echo", "alice");
     peer.frame(0x02, &pattern(16 * MIB));
     peer.announce(0x80, 1);
@@ -130,7 +130,7 @@ fn one_byte_over_the_limit_closes_with_1009() {
 }
 
 #[test]
-fn it_is_off_where_it_is_not_wanted() {
+fn echo_can_be_switched_off() {
     let node = Node::standalone(&["--echo", "off"]);
     let mut peer = RawPeer {
         stream: TcpStream::connect(node.ws()).expect("the node listens"),

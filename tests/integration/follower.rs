@@ -1,10 +1,11 @@
-//! A client that holds all that its user's boxes hold: it lists and pulls when it connects, takes what
-//! is pushed and what a SYNC brings, and keeps one message per (epoch, seq), over all its connections.
-//! What it holds is what its user would see, however delivery was disturbed.
+//! A client that holds everything in its user's boxes, which is what the user would see however delivery was
+//! disturbed. It lists and pulls when it connects, takes pushed messages and those that a SYNC brings, and keeps
+//! one message per (epoch, seq) over all of its connections.
+//! It knows nothing of newim-client-core, on purpose: it is the tests' second opinion on the wire.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::client::{Arrival, Client};
 use crate::node::SOON;
@@ -25,25 +26,21 @@ impl Follower {
         follower
     }
 
-    /// Goes on, on another connection, with what it holds.
+    /// Continues on another connection with what it holds.
     pub fn reconnect(&mut self, ws: SocketAddr) {
         self.client = Client::v2(ws, &self.client.uid);
         self.client.catch_up();
     }
 
-    /// Until a message with each of these bodies is held.
+    /// Waits until a message with each of these bodies is held.
     pub fn await_bodies(&mut self, boxid: &str, bodies: &[String]) {
-        self.await_bodies_within(boxid, bodies, SOON);
-    }
-
-    pub fn await_bodies_within(&mut self, boxid: &str, bodies: &[String], limit: Duration) {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + SOON;
         while let Some(missing) = self.first_missing(boxid, bodies) {
             let missing = missing.to_owned();
             let Some(arrival) = self.client.next(deadline) else {
                 let held = self.bodies(boxid);
                 let uid = &self.client.uid;
-                panic!("{uid} misses {missing:?} of {boxid} after {limit:?}, and holds {held:?}");
+                panic!("{uid} misses {missing:?} of {boxid}, and holds {held:?}");
             };
             self.take(arrival);
         }
@@ -59,7 +56,7 @@ impl Follower {
         self.await_bodies(boxid, &[body.to_owned()]);
     }
 
-    /// In the order of the box.
+    /// Bodies of the held messages, in the order of the box.
     pub fn bodies(&self, boxid: &str) -> Vec<&str> {
         let held = self.boxes.get(boxid).into_iter().flatten();
         held.filter_map(|(_, chat)| chat.body.as_deref()).collect()

@@ -1,4 +1,4 @@
-//! A client lives on the shard that routes its user's topic, and a crowd of one user on all.
+//! Where connections live: on the shard that routes their user's topic, unless one user has a crowd of them.
 
 use crate::client::{Client, direct_box};
 use crate::metrics::Metrics;

@@ -1,4 +1,4 @@
-//! A GET by hand, for the admin port: no HTTP library of the server's on this side.
+//! A hand-written HTTP GET for the admin port, so that the tests share no HTTP library with the server.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,13 +11,13 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Panics when nobody answers in time: the admin port of a living node always does.
+/// GETs a path. Panics without an answer in time, because the admin port of a living node always answers.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, path)
         .unwrap_or_else(|error| panic!("no answer to GET {path} from {address}: {error}"))
 }
 
-/// For a node that may end meanwhile.
+/// GETs a path of a node that may end meanwhile; None without an answer.
 pub fn try_get(address: SocketAddr, path: &str) -> Option<Answer> {
     ask(address, path).ok()
 }

@@ -1,8 +1,9 @@
-//! Real processes, real sockets, a real ZooKeeper and a real Redis, from outside: a client on other
-//! people's WebSocket and protobuf code, and bytes written by hand. One binary, so that it links once.
+//! Integration tests of the `newim` binary from outside: real processes and sockets, a real ZooKeeper and Redis,
+//! a client on third-party WebSocket and protobuf code, and bytes written by hand. It is one test binary, so that
+//! it links once.
 #![forbid(unsafe_code)]
 
-// What tests stand on.
+// What the tests share.
 mod bystanders;
 mod client;
 mod follower;
@@ -12,7 +13,7 @@ mod node;
 mod raw;
 mod wire;
 
-// One node.
+// Tests of one node.
 mod admin;
 mod bad_frame;
 mod bad_message;
@@ -30,7 +31,7 @@ mod stores;
 mod sync;
 mod v1;
 
-// Many.
+// Tests of several nodes.
 mod beginnings;
 mod cluster;
 mod faults;

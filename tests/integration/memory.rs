@@ -1,4 +1,4 @@
-//! `/api/memory` of a node with sessions: what it says of itself must fit what the kernel says of it.
+//! Tests of `/api/memory`: what a node with sessions says of its memory must fit what the kernel says.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn tables(memory: &Value) -> u64 {
         .sum()
 }
 
-/// Waits until the node says so of its memory, which is a second old at most.
+/// Waits until the node's report meets the condition. A report is a second old at most.
 fn await_memory(node: &Node, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
     wait_until(what, SOON, || {
@@ -38,7 +38,7 @@ fn await_memory(node: &Node, what: &str, condition: impl Fn(&Value) -> bool) -> 
     last
 }
 
-/// Each in the lobby; returns what the node has when it has heard them all.
+/// Connects clients that all join the lobby. Returns them with the memory report once all are counted.
 fn fill(node: &Node, name: &str) -> (Vec<Client>, Value) {
     let clients = (0..SESSIONS).map(|index| {
         let mut client = Client::v2(node.ws(), &format!("{name}{index}"));
@@ -62,7 +62,7 @@ fn fill(node: &Node, name: &str) -> (Vec<Client>, Value) {
 }
 
 #[test]
-fn every_byte_of_a_session_has_a_part_and_none_is_told_that_is_not_there() {
+fn every_byte_of_a_session_belongs_to_a_part_and_no_part_is_invented() {
     let node = Node::standalone(&["--shards", "1"]);
     let nobody = memory(&node);
     assert!(nobody["user"]["tables_sessions"]["bytes_per_connection"].is_null());
@@ -85,7 +85,7 @@ fn every_byte_of_a_session_has_a_part_and_none_is_told_that_is_not_there() {
     for (scope, part) in parts {
         assert!(bytes(&full, scope, part) > 0, "{scope}/{part} in {full:#}");
     }
-    // The orders that a chat shard begins with a topic's first message (here the JOINs) come on top.
+    // A chat shard makes an order for each topic at its first message, here the JOIN. Orders are counted apart.
     let orders = bytes(&full, "user", "tables_chat_topics");
     let each = (tables(&full) - orders) / SESSIONS as u64;
     let orders_each = orders / SESSIONS as u64;
@@ -108,7 +108,7 @@ fn every_byte_of_a_session_has_a_part_and_none_is_told_that_is_not_there() {
     drop(clients);
     await_memory(&node, "all have left", |memory| memory["connections"] == 0);
     let (_clients, again) = fill(&node, "second");
-    // The places of those who left are taken anew.
+    // New sessions take the places of those that left.
     let sessions = |memory| bytes(memory, "user", "tables_sessions");
     assert_eq!(sessions(&again), sessions(&full), "for as many sessions");
 }

@@ -1,4 +1,4 @@
-//! What `/metrics` says, read as Prometheus would.
+//! `/metrics` as the tests read it: parsed as Prometheus would.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ impl Metrics {
         matching.map(|sample| sample.value).sum()
     }
 
-    /// The shards that a family has samples of.
+    /// Labels of the shards that have a sample of that name, sorted.
     pub fn shards_of(&self, name: &str) -> Vec<&str> {
         let samples = self.samples.iter().filter(|sample| sample.name == name);
         let mut shards: Vec<&str> = samples
@@ -75,7 +75,7 @@ impl Metrics {
         shards
     }
 
-    /// Shards with a sample of that name above zero.
+    /// Number of shards with a sample of that name above zero.
     pub fn busy_shards(&self, name: &str) -> usize {
         let busy = self.samples.iter().filter(|sample| {
             sample.name == name && sample.labels.contains_key("shard") && sample.value > 0.0
@@ -84,13 +84,13 @@ impl Metrics {
     }
 }
 
-/// The names that tests go by.
+/// Metrics by the names that tests use.
 impl Metrics {
     pub fn connections(&self) -> f64 {
         self.sum("newim_connections", &[])
     }
 
-    /// Upgrades refused with that status.
+    /// Upgrades that were refused with that status.
     pub fn refused(&self, status: u16) -> f64 {
         let own = [400, 401, 404, 405, 408, 426, 431].contains(&status);
         let status = if own {
@@ -102,7 +102,7 @@ impl Metrics {
         self.sum("newim_upgrades_refused_total", &labels)
     }
 
-    /// Connections closed by us with that code.
+    /// Connections that the node closed with that code.
     pub fn closed(&self, code: u16) -> f64 {
         let labels = [("code", &*code.to_string())];
         self.sum("newim_closes_total", &labels)
@@ -141,7 +141,7 @@ impl Metrics {
         self.sum("newim_drops_total", &[("cause", "outbox_full")])
     }
 
-    /// Of a chat node.
+    /// Topics of a chat node.
     pub fn chat_topics(&self) -> f64 {
         self.sum("newim_chat_topics", &[])
     }
@@ -151,7 +151,7 @@ impl Metrics {
     }
 }
 
-/// `name{label="value",…} number`.
+/// Parses `name{label="value",…} number`.
 fn parse_sample(line: &str) -> Sample {
     let (series, value) = line.rsplit_once(' ').expect("series and value");
     let (name, labels) = match series.split_once('{') {

@@ -1,5 +1,5 @@
-//! A `newim` process under test: started on free ports with its data in a temporary folder, known by
-//! its ready line, killed by its pid when dropped. What it logged is printed when its test fails.
+//! A `newim` process under test. It starts on free ports with its data in a temporary folder, serves once it
+//! prints its ready line, and is killed by its pid when dropped. Its log is printed when its test fails.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,9 @@ use newim_testkit::{Process, TempFolder, wait_until};
 use crate::http;
 use crate::metrics::Metrics;
 
-/// Longest wait for anything that should happen at once, on a busy two-core machine.
-pub const SOON: Duration = Duration::from_secs(20);
+/// Longest wait for anything that should happen at once. Reached only when it doesn't happen: so long that no
+/// busy machine reaches it.
+pub const SOON: Duration = Duration::from_secs(60);
 const BINARY: &str = env!("CARGO_BIN_EXE_newim");
 
 pub struct Node {
@@ -23,7 +24,7 @@ pub struct Node {
     addresses: Addresses,
 }
 
-/// What the ready line names.
+/// The addresses in the ready line.
 #[derive(Clone, Copy, Debug)]
 struct Addresses {
     ws: Option<SocketAddr>,
@@ -50,7 +51,7 @@ impl Node {
         node
     }
 
-    /// Any role; returns before it serves: call [`Node::await_ready`].
+    /// A node of any role. It doesn't serve yet when this returns: call [`Node::await_ready`].
     pub fn launch(arguments: &[&str]) -> Node {
         Node::launch_in(TempFolder::new("node"), arguments)
     }
@@ -145,7 +146,7 @@ impl Node {
         }
     }
 
-    /// The line, once it is there whole.
+    /// The ready line, once all of it was printed.
     pub fn ready_line(&self) -> Option<String> {
         let text = self.stdout();
         let (line, _) = text.split_once('\n')?;
@@ -204,7 +205,7 @@ impl Node {
         last.expect("asked at least once")
     }
 
-    /// `/api/nodes` as it is.
+    /// The answer of `/api/nodes`.
     pub fn nodes(&self) -> serde_json::Value {
         let answer = http::get(self.admin(), "/api/nodes");
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -216,17 +217,17 @@ impl Node {
         self.nodes().to_string().contains(&exchange.to_string())
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// SIGTERM, and waits for the end; the status shows a SIGKILL when it took longer than `limit`.
+    /// Sends SIGTERM and waits for the end. The status shows a SIGKILL when that took longer than `limit`.
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
         self.process.terminate(limit)
     }
 
-    /// SIGTERM alone.
+    /// Sends SIGTERM, and waits for nothing.
     pub fn ask_to_end(&self) {
         self.signal("TERM");
     }
@@ -247,7 +248,7 @@ impl Node {
         status.expect("waited for")
     }
 
-    /// SIGSTOP.
+    /// Sends SIGSTOP.
     pub fn pause(&self) {
         self.process.pause();
     }
@@ -256,8 +257,8 @@ impl Node {
         self.process.resume();
     }
 
-    /// Again with the same arguments and data, after [`Node::kill`] or [`Node::terminate`]. New ports,
-    /// unless the arguments name them.
+    /// Starts again with the same arguments and data, after [`Node::kill`] or [`Node::terminate`]. The ports are
+    /// new unless the arguments name them.
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "end it first");
         let arguments = with_free_ports(&self.arguments, self.folder.path());
@@ -289,7 +290,7 @@ impl Drop for Node {
     }
 }
 
-/// Port 0 and a folder of its own for whatever the test doesn't name itself.
+/// Adds port 0 and a data folder wherever the test's own arguments name none.
 fn with_free_ports(arguments: &[String], folder: &Path) -> Vec<String> {
     let mut all = arguments.to_vec();
     let role = arguments.first().map_or("standalone", String::as_str);
@@ -316,7 +317,7 @@ fn with_free_ports(arguments: &[String], folder: &Path) -> Vec<String> {
     all
 }
 
-/// `ready ws=… exchange=… admin=…`; a role without one of them leaves it out or writes `-`.
+/// Parses `ready ws=… exchange=… admin=…`; a role without one of them leaves it out or writes `-`.
 fn parse_ready(line: &str) -> Option<Addresses> {
     let fields = line.strip_prefix("ready ")?;
     let field = |name: &str| {
@@ -332,7 +333,7 @@ fn parse_ready(line: &str) -> Option<Addresses> {
     })
 }
 
-/// Where a process' output goes: stdout apart from stderr.
+/// How a process runs: the files of its stdout and stderr, and a variable of its environment.
 struct Run {
     stdout: PathBuf,
     stderr: PathBuf,
@@ -384,12 +385,12 @@ impl Run {
     }
 
     fn start(&self, arguments: &[String]) -> Process {
-        // An earlier life's ready line must not be taken for this one's.
+        // The ready line of an earlier run must not be taken for this one's.
         std::fs::write(&self.stdout, "").expect("our own folder");
         let setup = self.setup.as_ref();
         let setup = setup.map_or_else(String::new, |line| format!("{line} || exit 99; "));
         let script = format!("{setup}{}", self.surroundings.script());
-        // Variables of the test's own surroundings are no settings of this node: `env -u` each.
+        // Variables in the environment of the test run are no settings of this node: `env -u` each.
         let ours = std::env::vars().filter(|(name, _)| name.starts_with("NEWIM_"));
         let mut all: Vec<String> = ours.flat_map(|(name, _)| ["-u".to_owned(), name]).collect();
         all.extend(self.variable.clone());
@@ -417,7 +418,7 @@ pub fn may_have_mounts_of_its_own() -> bool {
     may
 }
 
-/// A command that runs to its end.
+/// The outcome of a command that ran to its end.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -425,7 +426,7 @@ pub struct Ended {
     pub stderr: String,
 }
 
-/// `newim arguments…`, which must end by itself within [`SOON`].
+/// Runs `newim arguments…`, which must end by itself within [`SOON`].
 pub fn run_to_end(arguments: &[&str]) -> Ended {
     run_in(Surroundings::Usual, arguments)
 }

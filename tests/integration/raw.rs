@@ -1,12 +1,12 @@
-//! A peer that breaks the rules: it writes whatever bytes a test wants, at whatever pace, and reads
-//! what the server makes of them.
+//! A peer that breaks the rules: it writes any bytes that a test wants, at any pace, and reads the server's
+//! answer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::node::SOON;
 
-/// From RFC 6455, 1.3.
+/// The example of RFC 6455, section 1.3.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -15,12 +15,12 @@ pub struct RawPeer {
     pub stream: TcpStream,
 }
 
-/// How the server ended it.
+/// How the server ended the connection.
 #[derive(Debug, PartialEq)]
 pub enum End {
     /// A close frame with code and reason, then the end of the stream.
     Close(u16, String),
-    /// The stream ended without one.
+    /// The stream ended without a close frame.
     NoCloseFrame,
 }
 
@@ -32,7 +32,7 @@ impl RawPeer {
         RawPeer { stream }
     }
 
-    /// Upgraded, as this user.
+    /// Connects and upgrades as this user.
     pub fn upgraded(ws: SocketAddr, path: &str, uid: &str) -> RawPeer {
         let mut peer = RawPeer::connect(ws);
         peer.write(upgrade_request(path, uid).as_bytes());
@@ -41,31 +41,31 @@ impl RawPeer {
         peer
     }
 
-    /// What the server closed meanwhile is seen by reading, so a failed write is no failed test.
+    /// Writes. A test sees by reading that the server closed meanwhile, so a failed write fails nothing.
     pub fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// A frame with any first byte (FIN, RSV, opcode), masked as a client must.
+    /// Writes a frame with any first byte (FIN, RSV, opcode), masked as a client must.
     pub fn frame(&mut self, first: u8, payload: &[u8]) {
         self.write(&masked_frame(first, payload));
     }
 
-    /// The same, unmasked: what only a server may send.
+    /// Writes a frame without a mask, which only a server may send.
     pub fn unmasked_frame(&mut self, first: u8, payload: &[u8]) {
         let mut bytes = header(first, payload.len(), false);
         bytes.extend(payload);
         self.write(&bytes);
     }
 
-    /// Only a header that announces so many bytes.
+    /// Writes only a header that announces so many bytes.
     pub fn announce(&mut self, first: u8, payload_bytes: usize) {
         let mut bytes = header(first, payload_bytes, true);
         bytes.extend(MASK);
         self.write(&bytes);
     }
 
-    /// The server's HTTP head, up to the empty line.
+    /// Reads the server's HTTP head, up to the empty line.
     pub fn read_head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -77,7 +77,7 @@ impl RawPeer {
         text_of(&head)
     }
 
-    /// Status and whole text of a refused upgrade, after which the server closes.
+    /// Reads status and whole text of a refused upgrade, after which the server closes.
     pub fn read_refusal(&mut self) -> (u16, String) {
         let answer = text_of(&self.read_to_end());
         let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -100,7 +100,7 @@ impl RawPeer {
         End::NoCloseFrame
     }
 
-    /// The close code; panics when there was none.
+    /// Reads up to the close code; panics when there is none.
     pub fn read_close_code(&mut self) -> u16 {
         match self.read_end() {
             End::Close(code, reason) => {
@@ -111,7 +111,7 @@ impl RawPeer {
         }
     }
 
-    /// Next whole frame: its first byte and payload.
+    /// Reads the next whole frame: its first byte and payload.
     pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
         let mut bytes = Vec::new();
         loop {
@@ -125,12 +125,12 @@ impl RawPeer {
         }
     }
 
-    /// How many more bytes come until the server ends it.
+    /// Counts the bytes that come until the server ends the connection.
     pub fn read_rest(&mut self) -> usize {
         self.read_to_end().len()
     }
 
-    /// "I will send no more", while it still could read.
+    /// Sends FIN, and could still read.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("live");
     }
@@ -139,7 +139,7 @@ impl RawPeer {
         let mut bytes = Vec::new();
         match self.stream.read_to_end(&mut bytes) {
             Ok(_) => bytes,
-            // A reset ends a stream as well; what came before it counts.
+            // A reset ends a stream as well, and what came before it counts.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => bytes,
             Err(error) => panic!("the server doesn't end it: {error}; so far {bytes:?}"),
         }
@@ -166,7 +166,7 @@ pub fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// FIN and opcode.
+/// First bytes of frames: FIN and opcode.
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
 pub const PING: u8 = 0x89;
@@ -190,7 +190,7 @@ fn header(first: u8, payload_bytes: usize, masked: bool) -> Vec<u8> {
     bytes
 }
 
-/// First byte, payload, rest of an unmasked frame; None when it isn't whole.
+/// Splits an unmasked frame off: its first byte, its payload, and the rest. None when it isn't whole.
 fn split_frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     let (&length, rest) = rest.split_first()?;

@@ -1,4 +1,4 @@
-//! What v2 adds: retries without doubles, positions, pulls, marks, the list of boxes.
+//! Tests of what v2 adds: retries without duplicates, positions, pulls, marks, the list of boxes.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ fn a_retry_gets_the_first_answer_and_is_heard_once() {
         ..in_group("lobby", Op::Chat, Some("once"))
     };
     let first = alice.ask_ok(message.clone());
-    // From another connection as well: a phone that lost its network.
+    // A retry on another connection too, as of a phone that lost its network.
     let mut alices_phone = Client::v2(node.ws(), "alice");
     for client in [&mut alice, &mut alices_phone] {
         let again = client.ask_ok(message.clone());
@@ -60,7 +60,7 @@ fn a_retry_gets_the_first_answer_and_is_heard_once() {
 }
 
 #[test]
-fn anothers_client_id_is_nobodys_business() {
+fn two_users_may_use_the_same_client_id() {
     let node = Node::standalone(&[]);
     let mut alice = Client::v2(node.ws(), "alice");
     let mut bob = Client::v2(node.ws(), "bob");
@@ -102,7 +102,7 @@ fn seqs_are_contiguous_whoever_speaks_at_once() {
     let unique: BTreeSet<u64> = seqs.iter().copied().collect();
     assert_eq!(unique, (1..=total).collect());
 
-    // And a reader of the log sees exactly these, in order.
+    // A reader of the log sees exactly these, in order.
     let mut reader = Client::v2(ws, "speaker-0");
     let mut read = Vec::new();
     loop {
@@ -139,7 +139,7 @@ fn a_pull_reads_on_after_the_mark_up_to_its_limit() {
 }
 
 #[test]
-fn what_was_said_before_one_came_can_be_read_by_members_alone() {
+fn earlier_messages_can_be_read_by_members_alone() {
     let node = Node::standalone(&[]);
     let mut alice = Client::v2(node.ws(), "alice");
     alice.join("lobby");
@@ -168,7 +168,7 @@ fn a_direct_message_is_read_by_the_two_alone() {
         eve.pull(&boxid, 0, None).end.error_code,
         Some(error_code::NOT_A_MEMBER)
     );
-    // Not even by becoming a member of the box.
+    // Membership of the box doesn't help.
     eve.join(&boxid);
     assert!(eve.pull(&boxid, 0, None).bodies().is_empty());
     alice.tell("bob", "still secret");
@@ -227,7 +227,7 @@ fn a_mark_beyond_the_head_is_refused() {
     let refused = alice.expect("the refusal", |chat| chat.is_error());
     assert_eq!(refused.error_code, Some(error_code::BAD_SEQ));
     assert_eq!(alice.status_of("lobby").ack_seq, 0);
-    // A pull from the future reads nothing and says where the box ends, or says the same.
+    // A pull from beyond the head reads nothing, and answers with the head or the same error.
     let pulled = alice.pull("lobby", u64::MAX, Some(10));
     assert!(pulled.messages.is_empty());
     let end = &pulled.end;
@@ -248,7 +248,7 @@ fn users_on_different_shards_hear_each_other() {
     for user in &mut users {
         user.join("everyone");
     }
-    // The kernel spreads them; that all land on one of four shards has a chance of 4^-23.
+    // The kernel spreads connections: all land on one of four shards with a probability of 4^-23.
     node.await_metrics("connections on several shards", |metrics| {
         metrics.busy_shards("newim_connections") > 1
     });

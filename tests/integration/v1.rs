@@ -1,11 +1,11 @@
-//! Clients of 2014 against a standalone node, on one shard and on several.
+//! Tests with clients of 2014 against a standalone node, on one shard and on several.
 
 use crate::client::{Client, direct, in_group};
 use crate::node::Node;
 use crate::wire::{Chat, Op};
 use tungstenite::Message;
 
-/// Every behaviour holds however the connections are spread.
+/// Runs a test on one shard and on four: its behaviour holds however connections are spread.
 fn on_one_and_on_four_shards(test: impl Fn(&Node)) {
     for shards in ["1", "4"] {
         test(&Node::standalone(&["--shards", shards]));
@@ -70,7 +70,7 @@ fn a_text_is_echoed() {
 }
 
 #[test]
-fn any_path_will_do() {
+fn every_path_takes_connections() {
     let node = Node::standalone(&[]);
     for path in ["/", "/websocket", "/a/b?c=d", "/im/ws/"] {
         let mut alice = Client::v1_at(node.ws(), "alice", path);
@@ -94,7 +94,7 @@ fn a_direct_message_reaches_all_connections_of_both_but_the_one_it_came_from() {
             assert_eq!(heard.uuid, ack.uuid);
         }
         assert_eq!(alices_phone.expect_body("psst").uuid, ack.uuid);
-        // The marker takes the same way later than what must not have come.
+        // The marker takes the same way after the message that must not have come.
         alices_phone.tell("alice", "marker");
         alice.expect_body("marker");
         alice.assert_never_got("psst");
@@ -112,7 +112,7 @@ fn a_receiver_whose_name_is_the_senders_gets_its_own_message_elsewhere() {
 }
 
 #[test]
-fn who_quits_hears_no_more() {
+fn a_user_that_quits_hears_no_more() {
     on_one_and_on_four_shards(|node| {
         let mut alice = Client::v1(node.ws(), "alice");
         let mut bob = Client::v1(node.ws(), "bob");
@@ -134,7 +134,7 @@ fn who_quits_hears_no_more() {
 }
 
 #[test]
-fn who_connects_again_is_in_all_its_boxes() {
+fn a_user_that_connects_again_is_in_all_its_boxes() {
     on_one_and_on_four_shards(|node| {
         let mut alice = Client::v1(node.ws(), "alice");
         let mut bob = Client::v1(node.ws(), "bob");
@@ -146,7 +146,7 @@ fn who_connects_again_is_in_all_its_boxes() {
         bob.close();
 
         let mut bob = Client::v1(node.ws(), "bob");
-        // It is subscribed a moment after it is connected: known by its hearing of all boxes at last.
+        // Its subscriptions come into force a moment after it connects: then it hears all of its boxes.
         for round in 0.. {
             for boxid in ["one", "two", "three"] {
                 alice.chat(boxid, &format!("{boxid} {round}"));
@@ -166,13 +166,13 @@ fn who_connects_again_is_in_all_its_boxes() {
 }
 
 #[test]
-fn who_is_no_member_may_not_speak() {
+fn a_user_that_is_no_member_may_not_speak() {
     let node = Node::standalone(&[]);
     let mut alice = Client::v1(node.ws(), "alice");
     let mut bob = Client::v1(node.ws(), "bob");
     alice.join("lobby");
     bob.send(&in_group("lobby", Op::Chat, Some("let me in")));
-    // In 2014's words: its own message comes back without the server's id.
+    // A client of 2014 gets its own message back without the server's id.
     let refused = bob.expect("an answer", |chat| chat.boxid == "lobby");
     assert!(refused.uuid.is_none(), "{refused:?}");
     alice.tell("alice", "marker");

@@ -1,6 +1,6 @@
-//! The client's protobuf, by an implementation that is not the server's: rust-protobuf reads the
-//! schema text at run time and works on it by reflection. A v1 client is given the 2014 schema, word
-//! for word, so what it can't understand fails its test.
+//! The test client's protobuf. rust-protobuf, which the server doesn't use, reads the schema text at run time
+//! and works by reflection. A v1 client has the 2014 schema, word for word, so a message that it can't read
+//! fails its test.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use protobuf::reflect::{FileDescriptor, MessageDescriptor, ReflectValueBox, ReflectValueRef};
 use protobuf::{MessageDyn, UnknownValueRef};
 
-/// As the first clients were built with it.
+/// The schema that the first clients were built with.
 const SCHEMA_2014: &str = r#"
 syntax = "proto2";
 package im;
@@ -27,7 +27,7 @@ message ChatMessage {
 message ChatStatus { required string sender = 1; required int32 syncMark = 2; }
 "#;
 
-/// One side's knowledge of the wire.
+/// What a client knows of the wire.
 pub struct Schema {
     chat_message: MessageDescriptor,
     chat_status: MessageDescriptor,
@@ -56,7 +56,7 @@ pub enum Kind {
     Sync = 7,
 }
 
-/// Values of ErrorCode, from the schema's text.
+/// Values of ErrorCode, copied from the schema.
 pub mod error_code {
     pub const BAD_BOXID: u32 = 1;
     pub const BAD_RECEIVER: u32 = 2;
@@ -161,7 +161,7 @@ impl Schema {
         bytes.expect("every required field is set")
     }
 
-    /// Panics when the bytes are no ChatMessage by this schema: the server sent them.
+    /// Panics when the bytes are no ChatMessage by this schema, because the server sent them.
     pub fn decode(&self, bytes: &[u8]) -> Chat {
         let message = self.chat_message.parse_from_bytes(bytes);
         let message = message.unwrap_or_else(|error| panic!("no ChatMessage: {error}: {bytes:?}"));
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
         Some(number.expect("an unsigned number"))
     }
 
-    /// Of a required field.
+    /// The value of a required field.
     fn int(&self, name: &str) -> i32 {
         let value = self.value(name).expect("required");
         let number = value.to_i32().or(value.to_enum_value());

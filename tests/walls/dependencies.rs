@@ -1,4 +1,4 @@
-//! Who may depend on whom, as `cargo metadata` tells it.
+//! Which crate may depend on which, as `cargo metadata` tells it.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,11 @@ use cargo_metadata::{Dependency, DependencyKind, Metadata, MetadataCommand, Pack
 
 use crate::assert_none;
 
-/// One crate of the workspace and all of ours that it may import. Layers look down only.
+/// A crate of the workspace and the crates of ours that it may import. Layers look down only.
 struct Place {
     name: &'static str,
     may_import: &'static [&'static str],
-    /// Of these, which only behind a cargo feature, so that the pure part builds without.
+    /// Those of them that it may import only behind a cargo feature, so that its pure part builds without.
     only_by_feature: &'static [&'static str],
     why: &'static str,
 }
@@ -53,10 +53,28 @@ const HOUSE: &[Place] = &[
         why: "the pure shard imports the contract alone, and neither node imports the other",
     },
     Place {
-        name: "newim-loadgen",
-        may_import: &["newim-proto", "newim-runtime"],
+        name: "newim-client-core",
+        may_import: &["newim-proto"],
         only_by_feature: &[],
-        why: "it shares only the contract and the engine, so it can't inherit a server's bug",
+        why: "the client rules are what SDKs are ported from: they know the wire, and nothing of a node",
+    },
+    Place {
+        name: "newim-client",
+        may_import: &["newim-proto", "newim-client-core"],
+        only_by_feature: &[],
+        why: "it is a client like any other: what a node is made of is none of its business",
+    },
+    Place {
+        name: "newim-charts",
+        may_import: &[],
+        only_by_feature: &[],
+        why: "it draws what anybody measured, and knows nothing of ours",
+    },
+    Place {
+        name: "newim-loadgen",
+        may_import: &["newim-charts", "newim-proto", "newim-runtime"],
+        only_by_feature: &[],
+        why: "it shares only the contract and the engine, so it can't inherit a server's bug, nor a client's",
     },
     Place {
         name: "newim-sim",
@@ -64,6 +82,7 @@ const HOUSE: &[Place] = &[
             "newim-proto",
             "newim-gateway-core",
             "newim-chat-core",
+            "newim-client-core",
             "newim-store",
         ],
         only_by_feature: &[],
@@ -74,6 +93,7 @@ const HOUSE: &[Place] = &[
         may_import: &[
             "newim-proto",
             "newim-runtime",
+            "newim-charts",
             "newim-loadgen",
             "newim-testkit",
         ],
@@ -106,13 +126,14 @@ const HOUSE: &[Place] = &[
             "newim-store",
             "newim-gateway-core",
             "newim-chat-core",
+            "newim-client",
         ],
         only_by_feature: &[],
         why: "it composes the nodes; simulation, load generator and tests stand beside it",
     },
 ];
 
-/// A crate of other people's that only some of ours may name.
+/// Third-party crates that only some of ours may name.
 struct Foreign {
     names: &'static [&'static str],
     only: &'static [&'static str],
@@ -145,16 +166,23 @@ const FOREIGN: &[Foreign] = &[
     },
     Foreign {
         names: &["tokio", "async-std", "smol"],
-        only: &["newim", "newim-cluster", "newim-benches", "newim-loadgen"],
-        why: "tokio runs the control thread alone and never touches a client's socket; benches measure it as a peer; the load generator's ZooKeeper stands on it",
+        only: &[
+            "newim",
+            "newim-client",
+            "newim-cluster",
+            "newim-benches",
+            "newim-loadgen",
+        ],
+        why: "tokio runs the control thread alone and never touches a client's socket; the terminal client is a client; benches measure it as a peer; the load generator's ZooKeeper stands on it",
     },
 ];
 
-/// Crates that decide, without I/O, clock or randomness: nothing that brings them comes in.
+/// Crates that decide, without I/O, clock or randomness. None of [`IMPURE`] may be a dependency of theirs.
 const PURE: &[&str] = &[
     "newim-proto",
     "newim-gateway-core",
     "newim-chat-core",
+    "newim-client-core",
     "newim-sim",
 ];
 const IMPURE: &[&str] = &[
@@ -186,7 +214,7 @@ fn place_of(package: &Package) -> Option<&'static Place> {
         .find(|place| place.name == package.name.as_str())
 }
 
-/// What ships, and what builds it; tests may use more.
+/// Dependencies of what ships and of what builds it; tests may use more.
 fn shipped(package: &Package) -> impl Iterator<Item = &Dependency> {
     let dependencies = package.dependencies.iter();
     dependencies.filter(|dependency| dependency.kind != DependencyKind::Development)

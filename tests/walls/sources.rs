@@ -1,14 +1,14 @@
-//! What stands in the source files themselves.
+//! What the source files themselves may hold.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::assert_none;
 
-/// "Near 800, look for the second noun."
+/// Lines of code in a file. Near this number, look for a second noun.
 const CODE_LINES_MAX: usize = 800;
 
-/// Folders of crates; `runtime` is the only one that may hold unsafe code.
+/// Crate roots that must forbid unsafe code. `runtime` is the only crate that may hold some.
 const FORBID_UNSAFE: &[&str] = &[
     "src/main.rs",
     "proto/src/lib.rs",
@@ -16,16 +16,23 @@ const FORBID_UNSAFE: &[&str] = &[
     "store/src/lib.rs",
     "gateway-core/src/lib.rs",
     "chat-core/src/lib.rs",
+    "client/core/src/lib.rs",
+    "client/terminal/src/lib.rs",
     "sim/src/lib.rs",
     "testkit/src/lib.rs",
     "tests/walls/main.rs",
     "tests/integration/main.rs",
 ];
 
-/// Where every decision is made from inputs alone. `driver/` is the glue.
-const PURE: &[&str] = &["proto/src", "gateway-core/src", "chat-core/src"];
+/// Folders whose code decides from its inputs alone, but for `driver/`, which is glue.
+const PURE: &[&str] = &[
+    "proto/src",
+    "gateway-core/src",
+    "chat-core/src",
+    "client/core/src",
+];
 
-/// What pure code must not name, and what it should do instead.
+/// Names that pure code must not use, and what it should do instead.
 const IMPURE: &[(&str, &str)] = &[
     ("std::net", "sockets belong to `runtime`"),
     ("std::fs", "files belong to `store` and the composition"),
@@ -57,7 +64,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Rust files of ours below a folder, without build outputs.
+/// All Rust files below a folder, without build outputs.
 pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -76,11 +83,11 @@ pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     path.strip_prefix(root())
         .unwrap_or(path)
         .display()
@@ -95,14 +102,14 @@ fn code_of(line: &str) -> &str {
 }
 
 /// Lines of a file with their numbers, up to its tests, which may use what the code must not.
-fn code_before_tests(text: &str) -> Vec<(usize, &str)> {
+pub fn code_before_tests(text: &str) -> Vec<(usize, &str)> {
     let lines = text.lines().enumerate();
     let code = lines.map(|(index, line)| (index + 1, code_of(line)));
     code.take_while(|(_, line)| *line != "#[cfg(test)]")
         .collect()
 }
 
-/// Does the line hold the word, and not merely as the start of a longer one?
+/// Does the line hold the word, and not just as the start of a longer one?
 fn names(line: &str, word: &str) -> bool {
     let mut found = line.match_indices(word);
     found.any(|(at, _)| {
@@ -151,7 +158,7 @@ fn unsafe_blocks_of_the_runtime_say_why_they_are_sound() {
             if !code_of(line).contains("unsafe {") {
                 continue;
             }
-            // Its comment stands right above, over a statement of a few lines at most.
+            // Its comment stands above it, over a statement of a few lines at most.
             let above = &lines[index.saturating_sub(12)..=index];
             if !above.iter().any(|line| line.contains("SAFETY:")) {
                 violations.push(format!(

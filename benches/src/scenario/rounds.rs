@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::engine::EngineCounters;
 use crate::failure::Failure;
 use crate::load::Load;
 use crate::options::Options;
@@ -13,27 +14,29 @@ use crate::report::{Figure, Report};
 
 pub struct Rounds {
     watched: Vec<Watched>,
-    /// By process, then by round: CPU in µs per message.
+    /// CPU in µs per message, by process, then by round.
     cpu_us: Vec<Vec<f64>>,
-    /// The same of all processes together.
+    /// CPU in µs per message of all processes together, by round.
     total_us: Vec<f64>,
-    /// By round: messages per second.
+    /// Messages per second, by round.
     rates: Vec<f64>,
     latencies_us: Option<Histogram<u64>>,
-    /// By process, then by the name of its threads: CPU in all rounds.
+    /// CPU in all rounds, by process, then by the name of its threads.
     threads_ns: Vec<BTreeMap<String, u64>>,
+    /// By process: what the engines of a node did in all rounds.
+    engines: Vec<EngineCounters>,
     messages: u64,
     pulled: u64,
 }
 
-/// How the report words a measurement.
+/// The words of the report for a measurement.
 pub struct Wording {
     pub scenario: &'static str,
-    /// Before the process's name.
+    /// Text before the process's name.
     pub what: String,
-    /// Of the CPU figures.
+    /// Unit of the CPU figures.
     pub unit: &'static str,
-    /// At most so much, of all processes together.
+    /// Highest expected value for all processes together.
     pub expected_us_max: Option<f64>,
 }
 
@@ -42,6 +45,7 @@ impl Rounds {
         Rounds {
             cpu_us: vec![Vec::new(); watched.len()],
             threads_ns: vec![BTreeMap::new(); watched.len()],
+            engines: vec![EngineCounters::default(); watched.len()],
             watched,
             total_us: Vec::new(),
             rates: Vec::new(),
@@ -51,7 +55,7 @@ impl Rounds {
         }
     }
 
-    /// One round with so many messages in flight. Everything sent has arrived when it returns.
+    /// Runs one round with this many messages in flight. Everything sent has arrived when it returns.
     pub fn run(&mut self, load: &Load, in_flight: usize, options: &Options) -> Result<(), Failure> {
         let pulled = load.pulled();
         load.begin(in_flight);
@@ -69,7 +73,7 @@ impl Rounds {
         self.take(&before, &after)
     }
 
-    /// By round, of all processes.
+    /// CPU of all processes together, by round.
     pub fn total_us(&self) -> &[f64] {
         &self.total_us
     }
@@ -100,6 +104,7 @@ impl Rounds {
         report.note(self.latency_note(wording));
         for process in 0..self.watched.len() {
             report.notes(self.thread_note(process, wording));
+            report.notes(self.engine_note(process, wording));
         }
     }
 
@@ -121,8 +126,8 @@ impl Rounds {
         )
     }
 
-    /// Which threads a process's time went to; those with a hundredth of it or less are left out.
-    /// None where one thread did all.
+    /// The threads that a process's time went to, without those with a hundredth of it or less. None: one
+    /// thread did everything.
     fn thread_note(&self, process: usize, wording: &Wording) -> Option<String> {
         let threads = &self.threads_ns[process];
         let all_ns: u64 = threads.values().sum();
@@ -149,6 +154,14 @@ impl Rounds {
         ))
     }
 
+    /// None for a process that is no node, and for one that no client is connected to.
+    fn engine_note(&self, process: usize, wording: &Wording) -> Option<String> {
+        let counts = self.engines[process].per_message()?;
+        let Wording { scenario, what, .. } = wording;
+        let name = &self.watched[process].name;
+        Some(format!("{scenario}, {what}: {name}: {counts}"))
+    }
+
     fn whose(&self) -> &str {
         match &self.watched[..] {
             [one] => &one.name,
@@ -158,7 +171,12 @@ impl Rounds {
 
     fn reading(&self, load: &Load) -> Result<Reading, Failure> {
         let threads_ns = self.watched.iter().map(Watched::cpu_ns_by_thread);
+        let engines = self.watched.iter().map(|watched| match watched.admin {
+            Some(admin) => EngineCounters::read(admin),
+            None => Ok(EngineCounters::default()),
+        });
         Ok(Reading {
+            engines: engines.collect::<Result<_, _>>()?,
             at: Instant::now(),
             threads_ns: threads_ns.collect::<Result<_, _>>()?,
             messages: load.messages(),
@@ -183,6 +201,7 @@ impl Rounds {
                 used_ns += thread_ns;
             }
             let used_us = used_ns as f64 / 1000.0 / messages as f64;
+            self.engines[process] += after.engines[process] - before.engines[process];
             self.cpu_us[process].push(used_us);
             total_us += used_us;
         }
@@ -194,7 +213,8 @@ impl Rounds {
 
 struct Reading {
     at: Instant,
-    /// By process, then by the name of its threads.
+    /// CPU in all rounds, by process, then by the name of its threads.
     threads_ns: Vec<BTreeMap<String, u64>>,
+    engines: Vec<EngineCounters>,
     messages: u64,
 }
