@@ -98,24 +98,39 @@ fn fan_out(
 ) {
     let frame = turn.sending.delivery_frame(delivery);
     let nudge = gap_after.map(|_| nudge_frame(turn, delivery));
+    let room_bytes = turn
+        .cx
+        .settings
+        .outbox_bytes_max
+        .saturating_sub(frame.len());
+    let mut sent = 0; // counted once, not for each of thousands
     for member in subscriptions.members(index) {
         let mut session = sessions.at(*member).expect(MEMBERS_LIVE);
         if skip == Some(session.conn()) {
             continue;
         }
         let (waiting, lags) = session.backlog();
-        let full = waiting + frame.len() > turn.cx.settings.outbox_bytes_max;
+        let full = waiting > room_bytes;
         let replay = gap_after.is_some() && !session.is(Flag::V2);
         if lags || full || replay {
             deliver_behind(turn, &mut session, delivery, &frame, full, gap_after);
             continue;
         }
-        turn.sending.push_message(turn.cx, &mut session, &frame);
+        turn.sending.push_shared(&mut session, &frame);
+        sent += 1;
         if let Some(nudge) = &nudge {
             push_nudge(turn, &mut session, nudge);
         }
     }
+    count_out(turn.cx, sent, frame.len());
     turn.sending.keep(frame);
+}
+
+fn count_out(cx: &mut Context, messages: u64, bytes_each: usize) {
+    let bytes = messages * bytes_each as u64;
+    cx.counters.messages_out += messages;
+    cx.counters.message_bytes_out += bytes;
+    cx.counters.outbox_bytes_now += bytes;
 }
 
 /// A session that has no room, or that waits for repair: of a box that it missed something of by the same way,
@@ -138,7 +153,8 @@ fn deliver_behind(
     }
     let replay = gap_after.is_some() && !session.is(Flag::V2);
     if !full && !replay {
-        turn.sending.push_message(turn.cx, session, frame);
+        turn.sending.push_shared(session, frame);
+        count_out(turn.cx, 1, frame.len());
         if gap_after.is_some() {
             let nudge = nudge_frame(turn, delivery);
             push_nudge(turn, session, &nudge);

@@ -57,17 +57,9 @@ impl Sending {
         self.mark_dirty(session);
     }
 
-    /// The same for a message, counted. The caller knows that the session isn't closing.
+    /// The same for a message of a fan-out. The caller knows that the session isn't closing, and counts.
     #[inline]
-    pub fn push_message(
-        &mut self,
-        cx: &mut Context,
-        session: &mut SessionMut<'_>,
-        frame: &Rc<Vec<u8>>,
-    ) {
-        cx.counters.messages_out += 1;
-        cx.counters.message_bytes_out += frame.len() as u64;
-        cx.counters.outbox_bytes_now += frame.len() as u64;
+    pub fn push_shared(&mut self, session: &mut SessionMut<'_>, frame: &Rc<Vec<u8>>) {
         session.push(frame.clone(), &mut self.spares);
         self.mark_dirty(session);
     }
