@@ -65,7 +65,7 @@ pub enum Command {
     /// Run a chat node, which routes messages between gateways; needs --zookeeper
     Chat(NodeFlags),
     /// Chat from a terminal or a script
-    Client(ClientFlags),
+    Client(newim_client::Args),
     /// Check a configuration file: print everything that is wrong with it, or the value of every setting
     CheckConfig(CheckConfigFlags),
     /// Print a shell's completion script, as in: newim completions bash > /etc/bash_completion.d/newim
@@ -182,47 +182,6 @@ impl From<ModeName> for Mode {
             ModeName::Chat => Mode::Chat,
         }
     }
-}
-
-const CLIENT_EXAMPLES: &str = "\
-At the prompt, a line is sent to the box that you are in. These are commands:
-  /join BOX      enter another box (you stay a member of the others)
-  /quit [BOX]    leave a box for good
-  /to USER TEXT  write to one person
-  /boxes         list your boxes and their unread messages
-  /help, /exit
-
-Examples:
-  newim client ws://127.0.0.1:8180 --uid alice --box lobby
-  echo hello | newim client ws://127.0.0.1:8180 --uid bot --box lobby
-                                        end when the node has stored the line
-  newim client ws://127.0.0.1:8180 --uid bob --box lobby --until 1 --wait-ms 5000 </dev/null
-                                        end at the first message, or fail after 5 s
-
-Exit status: 0 done; 1 no connection, --until not reached, or a piped line was refused or not
-acknowledged; 2 wrong usage.";
-
-#[derive(Args, Clone, Debug)]
-#[command(after_help = CLIENT_EXAMPLES, args_override_self = true)]
-pub struct ClientFlags {
-    /// Address of a node: ws://HOST:PORT
-    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
-    pub url: String,
-    /// Your name
-    #[arg(long)]
-    pub uid: String,
-    /// Box to enter
-    #[arg(long = "box", value_name = "BOX")]
-    pub boxid: Option<String>,
-    /// Number of earlier messages to show when you enter a box
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub history: u64,
-    /// End after so many chat messages were shown (history and your own included)
-    #[arg(long, value_name = "N")]
-    pub until: Option<u64>,
-    /// Milliseconds to wait for messages after the input has ended; with --until, fail if it isn't reached by then
-    #[arg(long, value_name = "MS")]
-    pub wait_ms: Option<u64>,
 }
 
 #[cfg(test)]

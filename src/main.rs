@@ -5,7 +5,6 @@
 
 mod admin;
 mod cli;
-mod client;
 mod config;
 mod console;
 mod limits;
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
         Some(Command::Standalone(flags)) => run_node(Mode::Standalone, &flags),
         Some(Command::Gateway(flags)) => run_node(Mode::Gateway, &flags),
         Some(Command::Chat(flags)) => run_node(Mode::Chat, &flags),
-        Some(Command::Client(flags)) => run_client(flags),
+        Some(Command::Client(args)) => run_client(args),
         Some(Command::CheckConfig(flags)) => check_config(&flags),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new(); // clap_complete panics where it can't write
@@ -86,8 +85,8 @@ fn node_config(mode: Mode, flags: &NodeFlags) -> Result<Config, ConfigErrors> {
     Ok(effective.config)
 }
 
-fn run_client(flags: cli::ClientFlags) -> ExitCode {
-    match client::run(flags) {
+fn run_client(args: newim_client::Args) -> ExitCode {
+    match newim_client::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string(), error.hint().as_deref());

@@ -1,4 +1,4 @@
-//! Who built it, for the baseline: another compiler gives other counts.
+//! Tells the binary which compiler built it, for the baseline: another compiler gives other counts.
 
 use std::process::Command;
 

@@ -1,13 +1,12 @@
-//! Why a run ended early. Scripts see the difference by the exit status.
+//! Why a run ended early. Scripts tell the reasons apart by the exit status.
 
 use std::fmt;
 
 #[derive(Debug)]
 pub enum Failure {
-    /// The machine or the bench: nothing is known about NewIM. Exit status 1.
+    /// The machine or the bench failed, so nothing is known about NewIM. Exit status 1.
     Setup(String),
-    /// A message that never came, came twice, out of order or changed, or a connection that ended.
-    /// Exit status 2.
+    /// A message never came, came twice, out of order or changed, or a connection ended. Exit status 2.
     Missing(String),
 }
 

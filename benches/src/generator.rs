@@ -1,4 +1,4 @@
-//! `newim-loadgen` as a child on the load's core: one run of it, and its report.
+//! Runs `newim-loadgen` as a child on the load's core and reads its report. Main thread.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::options::Options;
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Runs it with these arguments until it ends by itself; `limit` is for one that never does.
+/// Runs it with these arguments until it ends. `limit` ends one that never does.
 ///
-/// A report that the generator itself was late for comes back too: it has no latencies, but what the
-/// server used it knows.
+/// A report that the generator spoiled by being late is returned too: it has no latencies, but it has what
+/// the server used.
 pub fn run(options: &Options, arguments: &[String], limit: Duration) -> Result<Report, Failure> {
     let folder = TempFolder::new("bench-load");
     let file = folder.path().join("report.json");
@@ -52,7 +52,10 @@ pub fn run(options: &Options, arguments: &[String], limit: Duration) -> Result<R
             )));
         }
     }
-    let text = fs::read_to_string(&file)
-        .map_err(|error| Failure::Setup(format!("no report of newim-loadgen: {error}")))?;
+    let text = fs::read_to_string(&file).map_err(|error| {
+        Failure::Setup(format!(
+            "the report of newim-loadgen can't be read: {error}"
+        ))
+    })?;
     json::read(&text).map_err(|error| Failure::Setup(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The machine that figures come from: what it is, and which cores servers and load keep to.
+//! The machine that figures come from: what it is, and which cores servers and load keep to. Main thread.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Where figures come from, as `name: value`.
+/// The machine as pairs of name and value.
 pub fn describe() -> Vec<(&'static str, String)> {
     let cores = allowed_cores();
     let whole = |path: &str| {
@@ -33,7 +33,8 @@ pub fn describe() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The last core is the load's, so that it never takes a server's time; on one core they share.
+/// Cores for the servers: all but the last, which is the load's, so that it never takes a server's time. On
+/// one core they share.
 pub fn load_cores() -> Vec<usize> {
     allowed_cores().last().copied().into_iter().collect()
 }
@@ -46,11 +47,11 @@ pub fn server_cores() -> Vec<usize> {
     }
 }
 
-/// What new processes can have without anything being swapped out.
+/// Memory that new processes can have without anything being swapped out.
 pub fn available_kib() -> u64 {
     let value = line_of("/proc/meminfo", "MemAvailable");
     let kib = value.trim_end_matches("kB").trim().parse();
-    kib.unwrap_or(u64::MAX) // nobody knows: the kernel will say
+    kib.unwrap_or(u64::MAX) // unknown: the kernel will refuse if need be
 }
 
 fn line_of(path: &str, name: &str) -> String {
@@ -60,14 +61,15 @@ fn line_of(path: &str, name: &str) -> String {
         .map_or("unknown".into(), |(_, value)| value.trim().to_owned())
 }
 
-/// Binds the calling thread, and the threads and processes that it starts from now on.
+/// Binds the calling thread, and the threads and processes that it starts from now on, to these cores.
 pub fn keep_to(cores: &[usize]) {
     let mut set = CpuSet::new();
     cores.iter().for_each(|&core| set.set(core));
     sched_setaffinity(None, &set).expect("these cores were ours at the start");
 }
 
-/// Up to the hard limit, for the children: a peer with ten thousand subscribers doesn't raise it itself.
+/// Raises the limit on descriptors to the hard limit, for the children: a peer with ten thousand
+/// subscribers doesn't raise it itself.
 pub fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -77,7 +79,7 @@ pub fn raise_descriptors() {
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be as high as the hard one");
 }
 
-/// Those that this process was started with.
+/// The cores that this process was started with.
 pub fn allowed_cores() -> &'static Vec<usize> {
     static CORES: OnceLock<Vec<usize>> = OnceLock::new();
     CORES.get_or_init(|| {
@@ -88,7 +90,7 @@ pub fn allowed_cores() -> &'static Vec<usize> {
     })
 }
 
-/// With a `+` when the tree has changes that are not committed.
+/// The commit; with a `+` when the tree has uncommitted changes.
 fn commit() -> String {
     let git = |arguments: &[&str]| {
         let folder = env!("CARGO_MANIFEST_DIR");

@@ -1,11 +1,13 @@
-//! `newim-bench`: starts NewIM's processes and a peer, loads them, and reports what they used. Run it by
-//! `scripts/bench`, which builds all it needs. Read: `scenario`, then `load` (the clients, on a core of
-//! their own), `servers`, `peers` and `generator` (the children), `process` and `slab` (what they used), `report`.
+//! `newim-bench`: starts NewIM's processes and a peer, puts load on them, and reports what they used.
+//! `scripts/bench` builds all it needs and runs it. Read `scenario`, then `load` (the clients, on a core of
+//! their own), `servers`, `peers` and `generator` (the children), `process` and `slab` (what they used),
+//! `report`.
 #![forbid(unsafe_code)]
 
 mod engine;
 mod failure;
 mod generator;
+mod limits;
 mod load;
 mod machine;
 mod options;
@@ -19,6 +21,8 @@ mod slab;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use newim_loadgen::output::{print, tell};
 
 use failure::Failure;
 use options::{Options, Scenario};
@@ -57,7 +61,7 @@ const SCENARIOS: &[(Scenario, &str, Run)] = &[
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    // Before any child starts, which inherits it; the load's thread takes a core of its own.
+    // Before any child starts, because children inherit it; the load's thread takes a core of its own.
     machine::keep_to(&machine::server_cores());
     machine::raise_descriptors();
     let mut report = Report::default();
@@ -66,17 +70,20 @@ fn main() -> ExitCode {
         if !options.wants(*scenario) {
             continue;
         }
-        eprintln!("{name}");
+        tell(name);
         if let Err(failure) = run(&options, &mut report) {
-            eprintln!("{name}: {failure}");
+            tell(&format!("{name}: {failure}"));
             report.note(format!("{name} FAILED: {failure}"));
             status = status.max(failure.exit_status());
         }
     }
-    if options.json {
-        report.print_json();
-    } else {
-        report.print_table();
+    let text = match options.json {
+        true => report.to_json(),
+        false => report.as_table(),
+    };
+    if let Err(error) = print(&text) {
+        tell(&format!("the report can't be written: {error}"));
+        status = status.max(1);
     }
     ExitCode::from(status)
 }

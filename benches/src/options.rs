@@ -1,4 +1,4 @@
-//! What can be asked of `newim-bench`.
+//! The command line of `newim-bench`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,17 +7,22 @@ use clap::{Parser, ValueEnum};
 
 use crate::failure::Failure;
 
-/// Measures NewIM's processes under load: CPU per message, memory per idle connection.
+/// Measures NewIM's processes under load: CPU per message, memory per idle connection
 ///
-/// Servers run on all cores but the last, which is the load's. Figures are reported, never asserted; the
-/// exit status is 2 when a message was lost, changed or out of order, and 1 when nothing could be measured.
+/// Servers run on all cores but the last, which is the load's. Figures are reported and never fail a run.
+/// Exit status: 0 measured; 1 something could not be measured; 2 a message was lost, duplicated, changed or
+/// out of order.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "scripts/bench", max_term_width = 110)]
+#[command(
+    name = "scripts/bench",
+    max_term_width = 110,
+    args_override_self = true
+)]
 pub struct Options {
-    /// Small numbers: half a minute, for seeing that it works
+    /// Small numbers, for half a minute: shows that the bench works
     #[arg(long)]
     pub quick: bool,
-    /// Only this one; may be given several times
+    /// Run only this scenario; may be given several times
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<Scenario>,
     /// Print JSON instead of the table
@@ -26,22 +31,22 @@ pub struct Options {
     /// Rounds of each measurement; the median counts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Length of a round
+    /// Length of a round in milliseconds
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=600_000))]
     round_ms: Option<u64>,
     /// Connections of `idle`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=18_000))]
     idle: Option<u32>,
-    /// Members of the box of `group` on one node; the cluster's has a tenth
+    /// Members of the box of `group` on one node; on a cluster, a tenth of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(20..=18_000))]
     members: Option<u32>,
-    /// This newim instead of the one beside newim-bench
+    /// Path of newim, instead of the one beside newim-bench
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
-    /// Of `growth`: leave out what has more connections
+    /// For `growth`: leave out cases with more connections than this
     #[arg(long, value_name = "N", default_value_t = 500_000)]
     pub largest: u32,
-    /// Of `growth`: write its plots to this file (HTML)
+    /// For `growth`: write its charts to this file (HTML)
     #[arg(long, value_name = "PATH")]
     pub page: Option<PathBuf>,
     /// See [`Options::with_small_pages`].
@@ -59,23 +64,24 @@ pub struct Options {
 pub enum Scenario {
     /// Echo through a standalone node, and through tokio with fastwebsockets
     Echo,
-    /// Memory of idle connections, standalone and on the peer
+    /// Memory of idle connections on a standalone node and on the peer
     Idle,
     /// Memory of idle connections on the gateways of a cluster
     IdleCluster,
-    /// Person to person, standalone
+    /// Person to person on a standalone node
     P2p,
     /// Person to person, through two gateways and two chat nodes
     P2pCluster,
-    /// Fan-out in one large box, standalone
+    /// Fan-out in one large box on a standalone node
     Group,
-    /// The same, and through nginx with nchan and through nats-server
+    /// Fan-out on a standalone node, through nginx with nchan, and through nats-server
     Fanout,
     /// Fan-out in one box, through two gateways and two chat nodes
     GroupCluster,
-    /// Frames that leave in one send, beside each by itself: latency at a low rate, CPU under load
+    /// Frames combined into one send, compared with each frame by itself: latency at a low rate, CPU under
+    /// load
     Coalescing,
-    /// CPU per delivery as connections and boxes grow; minutes, so only when it is named
+    /// CPU per delivery as connections and boxes grow; takes minutes, so it runs only when named
     Growth,
 }
 
@@ -93,7 +99,7 @@ impl Options {
         Duration::from_millis(self.round_ms.unwrap_or(if self.quick { 500 } else { 2000 }))
     }
 
-    /// Runs before each round and is not measured: caches, buffers, and the pace settle.
+    /// Time before each round that is not measured: caches, buffers and the pace settle.
     pub fn warm_up(&self) -> Duration {
         self.round() / 4
     }
@@ -119,8 +125,9 @@ impl Options {
         (self.members() / 10).max(20)
     }
 
-    /// newim's allocator asks for huge pages, so its memory grows in steps of 2 MiB: 200 bytes on each of
-    /// ten thousand connections. For exact figures its processes do without.
+    /// Options with which newim's processes do without huge pages. Its allocator asks for them, so memory
+    /// grows in steps of 2 MiB: 200 bytes on each of ten thousand connections, too coarse for exact
+    /// figures.
     pub fn with_small_pages(&self) -> Options {
         Options {
             small_pages: true,
@@ -128,7 +135,7 @@ impl Options {
         }
     }
 
-    /// newim's processes send each frame by itself.
+    /// Options with which newim's processes send each frame by itself.
     pub fn with_single_frames(&self) -> Options {
         Options {
             single_frames: true,
@@ -136,7 +143,7 @@ impl Options {
         }
     }
 
-    /// newim's processes have so many shards each, instead of one.
+    /// Options with which newim's processes have this many shards each, instead of one.
     pub fn with_shards(&self, shards: u16) -> Options {
         Options {
             shards,
@@ -166,7 +173,7 @@ fn beside_us(name: &str) -> Result<PathBuf, Failure> {
     if !path.exists() {
         let path = path.display();
         return Err(Failure::Setup(format!(
-            "{path} is not built: use scripts/bench, which builds all it needs"
+            "{path} is not built; run scripts/bench, which builds all it needs"
         )));
     }
     Ok(path)

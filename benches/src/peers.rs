@@ -1,6 +1,6 @@
-//! Servers of others that do a part of what ours does: nginx with nchan, and nats-server, as Debian has
-//! them. Each is a process of its own with its files in a temporary folder; no service of the machine is
-//! touched.
+//! Servers by others that do a part of what ours does: nginx with nchan, and nats-server, as Debian
+//! packages them. Each is a process of its own with its files in a temporary folder; no service of the
+//! machine is touched.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -24,14 +24,14 @@ const NGINX: &str = "/usr/sbin/nginx";
 const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 const NATS: &str = "/usr/sbin/nats-server";
 
-/// A running peer and how to speak with it.
+/// A running peer and its protocol.
 pub struct Peer {
     pub name: &'static str,
     pub version: String,
     pub address: SocketAddr,
     pub dialect: Dialect,
     process: Process,
-    /// Its configuration and its log.
+    /// Folder of its configuration and its log.
     _folder: TempFolder,
 }
 
@@ -40,7 +40,7 @@ fn is_installed(files: &[&str]) -> bool {
 }
 
 impl Peer {
-    /// One worker without a master above it, which would outlive a bench that is killed. Messages are kept
+    /// nginx with one worker and no master, which would outlive a bench that is killed. Messages are kept
     /// in memory, as nchan does by default. None: it is not installed.
     pub fn nginx() -> Result<Option<Peer>, Failure> {
         if !is_installed(&[NGINX, NCHAN]) {
@@ -93,8 +93,8 @@ impl Peer {
         Peer::start("nginx + nchan", NGINX, &config, address, dialect, folder).map(Some)
     }
 
-    /// Subscribers by its own protocol over TCP, which costs it less than WebSockets would. None: it is not
-    /// installed.
+    /// nats-server with subscribers by its own protocol over TCP, which costs it less than WebSockets
+    /// would. None: it is not installed.
     pub fn nats() -> Result<Option<Peer>, Failure> {
         if !is_installed(&[NATS]) {
             return Ok(None);
@@ -152,7 +152,7 @@ impl Peer {
     }
 }
 
-/// Both print it on one line, its last word the version.
+/// The version. Both print it on one line, as the last word.
 fn version(program: &str) -> std::io::Result<String> {
     let output = Command::new(program).arg("-v").output()?;
     let text = [output.stdout, output.stderr].concat();
@@ -171,7 +171,7 @@ fn upgrade(path: &str) -> String {
         &ClientRequest {
             host: "localhost",
             path,
-            key: "dGhlIHNhbXBsZSBub25jZQ==", // of RFC 6455, 1.3
+            key: "dGhlIHNhbXBsZSBub25jZQ==", // the example of RFC 6455, 1.3
             sid: None,
             v2: false,
         },

@@ -1,4 +1,4 @@
-//! What a process used, as /proc tells it.
+//! CPU and memory of a process, as /proc tells them. Main thread.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
+use crate::limits::QUIET_WAIT_MAX;
 
-/// A process whose figures are of interest, by the name that the report gives it.
+/// A measured process, by the name that the report gives it.
 #[derive(Clone, Debug)]
 pub struct Watched {
     pub name: String,
@@ -30,15 +31,15 @@ impl Watched {
         Ok(self.cpu_ns_by_thread()?.values().sum())
     }
 
-    /// The same by the threads' names. By the scheduler's own count: user and system, and what softirqs
-    /// ran in their time.
+    /// CPU time by the names of its threads, in nanoseconds, by the scheduler's own count: user and system
+    /// time, and softirqs that ran in them.
     pub fn cpu_ns_by_thread(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let gone = |error| Failure::Setup(format!("{} ({}): {error}", self.name, self.pid));
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).map_err(gone)?;
         let mut threads = BTreeMap::new();
         for task in tasks.flatten() {
             let read = |file| fs::read_to_string(task.path().join(file));
-            // A thread that ended this moment has no files, and no say.
+            // A thread that just ended has no files and is left out.
             let (Ok(name), Ok(schedstat)) = (read("comm"), read("schedstat")) else {
                 continue;
             };
@@ -51,7 +52,7 @@ impl Watched {
         Ok(threads)
     }
 
-    /// Anonymous memory that is resident, in bytes: heap and stacks, without shared files.
+    /// Resident anonymous memory in bytes: heap and stacks, without shared files.
     pub fn anonymous_bytes(&self) -> Result<u64, Failure> {
         let path = format!("/proc/{}/smaps_rollup", self.pid);
         let text = fs::read_to_string(&path)
@@ -64,12 +65,11 @@ impl Watched {
         Ok(kib * 1024)
     }
 
-    /// Waits until the process does next to nothing: under 2 % of a core for half a second. What is
-    /// still busy after that long is measured as it is.
+    /// Waits until the process is quiet: under 2 % of a core for half a second. One that is still busy
+    /// after `QUIET_WAIT_MAX` is measured as it is.
     pub fn await_quiet(&self) -> Result<(), Failure> {
         const LOOK: Duration = Duration::from_millis(500);
-        const LIMIT: Duration = Duration::from_secs(20);
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + QUIET_WAIT_MAX;
         let mut before = self.cpu_ns()?;
         loop {
             std::thread::sleep(LOOK);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn memory_that_is_touched_is_seen() {
         let before = me().anonymous_bytes().unwrap();
-        // Out of the optimizer's sight, or a release build never touches it.
+        // Hidden from the optimizer, or a release build never touches it.
         let touched = std::hint::black_box(vec![1u8; 64 << 20]);
         let after = me().anonymous_bytes().unwrap();
         assert!(after >= before + (60 << 20), "{before} {after}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_an_error() {
+    fn a_process_that_does_not_exist_is_an_error() {
         assert!(Watched::new("nobody", u32::MAX).cpu_ns().is_err());
     }
 }

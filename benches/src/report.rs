@@ -1,10 +1,12 @@
-//! Figures, and how they are shown: a table for people, JSON for programs. Reported, never asserted.
+//! Figures and how they are shown: a table for people, JSON for programs. They are reported and never fail
+//! a run.
 
+use newim_loadgen::output::tell;
 use serde_json::{Value, json};
 
 use crate::machine;
 
-/// One figure: the median of its rounds, and the best and worst of them.
+/// One figure: the median of its rounds, and the lowest and highest of them.
 #[derive(Clone, Debug)]
 pub struct Figure {
     pub scenario: &'static str,
@@ -13,12 +15,12 @@ pub struct Figure {
     pub median: f64,
     pub min: f64,
     pub max: f64,
-    /// At most so much is expected, in the figure's unit.
+    /// The highest value that is expected, in the figure's unit. None: nothing is.
     pub expected_max: Option<f64>,
 }
 
 impl Figure {
-    /// `rounds` must not be empty.
+    /// The figure of these rounds, which must not be empty.
     pub fn new(
         scenario: &'static str,
         what: impl Into<String>,
@@ -59,18 +61,14 @@ impl Figure {
 #[derive(Debug, Default)]
 pub struct Report {
     figures: Vec<Figure>,
-    /// What a reader must know beside the figures.
+    /// What a reader must know besides the figures.
     notes: Vec<String>,
 }
 
 impl Report {
     pub fn add(&mut self, figure: Figure) {
-        eprintln!(
-            "  {}: {} {}",
-            figure.what,
-            number(figure.median),
-            figure.unit
-        );
+        let median = number(figure.median);
+        tell(&format!("  {}: {median} {}", figure.what, figure.unit));
         self.figures.push(figure);
     }
 
@@ -82,9 +80,11 @@ impl Report {
         self.notes.extend(notes);
     }
 
-    pub fn print_table(&self) {
+    /// The figures as a table, with the machine above and the notes below.
+    pub fn as_table(&self) -> String {
+        let mut text = String::new();
         for (name, value) in machine::describe() {
-            println!("{name}: {value}");
+            text += &format!("{name}: {value}\n");
         }
         let rows: Vec<[String; 6]> = self.figures.iter().map(row).collect();
         let titles = [
@@ -100,7 +100,7 @@ impl Report {
             cells.max().unwrap_or(0).max(titles[column].chars().count())
         };
         let widths: Vec<usize> = (0..titles.len()).map(width).collect();
-        let print = |row: &[String; 6]| {
+        let line = |row: &[String; 6]| {
             let cells = row.iter().zip(&widths).enumerate();
             let line: Vec<String> = cells
                 .map(|(column, (cell, &width))| match column {
@@ -108,23 +108,24 @@ impl Report {
                     _ => format!("{cell:<width$}"),
                 })
                 .collect();
-            println!("{}", line.join("  ").trim_end());
+            line.join("  ").trim_end().to_owned() + "\n"
         };
-        println!();
-        print(&titles.map(str::to_owned));
-        rows.iter().for_each(print);
-        println!();
-        self.notes.iter().for_each(|note| println!("{note}"));
+        text += "\n";
+        text += &line(&titles.map(str::to_owned));
+        text.extend(rows.iter().map(line));
+        text += "\n";
+        text.extend(self.notes.iter().map(|note| format!("{note}\n")));
+        text
     }
 
-    pub fn print_json(&self) {
+    pub fn to_json(&self) -> String {
         let machine: serde_json::Map<String, Value> = machine::describe()
             .into_iter()
             .map(|(name, value)| (name.to_owned(), Value::from(value)))
             .collect();
         let figures: Vec<Value> = self.figures.iter().map(Figure::as_json).collect();
         let whole = json!({ "machine": machine, "figures": figures, "notes": self.notes });
-        println!("{whole:#}");
+        format!("{whole:#}\n")
     }
 }
 
@@ -144,7 +145,7 @@ fn row(figure: &Figure) -> [String; 6] {
     ]
 }
 
-/// Three digits that matter.
+/// Three significant digits.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

@@ -1,5 +1,5 @@
-//! The servers under measurement, as child processes on free ports of 127.0.0.1 with their data in
-//! temporary folders. They end with their values, and with this process however it ends.
+//! The measured servers: child processes on free ports of 127.0.0.1 with their data in temporary folders.
+//! They end with their values, and with this process however it ends. Main thread.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::options::Options;
 use crate::process::Watched;
 
-/// For anything that takes a moment on a machine that is not broken.
+/// Time for anything that takes a moment on a machine that works.
 const SOON: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
@@ -21,12 +21,12 @@ pub struct Server {
     process: Process,
     name: String,
     ready: String,
-    /// Holds its log, and its data where it keeps any.
+    /// Folder of its log, and of its data if it keeps any.
     folder: TempFolder,
 }
 
 impl Server {
-    /// tokio with fastwebsockets.
+    /// The echo peer: tokio with fastwebsockets.
     pub fn echo_peer(options: &Options) -> Result<Server, Failure> {
         let folder = TempFolder::new("bench-peer");
         Server::start("tokio + fastwebsockets", &options.echo_peer()?, &[], folder)
@@ -84,7 +84,7 @@ impl Server {
         if !options.small_pages {
             return Server::start(name, &newim, &arguments, folder);
         }
-        // `env` becomes newim: the pid stays.
+        // `env` becomes newim and keeps its pid.
         let newim = newim.display().to_string();
         let arguments = [&[NO_HUGE_PAGES, &newim][..], &arguments].concat();
         Server::start(name, Path::new("env"), &arguments, folder)
@@ -98,7 +98,7 @@ impl Server {
     ) -> Result<Server, Failure> {
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
         let log = folder.path().join("log");
-        // A log of its own for each life, so that the ready line is this one's.
+        // A log for each start, so that the ready line is this one's.
         let _ = std::fs::remove_file(&log);
         let program = program.display().to_string();
         let mut server = Server {
@@ -141,13 +141,13 @@ impl Server {
         }
     }
 
-    /// Of the ready line: `name=IP:PORT`.
+    /// The address after `name=` in the ready line.
     fn address(&self, name: &str) -> Result<SocketAddr, Failure> {
         let mut words = self.ready.split_whitespace();
         let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         value
             .and_then(|value| value.parse().ok())
-            .ok_or_else(|| self.fault(&format!("names no {name} in its ready line")))
+            .ok_or_else(|| self.fault(&format!("has no {name} in its ready line")))
     }
 
     fn fault(&self, what: &str) -> Failure {
@@ -169,12 +169,14 @@ impl Server {
             }
             std::thread::sleep(POLL);
         }
-        Err(self.fault(&format!("is not as it should be: {path} says {answer}")))
+        Err(self.fault(&format!(
+            "is not in the expected state: {path} says {answer}"
+        )))
     }
 }
 
 const FREE: &str = "127.0.0.1:0";
-/// Of mimalloc.
+/// An option of mimalloc.
 const NO_HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP=0";
 
 /// The answer of an admin port, head and body.
@@ -188,8 +190,8 @@ pub fn get(admin: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// Two gateways and two chat nodes on a ZooKeeper and a Redis. Fields end in this order: nodes first,
-/// while what they need still answers.
+/// Two gateways and two chat nodes on a ZooKeeper and a Redis. Fields are dropped in this order: nodes
+/// first, while what they need still answers.
 pub struct Cluster {
     gateways: Vec<Server>,
     chats: Vec<Server>,
@@ -198,7 +200,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Every node is ready and knows every other when this returns.
+    /// Starts the cluster. Every node is ready and knows every other when this returns.
     pub fn start(options: &Options) -> Result<Cluster, Failure> {
         let mut cluster = Cluster {
             gateways: Vec::new(),
@@ -218,7 +220,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// For processes that have served nobody yet, on the same Redis.
+    /// Starts new nodes, which have served nobody yet, on the same Redis.
     pub fn restart_gateways(&mut self, options: &Options) -> Result<(), Failure> {
         self.gateways.iter_mut().try_for_each(Server::stop)?;
         self.gateways.clear();
@@ -252,7 +254,7 @@ impl Cluster {
         self.gateways.iter().map(Server::ws).collect()
     }
 
-    /// Gateways, chat nodes, Redis and ZooKeeper, in this order.
+    /// The processes: gateways, chat nodes, Redis and ZooKeeper, in this order.
     pub fn watched(&self) -> Vec<Watched> {
         let nodes = self.gateways.iter().chain(&self.chats).map(Server::watched);
         let redis = Watched::new("redis", self.redis.process().pid());

@@ -1,10 +1,10 @@
-//! Kernel memory of connections, by /proc/slabinfo (readable by root alone). It counts the whole
-//! machine: what else opens sockets meanwhile is in it.
+//! Kernel memory of connections, from /proc/slabinfo (only root can read it). It counts the whole machine,
+//! so other sockets that open meanwhile are included.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Caches that a TCP socket under io_uring or epoll takes its parts from.
+/// The caches that the parts of a TCP socket under io_uring or epoll come from.
 const CACHES: &[&str] = &[
     "TCP",
     "sock_inode_cache",
@@ -17,7 +17,7 @@ const CACHES: &[&str] = &[
     "tcp_bind2_bucket",
 ];
 
-/// By cache: objects in use and the bytes of each.
+/// Objects in use and bytes of each, by cache.
 #[derive(Debug)]
 pub struct Slabs(BTreeMap<String, (i64, i64)>);
 
@@ -30,14 +30,14 @@ pub struct Part {
 }
 
 impl Part {
-    /// Taken once per client port, not at the server's end.
+    /// Whether it is taken once per client port and not at the server's end.
     pub fn is_of_the_client_alone(&self) -> bool {
         self.cache.starts_with("tcp_bind")
     }
 }
 
 impl Slabs {
-    /// None where the file cannot be read.
+    /// The caches now. None: the file can't be read.
     pub fn read() -> Option<Slabs> {
         fs::read_to_string("/proc/slabinfo")
             .ok()
@@ -56,8 +56,8 @@ impl Slabs {
         Slabs(caches.collect())
     }
 
-    /// What grew since `before`, per connection: caches that gave at least one object to two of them.
-    /// Less is noise.
+    /// Growth since `before` per connection, of the caches that gave at least one object to every second
+    /// connection. Less is noise.
     pub fn since(&self, before: &Slabs, connections: usize) -> Vec<Part> {
         let grown = self.0.iter().filter_map(|(cache, (in_use, bytes))| {
             let (before, _) = before.0.get(cache).copied().unwrap_or_default();

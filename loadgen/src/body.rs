@@ -1,27 +1,27 @@
-//! What every message of ours says of itself, in the text of its body: whose it is, which one, when it was
-//! to be sent and when it was. So any receiver, in whatever shard or process of the machine, can check it
-//! and time it. Pure; shards write it for each send and read it for each delivery.
+//! The text in the body of every message that this generator sends: who sent it, its number, when it was
+//! meant to be sent and when it was. Any receiver, in any shard or process of the machine, can check it and
+//! time it. Pure; shards write it for each send and read it for each delivery.
 //!
-//! Six bits to a character from `'0'` on, so it is printable ASCII and valid in a protobuf string:
-//! run (6), sender (6), stream (6), number (6), intended µs (9), sent after it µs (6), checksum (6),
-//! then filler. Times are CLOCK_MONOTONIC, which all processes of one machine share.
+//! Each character from `'0'` on holds six bits, so the text is printable ASCII and valid in a protobuf
+//! string: run (6), sender (6), stream (6), number (6), intended µs (9), µs from then to the send (6),
+//! checksum (6), then filler. Times are CLOCK_MONOTONIC, which all processes of one machine share.
 
-/// The shortest body.
+/// Bytes of the shortest body: the header alone.
 pub const HEADER_BYTES: usize = 45;
 const CHECKED_BYTES: usize = 39;
-/// Larger values of the two times are cut: 54 bits are 570 years of uptime, 36 bits 19 hours of lag.
-const SENT_AFTER_US_MAX: u64 = (1 << 36) - 1;
+/// Larger lags are cut to this. The intended time has 54 bits (570 years of uptime), the lag 36 (19 hours).
+const LARGEST_SENT_AFTER_US: u64 = (1 << 36) - 1;
 const FILLER: &[u8; 64] = b"people write about so many bytes to one another on an average...";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Messages of another run are nobody's business.
+    /// Number of the run. Clients ignore the messages of other runs.
     pub run: u32,
     /// The sending user's number.
     pub sender: u32,
     /// The box, or [`ECHO_STREAM`].
     pub stream: u32,
-    /// Of this sender in this stream, from 0 on without gaps.
+    /// Number of the message among those of this sender in this stream: from 0 on, without gaps.
     pub number: u32,
     pub intended_us: u64,
     pub sent_us: u64,
@@ -38,7 +38,7 @@ pub fn write(out: &mut Vec<u8>, header: &Header, bytes: usize) {
     }
     put(out, header.intended_us, 9);
     let after_us = header.sent_us.saturating_sub(header.intended_us);
-    put(out, after_us.min(SENT_AFTER_US_MAX), 6);
+    put(out, after_us.min(LARGEST_SENT_AFTER_US), 6);
     put(out, 0, 6);
     let mut filler_bytes = bytes.saturating_sub(HEADER_BYTES);
     while filler_bytes > 0 {
@@ -53,7 +53,7 @@ pub fn write(out: &mut Vec<u8>, header: &Header, bytes: usize) {
     }
 }
 
-/// None: no body of ours, or not as it was sent.
+/// Reads the header of a body. None: this generator didn't write the body, or it was changed on the way.
 pub fn read(body: &[u8]) -> Option<Header> {
     if body.len() < HEADER_BYTES {
         return None;
@@ -70,8 +70,8 @@ pub fn read(body: &[u8]) -> Option<Header> {
     is_whole.then_some(header)
 }
 
-/// Of all but its own place. Every step is a bijection of the state, so no change of a single word goes
-/// unseen.
+/// Checksum of all bytes but its own. Every step is a bijection of the state, so that a change of any
+/// single word shows.
 fn checksum(body: &[u8]) -> u32 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut state = body.len() as u64;

@@ -1,5 +1,5 @@
-//! The command line: scenarios as subcommands, options that all share, and what each has of its own. Values
-//! are checked one by one here, and together by `scenario`.
+//! The command line: scenarios are subcommands; `Common` has the options that all of them share. Each value
+//! is checked by itself here, and together with the others by `scenario`. Main thread.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,30 +8,35 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::body::HEADER_BYTES;
+use crate::limits::CORES_MAX;
 use crate::schedule::Arrivals;
 
 const EXAMPLES: &str = "\
 Examples:
-  A thousand echoes in a closed loop, four in flight of each client:
+  A thousand clients that echo in a closed loop, each with four messages in flight:
     newim-loadgen echo --target ws://127.0.0.1:8180 -c 1000 --closed-loop 4
-  The same against any WebSocket echo server, open loop, 20,000 messages a second:
+  The same against any WebSocket echo server, open loop, 20,000 messages per second:
     newim-loadgen echo --target raw:ws://127.0.0.1:9001/ -c 1000 --rate 20000
-  A million idle sessions, each in a box of ten, with what they cost the server:
+  A million idle sessions in boxes of ten, with the memory that they cost the server:
     newim-loadgen idle --target ws://127.0.0.1:8180 -c 1000000 --members 10 --server-pid 1234
-  Groups of a hundred, 500 messages a second in all, for a minute:
+  Boxes of a hundred members, 500 messages per second in all, for a minute:
     newim-loadgen group --target ws://127.0.0.1:8180 -c 10000 --members 100 --rate 500 --duration 60s
-  Everybody's connection cut at once, under load, and a gate for a pipeline:
+  All connections cut at once under load, with assertions for a pipeline:
     newim-loadgen storm --target ws://127.0.0.1:8180 -c 5000 --drop 100 --assert 'loss=0,p99<2s'
 
-Exit status: 0 good; 1 nothing could be run; 2 messages were lost, doubled, out of order, changed or
-astray; 3 the generator spoiled its own latencies; 4 an assertion failed.";
+Exit status:
+  0  the run was good
+  1  it could not run
+  2  a message was lost, duplicated, out of order, changed, or delivered to the wrong client
+  3  the generator was too slow, so its latencies mean nothing
+  4  an assertion failed";
 
-/// Load on NewIM, or on any WebSocket echo server, that can be believed.
+/// Puts load on NewIM, or on any WebSocket echo server, and measures it honestly
 ///
-/// Sends on a schedule and measures from the intended time (open loop), verifies every message, and says
-/// when its own machine was the bottleneck instead of printing latencies.
+/// Sends on a schedule and measures latency from the intended time (open loop), verifies every message, and
+/// prints no latencies when its own machine was the bottleneck.
 #[derive(Debug, Parser)]
-#[command(name = "newim-loadgen", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "newim-loadgen", version, after_help = EXAMPLES, max_term_width = 110, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -45,15 +50,15 @@ pub enum Command {
     Echo(Echo),
     /// Pairs of users: one sends, the other receives
     P2p(P2p),
-    /// Boxes with members, of whom some send to all
+    /// Boxes with members; some members send to all
     Group(Group),
     /// One box with everyone in it
     Broadcast(Broadcast),
-    /// A share of all connections is cut, and comes back
+    /// A share of all connections is cut and comes back
     Storm(Storm),
-    /// Members quit, leave, come back and join, all the time
+    /// Members quit their box, disconnect, come back and join, all the time
     Churn(Churn),
-    /// A share of all members reads slowly, or not at all
+    /// A share of all members reads slowly or not at all
     Slow(Slow),
     /// Phases from a plan file: ramp, hold, fault, recover
     Mixed(Mixed),
@@ -63,7 +68,8 @@ pub enum Command {
 
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// Servers, with commas between them: ws://HOST:PORT, or raw:ws://HOST:PORT/PATH for any echo server
+    /// Servers, separated by commas: ws://HOST:PORT or HOST:PORT (the ws= of a node's ready line), or
+    /// raw:ws://HOST:PORT/PATH for any other echo server
     #[arg(
         short,
         long,
@@ -72,95 +78,99 @@ pub struct Common {
         value_delimiter = ','
     )]
     pub target: Vec<String>,
-    /// The targets are any WebSocket echo servers (as if each began with raw:)
+    /// Treat all targets as plain WebSocket echo servers, as if each began with raw:
     #[arg(long)]
     pub raw: bool,
-    /// Clients in all
+    /// Number of clients
     #[arg(short, long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
     pub connections: u32,
-    /// Threads, each with its own ring and clients [default: as many as descriptors need]
+    /// Number of threads, each with its own ring and clients [default: as many as the limit on descriptors
+    /// asks for]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
-    /// Keep to these cores, as in 2,3 or 4-7 [default: all that the process may use]
+    /// Run on these cores only, such as 2,3 or 4-7 [default: all that the process may use]
     #[arg(long, value_name = "LIST", value_parser = parse_cores)]
     pub cores: Option<Cores>,
-    /// Connections to open a second; 0: as fast as --opening-max lets it
+    /// Connections to open per second; 0: as fast as --opening-max allows
     #[arg(long, value_name = "PER_S", default_value_t = 0.0, value_parser = parse_rate)]
     pub ramp: f64,
-    /// Connections on their way to be open at the same time
+    /// Maximum number of connections that are being opened at the same time
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub opening_max: u32,
-    /// Messages a second of all senders together, on a schedule (open loop)
+    /// Messages per second of all senders together, on a schedule (open loop)
     #[arg(long, value_name = "PER_S", value_parser = parse_rate, conflicts_with = "closed_loop")]
     pub rate: Option<f64>,
-    /// Instead: so many messages in flight of each sender
+    /// Instead of a rate: each sender keeps K messages in flight (closed loop)
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub closed_loop: Option<u32>,
     /// How scheduled sends are spread over time
     #[arg(long, value_enum, default_value = "even")]
     pub arrivals: Arrivals,
-    /// Measure for so long
+    /// Duration of the measurement
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
     pub duration: Duration,
-    /// Send for so long before measuring
+    /// Duration of sending before the measurement
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub warm_up: Duration,
-    /// Wait at most so long at the end for what is still on its way
+    /// Maximum wait at the end for messages that are still on their way
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
     pub settle: Duration,
-    /// Length of a message's text
+    /// Length of each message's text
     #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = parse_payload)]
     pub payload: usize,
-    /// Addresses to connect from, as a list or a network [default: of 127.0.0.0/8 on loopback]
+    /// Source addresses of the connections: a list, or a network such as 10.0.1.0/28 [default: on loopback,
+    /// addresses of 127.0.0.0/8; elsewhere, the kernel's choice]
     #[arg(long, value_name = "LIST|CIDR")]
     pub sources: Option<String>,
-    /// Speak as the clients of 2014 do
+    /// Speak the v1 protocol, as clients of 2014 do
     #[arg(long)]
     pub v1: bool,
-    /// Names of users and boxes begin with this [default: another for each run, so that no run meets the
-    /// messages of one before]
+    /// Prefix of the names of users and boxes [default: a new one for each run, so that a run never meets
+    /// messages of an earlier one]
     #[arg(long, value_name = "TEXT")]
     pub users_prefix: Option<String>,
-    /// All are in their boxes by an earlier run: nobody is made a member before the ramp
+    /// An earlier run with the same prefix made all users members of their boxes: don't do it again before
+    /// the ramp
     #[arg(long, requires = "users_prefix")]
     pub enrolled: bool,
-    /// The number of the first user: other generators take others
+    /// Number of the first user; generators that run side by side need different ones
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000_000_000))]
     pub first_user: u32,
-    /// Every client sends a WebSocket ping so often; 0: never
+    /// Interval of each client's WebSocket pings; 0: none
     #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_time)]
     pub heartbeat: Duration,
-    /// The server's admin address, for its memory and CPU
+    /// The server's admin address, http://HOST:PORT or HOST:PORT, for its memory and CPU
     #[arg(long, value_name = "http://HOST:PORT")]
     pub admin: Option<String>,
-    /// Processes of the server on this machine, for their memory and CPU
+    /// Process ids of the server on this machine, separated by commas, for its memory and CPU
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub server_pid: Vec<u32>,
-    /// Who is dropped, when first messages leave: the same for the same number
+    /// Seed of all random choices, such as which clients are cut; the same seed makes the same choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Write the report as JSON, to a file or to stdout (-)
+    /// Write the report as JSON to this file, or to stdout (-)
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
-    /// Write the report as a page with plots
+    /// Write the report as an HTML page with charts to this file
     #[arg(long, value_name = "PATH")]
     pub html: Option<PathBuf>,
-    /// Exit with 4 unless all of these hold, as in 'p99<5ms,loss=0'
+    /// Exit with status 4 unless all of these assertions hold, such as 'p99<5ms,loss=0'
     #[arg(long, value_name = "LIST")]
     pub assert: Option<String>,
-    /// Meet other generators here, to start together and report as one
+    /// ZooKeeper through which several generators start together and report as one
     #[arg(long, value_name = "HOST:PORT", requires = "together")]
     pub zookeeper: Option<String>,
-    /// How many generators there are
+    /// Number of generators that run together
     #[arg(long, value_name = "N", requires = "zookeeper")]
     pub together: Option<u32>,
-    /// The name of the run that they share
+    /// Name of the run that these generators share
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
-    /// One line for each second and each fact, for logs and scripts, instead of the view and the table
+    /// Print one line per second and one per fact, for logs and scripts, instead of the live view and the
+    /// table
     #[arg(long)]
     pub plain: bool,
-    /// No line for each second
+    /// Print nothing while the run goes on
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -170,7 +180,7 @@ pub struct Boxes {
     /// Members of each box
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "boxes")]
     pub members: Option<u32>,
-    /// Instead: so many boxes, with everyone in one of them
+    /// Instead of --members: divide all users among N boxes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub boxes: Option<u32>,
 }
@@ -181,7 +191,7 @@ pub struct Idle {
     pub common: Common,
     #[command(flatten)]
     pub boxes: Boxes,
-    /// Hold all connections for so long [default: --duration]
+    /// Duration of holding all connections [default: --duration]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub hold: Option<Duration>,
 }
@@ -196,7 +206,7 @@ pub struct Echo {
 pub struct P2p {
     #[command(flatten)]
     pub common: Common,
-    /// Pairs that talk [default: all]
+    /// Number of pairs that talk [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub senders: Option<u32>,
     #[command(flatten)]
@@ -209,7 +219,7 @@ pub struct Group {
     pub common: Common,
     #[command(flatten)]
     pub boxes: Boxes,
-    /// Members of each box who send
+    /// Members of each box
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub senders: u32,
 }
@@ -227,10 +237,10 @@ pub struct Broadcast {
 pub struct Storm {
     #[command(flatten)]
     pub group: Group,
-    /// Of all connections, those that are cut
+    /// Share of all connections that is cut
     #[arg(long, value_name = "PERCENT", default_value_t = 100.0, value_parser = parse_percent)]
     pub drop: f64,
-    /// Cut so many a second; 0: all at once
+    /// Connections to cut per second; 0: all at once
     #[arg(long, value_name = "PER_S", default_value_t = 0.0, value_parser = parse_rate)]
     pub pace: f64,
 }
@@ -239,7 +249,7 @@ pub struct Storm {
 pub struct Churn {
     #[command(flatten)]
     pub group: Group,
-    /// Members who quit, leave and come back, a second
+    /// Members per second who quit, disconnect, come back and join
     #[arg(long, value_name = "PER_S", default_value_t = 50.0, value_parser = parse_rate)]
     pub leaving: f64,
 }
@@ -248,10 +258,10 @@ pub struct Churn {
 pub struct Slow {
     #[command(flatten)]
     pub group: Group,
-    /// Of all members, those that read slowly
+    /// Share of all members that read slowly
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = parse_percent)]
     pub slow: f64,
-    /// What they read, in bytes a second; 0: nothing until the end
+    /// Bytes per second that a slow member reads; 0: nothing until the end
     #[arg(long, value_name = "BYTES_PER_S", default_value_t = 0)]
     pub read_rate: u32,
 }
@@ -260,14 +270,14 @@ pub struct Slow {
 pub struct Mixed {
     #[command(flatten)]
     pub common: Common,
-    /// The plan (TOML)
+    /// The plan file (TOML)
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
 }
 
 impl Command {
-    /// What all scenarios share, to be completed once the other generators are there; None for what is no
-    /// scenario.
+    /// The options that all scenarios share, to be completed once the other generators are there. None: the
+    /// command is not a scenario.
     pub fn common_mut(&mut self) -> Option<&mut Common> {
         Some(match self {
             Command::Idle(Idle { common, .. })
@@ -284,14 +294,12 @@ impl Command {
     }
 }
 
-/// Cores by their numbers, in order and each once.
+/// Numbers of cores, ascending, each once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores(pub Vec<usize>);
 
-const CORES_MAX: usize = 1024;
-
 fn parse_cores(text: &str) -> Result<Cores, String> {
-    let wrong = || format!("`{text}` is no list of cores, such as 2,3 or 4-7");
+    let wrong = || format!("`{text}` is not a list of cores below {CORES_MAX}, such as 2,3 or 4-7");
     let mut cores = Vec::new();
     for part in text.split(',') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -307,9 +315,10 @@ fn parse_cores(text: &str) -> Result<Cores, String> {
     Ok(Cores(cores))
 }
 
-/// A number of seconds, or one with a unit: 500ms, 10s, 5m, 1h.
+/// Parses a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h. Errors: anything else, and more
+/// than 30 days.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time, such as 500ms, 10s or 5m");
+    let wrong = || format!("`{text}` is not a time, such as 500ms, 10s or 5m");
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(at.unwrap_or(text.len()));
     let number: f64 = number.parse().map_err(|_| wrong())?;
@@ -322,27 +331,27 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     };
     let time = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
     if time > Duration::from_secs(30 * 24 * 3600) {
-        return Err(format!("{text} is more than 30 days"));
+        return Err(format!("`{text}` is more than 30 days"));
     }
     Ok(time)
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.0..=1e9).contains(rate));
-    rate.ok_or_else(|| format!("`{text}` is no rate from 0 to 1e9 a second"))
+    rate.ok_or_else(|| format!("`{text}` is not a rate from 0 to 1e9 per second"))
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {
     let percent = text.trim_end_matches('%').parse().ok();
     let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
-    percent.ok_or_else(|| format!("`{text}` is no share from 0 to 100 percent"))
+    percent.ok_or_else(|| format!("`{text}` is not a percentage from 0 to 100"))
 }
 
 fn parse_payload(text: &str) -> Result<usize, String> {
     let bytes = text.parse().ok();
     let bytes = bytes.filter(|bytes| (HEADER_BYTES..=1 << 20).contains(bytes));
     bytes.ok_or_else(|| {
-        format!("a message has from {HEADER_BYTES} bytes (what is needed to verify it) to 1 MiB")
+        format!("`{text}` is not a length from {HEADER_BYTES} bytes (what verifying a message takes) to 1048576")
     })
 }
 
@@ -367,11 +376,23 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_verified_is_not_sent() {
+    fn a_payload_too_short_to_verify_is_refused() {
         assert!(parse_payload("44").is_err());
         assert_eq!(parse_payload("45"), Ok(45));
         assert!(parse_percent("101").is_err());
         assert_eq!(parse_percent("20%"), Ok(20.0));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_wins_and_lists_grow() {
+        let line = [
+            "x", "echo", "-t", "h:1", "--target", "h:2", "-c", "5", "-c", "7", "--raw", "--raw",
+        ];
+        let Command::Echo(Echo { common }) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("echo")
+        };
+        assert_eq!((common.connections, common.raw), (7, true));
+        assert_eq!(common.target, ["h:1", "h:2"]);
     }
 
     #[test]

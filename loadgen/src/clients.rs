@@ -1,33 +1,33 @@
-//! The clients of one shard, dense and small: what a client that says nothing costs is the size of
-//! [`Client`]. Names, sources and targets are computed from its number. On the shard's core.
+//! The clients of one shard, dense and small: an idle client costs the size of [`Client`]. Names, sources
+//! and targets are computed from its number. Lives on the shard's core.
 
 use newim_proto::ids::ConnId;
 use newim_proto::ws::Messages;
 
 use crate::place::Place;
 
-/// Which client of this shard, from 0.
+/// Index of a client within its shard, from 0.
 pub type Local = u32;
 
-/// Where a client is in its life.
+/// State of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Life {
-    /// Not connected, and nothing planned by itself: waits for its turn, or for a timer.
+    /// Not connected: waits for its turn to connect, or for a timer.
     Away,
     Connecting,
     Upgrading,
-    /// Upgraded; asks for its boxes.
+    /// Upgraded; waits for the list of its boxes.
     Listing,
     /// Waits for the ACK of its JOIN.
     Joining,
-    /// All there.
+    /// Ready: its boxes are known and joined.
     Settled,
-    /// Waits for the ACK of its QUIT, to leave.
+    /// Waits for the ACK of its QUIT, and leaves then.
     Quitting,
-    /// Has left its box, and waits for one more answer, so that whatever comes to it strays.
+    /// Has quit its box and waits for one more answer: whatever the box still sends to it strays.
     Left,
-    /// Told to close; waits for the end.
+    /// Closing; waits for the end of the connection.
     Closing,
 }
 
@@ -39,7 +39,7 @@ impl Life {
         )
     }
 
-    /// On its way to be there.
+    /// Whether it takes one of the places of clients that are being opened.
     pub fn is_opening(self) -> bool {
         matches!(
             self,
@@ -52,19 +52,19 @@ impl Life {
 pub struct Client {
     pub conn: ConnId,
     pub messages: Messages,
-    /// When it began to connect; 0 once it is settled.
+    /// When it began to connect, in µs on CLOCK_MONOTONIC; 0 once it is settled.
     pub since_us: u64,
-    /// Where its bytes wait, in `wire`.
+    /// Index of its unsent bytes in `wire`.
     pub out: u32,
     pub home: Place,
     pub pair: Place,
     pub life: Life,
-    /// Connections that failed or ended in a row, for the backoff.
+    /// Connections in a row that failed or ended, for the back-off.
     pub failures: u8,
-    /// Connections before this one.
+    /// Number of its earlier connections.
     pub connects: u16,
     pub is_slow: bool,
-    /// Was there before, so that it counts as settled, and now as a reconnect.
+    /// Whether it was settled before: the next time counts as a reconnect.
     pub was_settled: bool,
     pub is_enrolled: bool,
 }
@@ -102,7 +102,7 @@ impl Default for Client {
 
 pub struct Clients {
     all: Vec<Client>,
-    /// By connection index.
+    /// Clients by connection index.
     by_conn: Vec<Local>,
 }
 
@@ -145,7 +145,7 @@ impl Clients {
         self.all[local as usize].conn = conn;
     }
 
-    /// None for a connection that is no client's any more.
+    /// The client of a connection. None: the connection no longer belongs to a client.
     pub fn of(&self, conn: ConnId) -> Option<Local> {
         let local = *self.by_conn.get(conn.index as usize)?;
         let client = self.all.get(local as usize)?;

@@ -1,4 +1,4 @@
-//! Why a run could not be made, and how a run's end is told to whoever called it.
+//! Why a run failed, and the exit status that tells the caller how it ended. Main thread.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::report::together::TogetherError;
 use crate::sources::SourcesError;
 use crate::target::TargetError;
 
-/// Exit statuses, in the order in which they win: a run that lost messages has no latencies to speak of.
+/// Exit statuses, in order of precedence: a run that lost messages has no latencies worth reporting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Good = 0,
@@ -25,24 +25,24 @@ pub enum Failure {
     Target(TargetError),
     Sources(SourcesError),
     PlanFile(PlanFileError),
-    /// Options that contradict each other, or go beyond what there is.
+    /// Options contradict each other, or ask for more than the machine has.
     Option(String),
     Start(StartError),
-    /// Nobody answers, or nobody lets us in.
+    /// No server answers, or all connections are refused.
     Refused(String),
-    /// The ramp, or joining before it, stopped half-way.
+    /// The ramp, or the enrolment before it, made no more progress.
     Stalled(String),
-    /// A shard ended by itself.
+    /// A shard ended before it was asked to.
     Shard(String),
     Machine(std::io::Error),
-    /// A report can't be written where it is wanted.
+    /// A report can't be written to its file.
     File {
         path: PathBuf,
         error: std::io::Error,
     },
-    /// The other generators, or the ZooKeeper in which they meet.
+    /// The other generators failed, or the ZooKeeper in which they meet.
     Together(TogetherError),
-    /// SIGINT or SIGTERM before there was anything to report.
+    /// SIGINT or SIGTERM came before there was anything to report.
     Interrupted,
 }
 

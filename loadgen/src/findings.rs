@@ -1,5 +1,5 @@
-//! What the main thread notes down while a run goes on, and the report that it makes of it and of the
-//! shards' tallies.
+//! What the main thread records during a run, and the report that it makes of this and of the shards'
+//! tallies.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use crate::tally::{Counts, Tally, Timed};
 pub struct Findings {
     command: Vec<String>,
     watch: Watch,
-    /// That the generator may use.
+    /// Cores that the generator may use.
     cores: usize,
     began_us: u64,
     started_unix_ms: u64,
@@ -29,7 +29,7 @@ pub struct Findings {
     pub phases: Vec<Phase>,
 }
 
-/// The time that counts: from the first measured phase to the last.
+/// The measured time: from the first measured phase to the last.
 #[derive(Default)]
 struct Measured {
     seconds: f64,
@@ -213,8 +213,8 @@ impl Findings {
     }
 }
 
-/// Where there are both, from person to person and in boxes are told apart, too: a message to everybody
-/// takes another time than one to one.
+/// Latencies of deliveries. Where a run has both kinds, *direct* and *group* are also shown by themselves,
+/// because a message to a box takes longer than one to a person.
 fn latencies(tally: &Tally) -> Vec<Latency> {
     let is_mixed = !tally.direct.is_empty() && !tally.group.is_empty();
     let apart = |timed: &Timed| match is_mixed {

@@ -1,4 +1,5 @@
-//! A quick hash for keys that are our own numbers: no peer chooses them, so nobody can craft collisions.
+//! A fast hash for keys that are the generator's own numbers: no peer chooses them, so nobody can craft
+//! collisions.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -30,7 +31,7 @@ impl Hasher for Mix {
     }
 }
 
-/// Of a few numbers, the same in every process and every run.
+/// Hash of a few numbers: the same in every process and every run.
 pub fn mix(values: &[u64]) -> u64 {
     let mut mix = Mix::default();
     values.iter().for_each(|value| mix.write_u64(*value));

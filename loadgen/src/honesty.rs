@@ -1,48 +1,47 @@
-//! Whether the generator spoiled its own figures. Pure; asked once, at the end, on the main thread.
+//! Decides whether the generator spoiled its own figures. Pure; called once, at the end, on the main
+//! thread.
 //!
-//! In the open loop latencies run from the intended send, so a generator that is late shows as a server that
-//! is slow. Four rules, each against one way to lie:
+//! In the open loop latency runs from the intended send, so a late generator looks like a slow server. Four
+//! rules, each against one way to lie:
 //!
-//! 1. *Late sends.* p99 of the send lag may be 1 ms, or a tenth of the p99 latency that was measured: then
-//!    nine tenths and more of what is shown are the server's.
-//! 2. *A busy shard.* A thread that used over 90 % of its core had a queue of its own before the server's.
-//! 3. *Busy cores.* The same for many shards on few cores: all of the process against the cores that it may
-//!    use.
-//! 4. *A schedule that wasn't kept.* Of what was to be sent, 1 % or more was not, and the server was there
-//!    to take it.
+//! 1. *Late sends.* The p99 of the send lag may be 1 ms, or a tenth of the measured p99 latency: then at
+//!    least nine tenths of the shown latency are the server's.
+//! 2. *A busy shard.* A thread that used over 90 % of its core had a queue of its own, before the server's.
+//! 3. *Busy cores.* The same rule for many shards on few cores: the CPU of the whole process against the
+//!    cores that it may use.
+//! 4. *A schedule that wasn't kept.* At least 1 % of the scheduled messages were not sent, although the
+//!    server was there to take them.
 //!
-//! In a closed loop nothing is intended, so none of them applies: it shows what both sides together can do.
+//! In a closed loop there are no intended times, so none of the rules applies: it shows what both sides
+//! together can do.
 
+use crate::limits::{CPU_SHARE_MAX, LAG_SHARE_MAX, LAG_US_ALLOWED_MIN, SENT_SHARE_MIN};
 use hdrhistogram::Histogram;
 
-const LAG_US_MAX: u64 = 1000;
-const LAG_SHARE_MAX: f64 = 0.1;
-const CPU_SHARE_MAX: f64 = 0.9;
-const SENT_SHARE_MIN: f64 = 0.99;
-
-/// Of the measured time.
+/// What is known of the measured time.
 pub struct Evidence<'a> {
     pub send_lag_us: &'a Histogram<u64>,
-    /// The p99 of each kind of latency that has any.
+    /// The p99 of each kind of latency that was recorded, in µs.
     pub latencies_p99_us: Vec<u64>,
-    /// Of one core.
+    /// CPU of the busiest shard, as a share of one core.
     pub busiest_shard_cpu: f64,
-    /// In cores, and how many it may use.
+    /// CPU of the process in cores, and the number of cores that it may use.
     pub cpu: f64,
     pub cores: usize,
     pub offered: f64,
     pub sent: u64,
-    /// Clients went away and came back, by themselves or by the plan: what waits for them isn't sent in time.
+    /// Whether clients went away and came back, by themselves or by plan: their messages wait and are not
+    /// sent in time.
     pub is_disturbed: bool,
 }
 
-/// Why the latencies are not to be believed.
+/// Reasons not to believe the latencies; none: they are good.
 pub fn spoiled(evidence: &Evidence<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
     let lag_us = evidence.send_lag_us.value_at_quantile(0.99);
-    // The smallest: the figure that lateness would spoil first.
+    // The smallest, because lateness spoils it first.
     let latency_us = evidence.latencies_p99_us.iter().min().copied().unwrap_or(0);
-    let lag_us_max = LAG_US_MAX.max((latency_us as f64 * LAG_SHARE_MAX) as u64);
+    let lag_us_max = LAG_US_ALLOWED_MIN.max((latency_us as f64 * LAG_SHARE_MAX) as u64);
     if lag_us > lag_us_max {
         reasons.push(format!(
             "sends left late: p99 of their lag is {lag_us} us, and {lag_us_max} us are allowed (a tenth of \
@@ -51,14 +50,14 @@ pub fn spoiled(evidence: &Evidence<'_>) -> Vec<String> {
     }
     if evidence.busiest_shard_cpu > CPU_SHARE_MAX {
         reasons.push(format!(
-            "a shard of the generator used {:.0} % of its core, and 90 % are allowed: use more --shards",
+            "a shard of the generator used {:.0} % of its core, and 90 % is allowed; use more --shards",
             evidence.busiest_shard_cpu * 100.0
         ));
     }
     let cpu_max = evidence.cores as f64 * CPU_SHARE_MAX;
     if evidence.cpu > cpu_max {
         reasons.push(format!(
-            "the generator used {:.2} of its {} cores, and {cpu_max:.2} are allowed: a lower rate, more \
+            "the generator used {:.2} of its {} cores, and {cpu_max:.2} are allowed; use a lower rate, more \
              cores, or more machines",
             evidence.cpu, evidence.cores
         ));
@@ -66,7 +65,7 @@ pub fn spoiled(evidence: &Evidence<'_>) -> Vec<String> {
     let sent_min = evidence.offered * SENT_SHARE_MIN - 1.0;
     if (evidence.sent as f64) < sent_min && !evidence.is_disturbed {
         reasons.push(format!(
-            "{} of {:.0} messages were sent when they should: the schedule was not kept",
+            "the schedule was not kept: only {} of {:.0} messages were sent in time",
             evidence.sent, evidence.offered
         ));
     }
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_who_are_away_on_purpose_send_late_and_nothing_is_spoiled() {
+    fn late_sends_of_clients_that_are_away_on_purpose_spoil_nothing() {
         let away = |e: &mut Evidence<'_>| {
             e.sent = 500;
             e.is_disturbed = true;

@@ -1,9 +1,11 @@
-//! The load generator, `newim-loadgen`: drives NewIM, or any WebSocket echo server, verifies every message,
-//! and is honest about itself. Stands on `proto` and `runtime` alone and knows neither node.
+//! The load generator `newim-loadgen`: it drives NewIM, or any WebSocket echo server, verifies every
+//! message, and refuses to show latencies that it spoiled itself. It builds on `proto` and `runtime` alone
+//! and knows neither node.
 //!
-//! Read: `cli` → `scenario` (a checked `plan`) → `run` (the main thread) → `shard` (its clients, on each
-//! core) → `findings` and `report`. Under the shards: `clients` and `place` (what a client is), `body` and
-//! `words` (what it says), `stream` and `room` (what is verified), `schedule` (when it speaks).
+//! Read in this order: `cli` → `scenario` (makes a checked `plan`) → `run` (the main thread) → `shard` (the
+//! clients, on each core) → `findings` and `report`. Beneath the shards: `clients` and `place` (what a
+//! client is), `body` and `words` (what it sends), `stream` and `room` (what is verified), `schedule` (when
+//! it sends).
 #![forbid(unsafe_code)]
 
 pub mod body;
@@ -13,9 +15,11 @@ pub mod failure;
 pub mod findings;
 pub mod hash;
 pub mod honesty;
+pub mod limits;
 pub mod machine;
 pub mod meeting;
 pub mod names;
+pub mod output;
 pub mod place;
 pub mod plan;
 pub mod plan_file;

@@ -1,4 +1,4 @@
-//! The machine that a run is on: what it is, its cores and its limits. On the main thread.
+//! The machine of a run: what it is, its cores and its limits. Main thread.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::report::data::Machine;
 
-/// Of a ring's table, places that are left to what isn't a client.
+/// Places in a ring's table that are kept free for what is not a client.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
 pub fn describe() -> Machine {
@@ -40,14 +40,14 @@ pub fn allowed_cores() -> Vec<usize> {
         .collect()
 }
 
-/// Binds the calling thread, and those that it starts from now on.
+/// Binds the calling thread, and the threads that it starts from now on, to these cores.
 pub fn keep_to(cores: &[usize]) -> std::io::Result<()> {
     let mut set = CpuSet::new();
     cores.iter().for_each(|core| set.set(*core));
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Connections that one shard can hold: its ring's table is capped by the hard limit of descriptors.
+/// Connections that one shard can hold: the hard limit on descriptors caps its ring's table.
 pub fn conns_per_shard_max() -> u32 {
     let hard = getrlimit(Resource::Nofile)
         .maximum
@@ -56,7 +56,7 @@ pub fn conns_per_shard_max() -> u32 {
     usable.min(1_000_000) as u32
 }
 
-/// All processes of the machine read the same.
+/// CLOCK_MONOTONIC in µs, which all processes of the machine share.
 pub fn monotonic_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000

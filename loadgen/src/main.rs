@@ -1,4 +1,5 @@
-//! `newim-loadgen`: reads the command line, runs the scenario, shows what came of it. Composition only.
+//! `newim-loadgen`: reads the command line, runs the scenario, shows the result. Composition only; main
+//! thread.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -11,9 +12,10 @@ use newim_loadgen::failure::{Failure, Outcome};
 use newim_loadgen::meeting::Meeting;
 use newim_loadgen::server::Watch;
 use newim_loadgen::show::{self, Show};
-use newim_loadgen::{run, scenario};
+use newim_loadgen::{output, run, scenario};
 
-/// A million clients on dozens of threads: compact, and each thread frees what it took.
+/// The product's allocator: compact with a million clients on dozens of threads, and each thread frees what
+/// it took.
 #[global_allocator]
 static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 
@@ -27,20 +29,24 @@ fn main() -> ExitCode {
     });
     if let Command::Completions { shell } = cli.command {
         let mut command = Cli::command();
-        clap_complete::generate(shell, &mut command, "newim-loadgen", &mut std::io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "newim-loadgen", &mut script);
+        return match output::print(&String::from_utf8_lossy(&script)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
     }
     let outcome = go(cli.command).unwrap_or_else(|failure| {
-        eprintln!("newim-loadgen: {failure}");
+        output::tell(&format!("newim-loadgen: {failure}"));
         Outcome::CouldNotRun
     });
     ExitCode::from(outcome as u8)
 }
 
 fn go(mut command: Command) -> Result<Outcome, Failure> {
-    // Huge pages would begin each shard's heap with 2 MiB; failing, they only cost memory.
+    // Huge pages would start each shard's heap with 2 MiB. If this fails, it costs memory only.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    scenario::plan(&command)?; // what is wrong is told before anybody waits for others
+    scenario::plan(&command)?; // errors are told before anybody waits for others
     let common = command.common_mut().expect("all others are scenarios");
     show::assertions_of(common)?;
     let mut meeting = Meeting::join(common)?;
@@ -61,14 +67,15 @@ fn go(mut command: Command) -> Result<Outcome, Failure> {
     let Some(meeting) = meeting else {
         return show.report(&report);
     };
-    let alone = show::outcome(&report, true); // assertions are on the whole
+    let alone = show::outcome(&report, true); // assertions are checked on the merged report
     match meeting.finish(report)? {
         Some(report) => show.report(&report),
         None => Ok(alone), // another generator shows it
     }
 }
 
-/// Set by the first SIGINT or SIGTERM: the run ends early, and reports. The second kills, as usual.
+/// A flag that the first SIGINT or SIGTERM sets: the run ends early and reports. The second signal kills
+/// the process, as usual.
 fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

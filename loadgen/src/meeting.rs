@@ -1,5 +1,5 @@
-//! Several generators as one: they meet in a ZooKeeper, take users of their own, begin together, and one of
-//! them shows the report of all. On the main thread; a small runtime of its own keeps the session alive.
+//! Several generators as one: they meet in a ZooKeeper, take different users, begin together, and one of
+//! them shows the merged report. Main thread; a small tokio runtime keeps the session alive.
 
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::report::data::Report;
 use crate::report::together::{Outcome, Together};
 
-/// The run's name where none was given.
+/// Name of the run where none was given.
 const RUN: &str = "run";
 
 pub struct Meeting {
@@ -20,8 +20,8 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// Waits for the others. None: this generator is alone. Gives the run its name and this process users
-    /// that no other has.
+    /// Waits for the other generators. None: this one runs alone. Sets the run's name, and gives this
+    /// process users that no other has.
     pub fn join(common: &mut Common) -> Result<Option<Meeting>, Failure> {
         let (Some(zookeeper), Some(of)) = (common.zookeeper.clone(), common.together) else {
             return Ok(None);
@@ -38,11 +38,15 @@ impl Meeting {
             .map_err(Failure::Together)?;
         let first = together.index().checked_mul(common.connections);
         let first = first.and_then(|first| first.checked_add(common.first_user));
-        common.first_user = first.ok_or_else(|| Failure::Option("too many users in all".into()))?;
+        common.first_user = first.ok_or_else(|| {
+            Failure::Option(
+                "the generators have too many users in all: their numbers must fit 32 bits".into(),
+            )
+        })?;
         Ok(Some(Meeting { runtime, together }))
     }
 
-    /// Returns when all begin.
+    /// Returns at the common start.
     pub fn await_start(&mut self) -> Result<(), Failure> {
         let start_ms = self
             .runtime
@@ -55,7 +59,7 @@ impl Meeting {
         Ok(())
     }
 
-    /// The report of all, or None where another process has it.
+    /// The merged report; None: another process shows it.
     pub fn finish(self, report: Report) -> Result<Option<Report>, Failure> {
         let Meeting { runtime, together } = self;
         match runtime.block_on(together.finish(report)) {

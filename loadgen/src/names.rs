@@ -1,21 +1,22 @@
-//! Who is called what: users and boxes are numbers, and their names are computed when they go over the
-//! wire and read back when they come, so a client stores none. Pure.
+//! Names of users and boxes. Both are numbers; names are computed when they are sent and parsed when they
+//! come back, so a client stores none. Pure.
 
 use std::fmt::Write;
 
-/// A box: a group's, or a pair's. The pairs' numbers have the top bit, so that both fit one u32.
+/// Number of a box, of a group or of a pair. Numbers of pairs have the top bit set, so that both kinds fit
+/// one u32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BoxNumber(pub u32);
 
 const PAIR: u32 = 1 << 31;
 
 impl BoxNumber {
-    /// Of the group with that number.
+    /// The box of the group with this number.
     pub fn group(number: u32) -> BoxNumber {
         BoxNumber(number & !PAIR)
     }
 
-    /// Of the users 2n and 2n + 1.
+    /// The box of the users 2n and 2n + 1.
     pub fn pair(number: u32) -> BoxNumber {
         BoxNumber(number | PAIR)
     }
@@ -25,7 +26,7 @@ impl BoxNumber {
     }
 }
 
-/// All names start with the run's prefix.
+/// Writes and parses names, which all begin with the run's prefix.
 #[derive(Clone, Debug)]
 pub struct Names {
     prefix: String,
@@ -38,13 +39,13 @@ impl Names {
         }
     }
 
-    /// Replaces what `out` holds.
+    /// Writes the name into `out` and replaces what it held.
     pub fn user(&self, out: &mut String, user: u32) {
         out.clear();
         write!(out, "{}{user}", self.prefix).expect("a String takes everything");
     }
 
-    /// Replaces what `out` holds.
+    /// Writes the name into `out` and replaces what it held.
     pub fn boxid(&self, out: &mut String, number: BoxNumber) {
         out.clear();
         let kind = if number.is_pair() { 'p' } else { 'b' };
@@ -52,7 +53,7 @@ impl Names {
         write!(out, "{}{kind}{number}", self.prefix).expect("a String takes everything");
     }
 
-    /// None: no box of this run.
+    /// Parses a boxid. None: it is not a box of this run.
     pub fn parse_boxid(&self, boxid: &str) -> Option<BoxNumber> {
         let rest = boxid.strip_prefix(&*self.prefix)?;
         let (kind, digits) = rest.split_at_checked(1)?;
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_names_are_no_box_of_ours() {
+    fn foreign_names_are_not_boxes_of_the_run() {
         let names = Names::new("lg-");
         for foreign in [
             "",

@@ -1,56 +1,62 @@
-//! A client's position in one box, by the protocol's client rules: seq = mark + 1 is applied, what is older
-//! is dropped, and a gap or word of more is pulled. Tells what the server may do from what it may not.
-//! Pure; two of them stand in each client.
+//! A client's position in one box, by the protocol's client rules: the message after the mark is applied,
+//! an older one is dropped, and a gap, or word of a newer one, leads to a pull. It tells what a server may
+//! do (send a message again after a pull) from what it may not. Pure, on the shard's core; each client has
+//! two of them.
+//!
+//! The generator keeps these rules to itself on purpose and does not use those that the client and the
+//! simulation share. It is the judge of deliveries: an error in shared rules would hide the same error in
+//! what it measures. And a place is 24 bytes without a buffer, because a million clients have two each:
+//! where a client keeps messages, it compares fingerprints (`room`).
 
-/// Seqs are kept in 32 bits: a box of a run has no four thousand million messages.
+/// A seq in 32 bits: no box gets four thousand million messages in a run.
 pub type Seq = u32;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
-    /// Everything up to here is applied.
+    /// The mark: everything up to this seq is applied.
     pub mark: Seq,
-    /// The newest that it heard of.
+    /// The newest seq that it heard of.
     pub head: Seq,
-    /// A pull or list went up to here: a push of it may still come once more.
+    /// A pull or list went up to this seq: a message at or below it may be pushed once more.
     excused: Seq,
-    /// The newest that was pushed on this connection.
+    /// The newest seq that was pushed on this connection.
     pushed: Seq,
-    /// The low bits of the box's epoch; 0: not heard of.
+    /// Low bits of the box's epoch; 0: unknown.
     epoch: u32,
     pub is_known: bool,
     pub is_pulling: bool,
-    /// In the box since before anybody sent.
+    /// Whether the client was in the box before anybody sent.
     pub from_start: bool,
-    /// This client's own JOIN is answered, or the list says so.
+    /// Whether the client's JOIN was answered, or the list says that it is a member.
     pub is_joined: bool,
 }
 
-/// What a message is to whoever stands at this place.
+/// What a message means to the client at this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// The next one.
+    /// It is the next message of the box.
     Apply { pulled: bool, misordered: bool },
-    /// Had already, as may be.
+    /// The client has it already, and that is allowed: a pull or a list explains it.
     Again,
-    /// Had already, and nothing explains why it comes again.
+    /// The client has it already, and nothing explains why it comes again.
     Duplicate,
-    /// Kept for later: the position isn't known yet, or a pull that is on its way brings it.
+    /// Put aside: the position isn't known yet, or a pull that is on its way brings the message.
     Aside,
-    /// Ask for what follows the mark.
+    /// A gap: the client must ask for what follows its mark.
     Pull,
-    /// The box lost its past and begins anew: pull all of it.
+    /// The box lost its past and began a new epoch: the client must pull all of it.
     NewEpoch,
 }
 
 impl Place {
-    /// A new connection: what the old one was promised is void, what was applied stays.
+    /// Call for a new connection. Pulls of the old one are void; what was applied stays.
     pub fn reconnected(&mut self) {
         self.is_pulling = false;
         self.pushed = 0;
     }
 
-    /// Starts at the head of the box, as somebody who opens the app does; what was before is history.
-    /// What was heard of meanwhile is still to be pulled.
+    /// Starts at the head of the box, as somebody who opens the app does: earlier messages are history.
+    /// Messages heard of meanwhile are still to be pulled.
     pub fn begin_at(&mut self, epoch: u64, seq: Seq, from_start: bool) {
         *self = Place {
             mark: seq,
@@ -64,8 +70,8 @@ impl Place {
         };
     }
 
-    /// One message of the box, pushed or pulled. `is_listing`: the heads of a new connection are not known
-    /// yet, so whatever is pushed is put aside.
+    /// Takes one message of the box, pushed or pulled. `is_listing`: the heads of a new connection are not
+    /// known yet, so whatever is pushed is put aside.
     pub fn hear(&mut self, epoch: u64, seq: Seq, is_listing: bool) -> Heard {
         let epoch = epoch as u32;
         if !self.is_known || is_listing {
@@ -104,7 +110,7 @@ impl Place {
         }
     }
 
-    /// Word of more. True: its epoch is another, so all of it is to be pulled.
+    /// Takes word of a newer head. True: the epoch is a new one, so all of it must be pulled.
     pub fn hear_head(&mut self, epoch: u64, seq: Seq) -> bool {
         self.head = self.head.max(seq);
         let is_new = self.is_known && self.epoch != 0 && epoch != 0 && self.epoch != epoch as u32;
@@ -114,13 +120,13 @@ impl Place {
         is_new
     }
 
-    /// A list's word of the head: what was pushed before it may be repeated by a pull.
+    /// Takes the head that a list told. A pull may repeat what was pushed before it.
     pub fn listed(&mut self, seq: Seq) {
         self.head = self.head.max(seq);
         self.excused = self.excused.max(self.head);
     }
 
-    /// The end of a pull that went up to `scanned_to`. Returns how many it left out.
+    /// Takes the end of a pull that went up to `scanned_to`. Returns how many messages the pull left out.
     pub fn pulled(&mut self, scanned_to: Seq, head: Seq) -> Seq {
         self.is_pulling = false;
         self.head = self.head.max(head);
@@ -131,7 +137,7 @@ impl Place {
         left_out
     }
 
-    /// Is there something to pull, and no pull on its way? Then one is, from now on.
+    /// True: there is something to pull and no pull on its way. From now on there is one.
     pub fn begin_pull(&mut self) -> bool {
         let begins = self.is_known && !self.is_pulling && self.head > self.mark;
         self.is_pulling |= begins;

@@ -1,9 +1,10 @@
-//! What a run is to do, checked: built by `scenario` from the command line or a plan file, and read by the
-//! main thread and by every shard. Nothing in it changes once shards run.
+//! The checked plan of a run: `scenario` builds it from the command line or a plan file; the main thread
+//! and every shard read it. It never changes once shards run.
 
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::limits::MEMBERS_JOIN_ONLINE_MAX;
 use crate::names::{BoxNumber, Names};
 use crate::schedule::Arrivals;
 use crate::sources::Sources;
@@ -15,14 +16,14 @@ pub struct Plan {
     pub targets: Vec<Target>,
     pub dialect: Dialect,
     pub connections: u32,
-    /// Users are this and the following numbers.
+    /// Number of the first user; the others follow it.
     pub first_user: u32,
     pub names: Names,
-    /// Tells this run's messages from those of others in the same boxes.
+    /// Tells the messages of this run from those of other runs in the same boxes.
     pub run_id: u32,
-    /// Members of each group box; None: nobody joins any.
+    /// Members of each group box. None: there are no group boxes.
     pub members_per_box: Option<u32>,
-    /// An earlier run under the same names made them members.
+    /// Whether an earlier run with the same names made them members.
     pub is_enrolled: bool,
     pub flows: Vec<Flow>,
     pub payload_bytes: usize,
@@ -30,33 +31,33 @@ pub struct Plan {
     pub shards: u16,
     pub ramp: Ramp,
     pub sources: Sources,
-    /// None: clients send no pings.
+    /// Interval of each client's pings. None: clients send none.
     pub heartbeat: Option<Duration>,
-    /// In their order, behind the ramp.
+    /// The phases after the ramp, in order.
     pub phases: Vec<Phase>,
-    /// At the end, for what is still on its way.
+    /// Time at the end for messages that are still on their way.
     pub settle: Duration,
     pub seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// No protocol: what is sent comes back.
+    /// No protocol: the server sends everything back.
     Echo,
-    /// Clients of 2014.
+    /// The protocol of the clients of 2014.
     V1,
     V2,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Ramp {
-    /// Of all shards together; 0: as fast as `opening_max` allows.
+    /// Connections per second, of all shards together; 0: as fast as `opening_max` allows.
     pub per_s: f64,
-    /// Connections that are on their way to be open, of all shards together.
+    /// Connections that are being opened at the same time, on all shards together.
     pub opening_max: u32,
 }
 
-/// Who sends what, and how fast.
+/// A flow: who sends to whom, and how fast.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
     pub traffic: Traffic,
@@ -65,19 +66,19 @@ pub struct Flow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
-    /// Every client to itself.
+    /// Every client sends to itself.
     Echo,
-    /// So many even users, each to the odd one behind it.
+    /// This many even users send, each to the odd user after it.
     P2p { senders: u32 },
-    /// So many members of each group box, to all of it.
+    /// This many members of each group box send to all its members.
     Group { senders_per_box: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// So many messages a second of all senders together, whatever became of those before.
+    /// Messages per second of all senders together, whatever became of earlier ones.
     Open { per_s: f64 },
-    /// So many in flight of each sender.
+    /// Messages in flight of each sender.
     Closed { in_flight: u32 },
 }
 
@@ -94,34 +95,31 @@ impl Pace {
 pub struct Phase {
     pub name: String,
     pub duration: Duration,
-    /// Its latencies and rates are the result.
+    /// Whether its latencies and rates are the result.
     pub is_measured: bool,
-    /// Of the flows, in their order.
+    /// The pace of each flow, in the order of the flows.
     pub paces: Vec<Pace>,
     pub fault: Option<Fault>,
-    /// Goes on until every client is back, at most for its duration.
+    /// Whether it ends as soon as every client is back, at the latest after its duration.
     pub until_settled: bool,
 }
 
-/// What is done to the clients, at the start of a phase or all through it.
+/// A disturbance of the clients, at the start of a phase or all through it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// So many percent lose their connection, all at once (0) or so many a second, and come back.
+    /// This share of the clients loses its connection, all at once (0) or this many per second, and comes
+    /// back.
     Drop { percent: f64, per_s: f64 },
-    /// So many clients a second quit their box, leave, come back and join.
+    /// This many clients per second quit their box, disconnect, come back and join.
     Churn { per_s: f64 },
-    /// So many percent read at most so many bytes a second, or nothing (0), to the end of the phase.
+    /// This share of the clients reads at most this many bytes per second, or nothing (0), to the end of
+    /// the phase.
     Slow { percent: f64, bytes_per_s: u32 },
 }
 
-/// Boxes with more members are joined before the ramp, by few at a time: a JOIN is shown to all members
-/// who are online, so a box that is joined by all at once costs the square of its size.
-const MEMBERS_JOIN_ONLINE_MAX: u32 = 64;
-/// Clients of all shards together that join at the same time before the ramp.
-pub const ENROLLING_MAX: u32 = 64;
-
 impl Plan {
-    /// The clients of a shard, as numbers of all clients. Even bounds, so that pairs stay together.
+    /// The clients of a shard, by their numbers among all clients. Bounds are even, so that pairs stay
+    /// together.
     pub fn clients_of(&self, shard: u16) -> Range<u32> {
         let bound = |shard: u16| {
             let at = u64::from(self.connections) * u64::from(shard) / u64::from(self.shards);
@@ -134,12 +132,12 @@ impl Plan {
         bound(shard)..bound(shard + 1)
     }
 
-    /// This shard's part of something that all share.
+    /// This shard's share of something that all clients have together, from 0 to 1.
     pub fn share_of(&self, shard: u16) -> f64 {
         self.clients_of(shard).len() as f64 / f64::from(self.connections)
     }
 
-    /// The group box of a user.
+    /// The group box of a user. None: the user is in none.
     pub fn home_of(&self, user: u32) -> Option<BoxNumber> {
         self.members_per_box
             .map(|members| BoxNumber::group(user / members))
@@ -149,7 +147,7 @@ impl Plan {
         BoxNumber::pair(user / 2)
     }
 
-    /// Does the user send in that flow?
+    /// Whether the user sends in a flow of this traffic.
     pub fn sends(&self, traffic: Traffic, user: u32) -> bool {
         let number = user - self.first_user;
         match traffic {
@@ -163,7 +161,7 @@ impl Plan {
         }
     }
 
-    /// Senders of a flow among these clients.
+    /// Number of senders of this traffic among these clients.
     pub fn senders_in(&self, traffic: Traffic, clients: Range<u32>) -> u32 {
         let users = clients.map(|client| self.first_user + client);
         users.filter(|user| self.sends(traffic, *user)).count() as u32
@@ -187,7 +185,7 @@ impl Plan {
 pub(crate) mod tests {
     use super::*;
 
-    /// For tests of what reads plans.
+    /// Plans for tests.
     pub fn plan(connections: u32, shards: u16) -> Plan {
         Plan {
             scenario: "test",

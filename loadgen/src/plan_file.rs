@@ -1,11 +1,11 @@
-//! The plan of `mixed`: a TOML file with phases, read into a raw shape and checked as a whole. On the main
-//! thread, before any connection opens.
+//! The plan file of `mixed`: TOML with phases, read into a raw shape and checked as a whole before any
+//! connection opens. Main thread.
 //!
 //! ```toml
 //! members = 10          # of each group box
-//! senders = 1           # of these
+//! senders = 1           # of each box's members
 //! [[phase]]
-//! kind = "ramp"         # first, if at all: connections a second
+//! kind = "ramp"         # only as the first phase; connections per second
 //! per_s = 5000
 //! [[phase]]
 //! kind = "hold"
@@ -36,7 +36,7 @@ pub enum PlanFileError {
         path: String,
         error: std::io::Error,
     },
-    /// With line and column, as the parser says it.
+    /// The parser's words, with line and column.
     Parse {
         path: String,
         error: String,
@@ -69,7 +69,7 @@ pub struct PlanFile {
     pub members: u32,
     #[serde(default = "one")]
     pub senders: u32,
-    /// Pairs that talk; all of them where it isn't said.
+    /// Number of pairs that talk. None: all.
     pub pairs: Option<u32>,
     #[serde(rename = "phase")]
     raw_phases: Vec<RawPhase>,
@@ -84,7 +84,7 @@ struct RawPhase {
     name: Option<String>,
     duration: Option<String>,
     measured: Option<bool>,
-    /// Of a ramp.
+    /// Connections per second of a ramp.
     per_s: Option<f64>,
     p2p_per_s: Option<f64>,
     group_per_s: Option<f64>,
@@ -152,12 +152,12 @@ impl PlanFile {
         Ok(file)
     }
 
-    /// Connections a second, where the plan begins with a ramp that says it.
+    /// Connections per second, where the plan begins with a ramp that gives them.
     pub fn ramp_per_s(&self) -> Option<f64> {
         self.raw_phases.first().and_then(|phase| phase.per_s)
     }
 
-    /// Behind the ramp; the paces are P2P's and the groups'.
+    /// The phases after the ramp; paces are those of P2P and of the groups, in this order.
     pub fn phases(&self) -> Result<Vec<Phase>, PlanFileError> {
         let mut phases = Vec::new();
         let (mut p2p, mut group) = (0.0, 0.0);
@@ -183,7 +183,7 @@ impl PlanFile {
             });
         }
         if phases.is_empty() {
-            return Err(self.wrong(0, "there is nothing but a ramp"));
+            return Err(self.wrong(0, "the plan has no phase but a ramp; add a hold phase"));
         }
         Ok(phases)
     }
@@ -197,14 +197,16 @@ impl PlanFile {
         ];
         let faults = faults.iter().filter(|is_there| **is_there).count();
         if raw.kind == Kind::Ramp && index > 0 {
-            return wrong("a ramp is the first phase or none");
+            return wrong("a ramp must be the first phase");
         }
         if raw.kind != Kind::Ramp && raw.per_s.is_some() {
-            return wrong("per_s is a ramp's; messages have p2p_per_s and group_per_s");
+            return wrong(
+                "per_s belongs to a ramp; rates of messages are p2p_per_s and group_per_s",
+            );
         }
         if (raw.kind == Kind::Fault) != (faults == 1) {
             return wrong(
-                "a fault has one of drop, churn_per_s and slow, and no other phase has any",
+                "a fault phase has exactly one of drop, churn_per_s and slow, and other phases have none",
             );
         }
         let rates = [raw.per_s, raw.p2p_per_s, raw.group_per_s, raw.churn_per_s];
@@ -213,7 +215,7 @@ impl PlanFile {
             .flatten()
             .any(|rate| !(0.0..=1e9).contains(rate))
         {
-            return wrong("a rate is from 0 to 1e9 a second");
+            return wrong("a rate must be from 0 to 1e9 per second");
         }
         let percents = [
             raw.drop.as_ref().map(|drop| drop.percent),
@@ -224,7 +226,7 @@ impl PlanFile {
             .flatten()
             .any(|share| !(0.0..=100.0).contains(share))
         {
-            return wrong("a share is from 0 to 100 percent");
+            return wrong("a share must be from 0 to 100 percent");
         }
         Ok(())
     }
@@ -303,10 +305,13 @@ mod tests {
             unknown.contains("memers") && unknown.contains("line 1"),
             "{unknown}"
         );
-        assert!(fault_of("[[phase]]\nkind='fault'").contains("phase 1: a fault has one of"));
+        assert!(
+            fault_of("[[phase]]\nkind='fault'")
+                .contains("phase 1: a fault phase has exactly one of")
+        );
         assert!(fault_of("[[phase]]\nkind='hold'\n[[phase]]\nkind='ramp'").contains("phase 2"));
-        assert!(fault_of("[[phase]]\nkind='hold'\nduration='x'").contains("no time"));
-        assert!(fault_of("[[phase]]\nkind='ramp'").contains("nothing but a ramp"));
+        assert!(fault_of("[[phase]]\nkind='hold'\nduration='x'").contains("not a time"));
+        assert!(fault_of("[[phase]]\nkind='ramp'").contains("no phase but a ramp"));
         assert!(fault_of("[[phase]]\nkind='hold'\np2p_per_s=-1").contains("a rate"));
     }
 }

@@ -1,20 +1,20 @@
-//! What a process used, as /proc tells it: ours and the server's. On the main thread.
+//! CPU and memory of a process, the generator's own or the server's, as /proc tells them. Main thread.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-/// CPU time of its threads by the scheduler's own count, in nanoseconds: user and system, and what
-/// softirqs ran in their time.
+/// CPU time of a process's threads by the scheduler's own count, in nanoseconds: user and system time, and
+/// softirqs that ran in them.
 #[derive(Clone, Debug, Default)]
 pub struct CpuTimes {
     pub total_ns: u64,
-    /// By thread id: its name and its time. Threads that ended have no say.
+    /// Name and time of each living thread by its id.
     pub threads: BTreeMap<u32, (String, u64)>,
 }
 
 impl CpuTimes {
-    /// Of this process.
+    /// CPU times of this process.
     pub fn own() -> io::Result<CpuTimes> {
         CpuTimes::of("self")
     }
@@ -36,7 +36,7 @@ impl CpuTimes {
         Ok(times)
     }
 
-    /// The most that one thread of the clients' shards used since `before`.
+    /// The largest CPU time that one client thread used since `before`.
     pub fn busiest_shard_ns(&self, before: &CpuTimes) -> u64 {
         let shards = self
             .threads
@@ -50,17 +50,17 @@ impl CpuTimes {
     }
 }
 
-/// Anonymous memory that is resident: heap and stacks, without shared files.
+/// Resident anonymous memory in bytes: heap and stacks, without shared files. None: the process is gone.
 pub fn anonymous_bytes(pid: &str) -> Option<u64> {
     kib_line(&format!("/proc/{pid}/status"), "RssAnon:")
 }
 
-/// Bytes that the kernel holds in slabs, on the whole machine: sockets, descriptors, poll entries.
+/// Bytes that the kernel holds in slabs on the whole machine: sockets, descriptors, poll entries.
 pub fn kernel_slab_bytes() -> Option<u64> {
     kib_line("/proc/meminfo", "Slab:")
 }
 
-/// In bytes, of a file with lines like `Slab:   123 kB`.
+/// Parses a value in bytes from a file with lines like `Slab:   123 kB`.
 fn kib_line(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_an_error() {
+    fn a_process_that_does_not_exist_is_an_error() {
         assert!(CpuTimes::of("4294967295").is_err());
         assert_eq!(anonymous_bytes("4294967295"), None);
     }

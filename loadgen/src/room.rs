@@ -1,36 +1,35 @@
-//! One box as the clients of one shard see it: which message stands at which seq. The first client to get
-//! there writes it down, all others compare, so a member keeps no more than its mark. On the shard's core.
+//! One box as the clients of one shard see it: which message stands at which seq. The first client to reach
+//! a seq records the message, all others compare with it, so that a member keeps no more than its mark.
+//! Lives on the shard's core.
 
+use crate::limits::REMEMBERED_MAX;
 use std::collections::VecDeque;
-
-/// Positions that are remembered. A member who is further behind is checked by its messages' own
-/// checksums and by its mark alone.
-const REMEMBERED_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub struct Room {
-    /// The seq of the first fingerprint.
+    /// Seq of the first fingerprint.
     first: u64,
     fingerprints: VecDeque<u32>,
-    /// How often the box went on while no client of this shard listened.
+    /// How often the box went on while no client of this shard listened; each time leaves a hole.
     holes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Nobody of this shard had it before; so many holes precede it.
+    /// No client of this shard had it before; `hole` is the number of holes before it.
     First {
         hole: u32,
     },
     Same,
-    /// Another member got something else at this seq.
+    /// Another member got a different message at this seq.
     Different,
-    /// Too long ago to know.
+    /// The seq is too far back to compare.
     Unknown,
 }
 
 impl Room {
-    /// A member applied what stands at `seq`. `from_start`: it is in the box since before anybody sent.
+    /// Records that a member applied the message at `seq`. `from_start`: the member was in the box before
+    /// anybody sent.
     pub fn applied(&mut self, seq: u64, fingerprint: u32, from_start: bool) -> Seen {
         let next = self.first + self.fingerprints.len() as u64;
         if self.fingerprints.is_empty() || seq > next {
@@ -50,7 +49,7 @@ impl Room {
         Seen::First { hole: self.holes }
     }
 
-    /// The newest seq that any member of this shard has; 0 for none.
+    /// The newest seq that any member on this shard has; 0: none.
     pub fn head(&self) -> u64 {
         (self.first + self.fingerprints.len() as u64).saturating_sub(1)
     }
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_who_see_the_same_agree_and_others_do_not() {
+    fn members_that_see_the_same_agree_and_others_do_not() {
         let mut room = Room::default();
         assert_eq!(room.applied(5, 50, true), Seen::First { hole: 0 });
         assert_eq!(room.applied(6, 60, true), Seen::First { hole: 0 });
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_is_remembered() {
+    fn what_is_remembered_is_bounded() {
         let mut room = Room::default();
         for seq in 1..=REMEMBERED_MAX as u64 + 1 {
             room.applied(seq, seq as u32, true);

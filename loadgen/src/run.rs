@@ -1,5 +1,5 @@
-//! One run, from the first shard to the last answer: starts the shards, leads them through ramp, phases and
-//! the check at the end, and puts their figures together. On the main thread, which touches no socket.
+//! One run from start to end: starts the shards, leads them through ramp, phases and the final check, and
+//! puts their figures together. Main thread, which touches no socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use newim_runtime::{Config, Runtime, clock, start};
 
 use crate::failure::Failure;
 use crate::findings::Findings;
+use crate::limits::{CHECK_MIN, NOBODY_MAX, ORDER_LEAD_US, SHARDS_ANSWER_MAX, STALL_MAX};
 use crate::machine;
 use crate::plan::Plan;
 use crate::report::data::{ENROL, Phase, Report, Sample};
@@ -20,28 +21,19 @@ use crate::shard::{Answer, Ask, Birth, Heads, Shard};
 use crate::snapshot::{Gauges, SharedSnapshot};
 use crate::tally::{Counts, Tally};
 
-/// The ramp or the enrolment moves on within so long, or it never will.
-const STALL: Duration = Duration::from_secs(30);
-/// Nobody was let in within so long: there is nobody, or we are not wanted.
-const REFUSED: Duration = Duration::from_secs(3);
-/// How often conditions are looked at.
+/// Interval at which conditions are checked.
 const LOOK: Duration = Duration::from_millis(10);
-/// Between an order and its time, so that every shard has it by then.
-const LEAD_US: u64 = 20_000;
-/// At least so long, the last look for what is missing takes, however much of the settling is used up.
-const CHECK_MIN: Duration = Duration::from_secs(2);
-/// For shards to answer what needs no server.
-const SHARDS_ANSWER_MAX: Duration = Duration::from_secs(30);
 
 pub struct Options {
     pub cores: Option<Vec<usize>>,
     pub watch: Watch,
     pub command: Vec<String>,
-    /// Set by a signal: end early, and report.
+    /// Set by a signal: the run ends early and reports.
     pub is_interrupted: Arc<AtomicBool>,
 }
 
-/// Runs the plan to its end. `on_sample` once a second.
+/// Runs the plan to its end and calls `on_sample` once a second. Errors: the run could not be made, or
+/// stopped half-way.
 pub fn run(
     plan: Plan,
     options: Options,
@@ -65,7 +57,7 @@ struct Run<'a> {
     snapshots: Vec<SharedSnapshot>,
     answers: mpsc::Receiver<Answer>,
     clock_offset_us: u64,
-    /// Orders given so far, to each shard.
+    /// Number of orders that each shard was given so far.
     orders: u64,
     sampler: Sampler<'a>,
     findings: Findings,
@@ -121,14 +113,16 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Makes members of large boxes, few at a time.
+    /// Makes users members of large boxes, few at a time.
     fn enrol(&mut self) -> Result<(), Failure> {
         if !self.plan.enrols_first() {
             return Ok(());
         }
         self.sampler.phase = ENROL.into();
         let wanted = u64::from(self.plan.connections);
-        self.await_progress("users joined their boxes", wanted, |gauges| gauges.enrolled)
+        self.await_progress("users have joined their boxes", wanted, |gauges| {
+            gauges.enrolled
+        })
     }
 
     fn ramp(&mut self) -> Result<(), Failure> {
@@ -136,7 +130,9 @@ impl<'a> Run<'a> {
         self.findings.ramp_begins();
         self.ask(|| Ask::Ramp);
         let wanted = u64::from(self.plan.connections);
-        let done = self.await_progress("clients are there", wanted, |gauges| gauges.settled);
+        let done = self.await_progress("clients are connected and ready", wanted, |gauges| {
+            gauges.settled
+        });
         self.end("ramp", from_ms);
         let (counts, gauges) = self.look();
         self.findings.ramped(&counts, &gauges);
@@ -150,13 +146,13 @@ impl<'a> Run<'a> {
                 break;
             }
             let from_ms = self.begin(&phase.name);
-            let from_us = self.now_us() + LEAD_US;
+            let from_us = self.now_us() + ORDER_LEAD_US;
             self.sampler.offered_per_s = phase.paces.iter().map(|pace| pace.per_s()).sum();
             if phase.is_measured {
                 self.findings.begin_measuring(from_us);
             }
             self.ask(|| Ask::Phase { index, from_us });
-            let until = Instant::now() + Duration::from_micros(LEAD_US) + phase.duration;
+            let until = Instant::now() + Duration::from_micros(ORDER_LEAD_US) + phase.duration;
             let wanted = u64::from(plan.connections);
             self.await_until(until, |run| {
                 phase.until_settled && run.look().1.settled == wanted
@@ -167,7 +163,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What is on its way may still arrive; then everybody's last message is compared.
+    /// Lets what is on its way arrive, then compares everybody's last message.
     fn settle(&mut self) -> Result<(), Failure> {
         let from_ms = self.begin("settle");
         self.sampler.offered_per_s = 0.0;
@@ -216,10 +212,11 @@ impl<'a> Run<'a> {
 
     fn next_answer(&mut self) -> Result<Answer, Failure> {
         let answer = self.answers.recv_timeout(SHARDS_ANSWER_MAX);
-        answer.map_err(|_| Failure::Shard("it does not answer".into()))
+        answer.map_err(|_| Failure::Shard("it didn't answer in time".into()))
     }
 
-    /// Waits until so many are there. Fails when nothing moves any more, or nobody is let in at all.
+    /// Waits until `count` has reached `wanted`. Fails when it stops growing, or when no connection is let
+    /// in at all.
     fn await_progress(
         &mut self,
         what: &str,
@@ -239,13 +236,13 @@ impl<'a> Run<'a> {
                 (seen, moved) = (there, Instant::now());
             }
             let nobody = counts.opened == 0 && there == 0 && gauges.connected == 0;
-            if nobody && counts.refused > 0 && began.elapsed() > REFUSED {
+            if nobody && counts.refused > 0 && began.elapsed() > NOBODY_MAX {
                 return Err(Failure::Refused(self.why()));
             }
-            if moved.elapsed() > STALL {
+            if moved.elapsed() > STALL_MAX {
                 let why = self.why();
                 return Err(Failure::Stalled(format!(
-                    "{there} of {wanted} {what}, and nothing moved for {STALL:?}: {why}"
+                    "only {there} of {wanted} {what}, with no progress for {STALL_MAX:?}: {why}"
                 )));
             }
             self.tick()?;
@@ -258,7 +255,7 @@ impl<'a> Run<'a> {
         is_done: impl Fn(&Run<'_>) -> bool,
     ) -> Result<(), Failure> {
         while Instant::now() < until && !is_done(self) {
-            // In the settling an interrupt changes nothing: it is bounded, and the report is wanted.
+            // An interrupt doesn't shorten settling: its time is bounded, and the report is wanted.
             if self.is_interrupted() && self.sampler.phase != "settle" {
                 return Ok(());
             }
@@ -267,7 +264,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// A moment, in which a shard that fails is heard.
+    /// Waits a moment, in which a shard's failure is noticed.
     fn tick(&mut self) -> Result<(), Failure> {
         if let Some(exit) = self.runtime.next_exit(LOOK) {
             return Err(Failure::Shard(format!(
@@ -282,25 +279,27 @@ impl<'a> Run<'a> {
     fn ask(&mut self, order: impl Fn() -> Ask) {
         self.orders += 1;
         for shard in 0..self.plan.shards {
-            // Refused only by a shard that has failed, which the next tick tells.
+            // Only a shard that has failed refuses; the next tick reports it.
             let _ = self.runtime.control(ShardIndex(shard)).try_send(order());
         }
     }
 
-    /// Every shard's snapshot is from after the last order.
+    /// Whether every shard's snapshot is newer than the last order.
     fn is_taken_in(&self) -> bool {
         let mut snapshots = self.snapshots.iter();
         snapshots.all(|snapshot| snapshot.look().1.order == self.orders)
     }
 
-    /// The sum of all shards.
+    /// Counts and gauges of all shards together.
     fn look(&self) -> (Counts, Gauges) {
         crate::sampler::sum(&self.snapshots)
     }
 
     fn why(&self) -> String {
         let mut refusals = self.snapshots.iter().filter_map(SharedSnapshot::refusal);
-        refusals.next().unwrap_or_else(|| "nobody says why".into())
+        refusals
+            .next()
+            .unwrap_or_else(|| "the server gave no reason".into())
     }
 
     fn is_interrupted(&self) -> bool {
@@ -333,7 +332,7 @@ fn config(plan: &Plan) -> Config {
     let clients = clients.unwrap_or(0);
     Config {
         shards: plan.shards,
-        // Some more, for connections that end while their successors begin.
+        // Room for connections that end while their successors begin.
         conns_per_shard_max: (clients + clients / 16 + 64).max(256),
         conns_reserved: 0,
         buffer_count: 1024,

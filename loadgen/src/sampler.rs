@@ -1,7 +1,8 @@
-//! One sample a second, out of the shards' snapshots and /proc. On the main thread.
+//! Takes one sample a second from the shards' snapshots and /proc. Main thread.
 
 use std::time::{Duration, Instant};
 
+use crate::limits::SAMPLES_MAX;
 use crate::process::{CpuTimes, anonymous_bytes};
 use crate::report::data::Sample;
 use crate::server::Watch;
@@ -9,8 +10,6 @@ use crate::snapshot::{Gauges, SharedSnapshot};
 use crate::tally::{Counts, histogram};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Kept in the report: a day. A longer run's later ones are shown and not kept.
-const SAMPLES_MAX: usize = 86_400;
 
 pub struct Sampler<'a> {
     pub phase: String,
@@ -97,7 +96,7 @@ impl<'a> Sampler<'a> {
     }
 }
 
-/// Of all shards.
+/// Counts and gauges of all shards together.
 pub fn sum(snapshots: &[SharedSnapshot]) -> (Counts, Gauges) {
     let (mut counts, mut gauges) = (Counts::default(), Gauges::default());
     for snapshot in snapshots {

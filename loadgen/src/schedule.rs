@@ -1,12 +1,12 @@
-//! When the next message is to be sent, whatever became of those before: the open loop. One for each
-//! flow of each shard, on that shard's core. Pure: the clock is an input.
+//! The open loop: when the next message is due, whatever became of earlier ones. Each flow has one on each
+//! shard, on that shard's core. Pure: the clock is an input.
 
 /// How sends are spread over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Arrivals {
-    /// At even distances
+    /// At even intervals
     Even,
-    /// A Poisson process, as many independent people make it
+    /// As a Poisson process, which is how many independent people send
     Poisson,
 }
 
@@ -15,13 +15,13 @@ pub struct Schedule {
     arrivals: Arrivals,
     random: fastrand::Rng,
     gap_us: f64,
-    /// Kept as a float, so that rates that don't divide a second don't drift.
+    /// Time of the next send in µs. A float, so that rates that don't divide a second don't drift.
     next_us: f64,
 }
 
 impl Schedule {
-    /// `per_s` sends from `from_us` on; none at 0. The first comes within one gap, at random, so that
-    /// shards don't send in step.
+    /// `per_s` sends per second from `from_us` on; 0: none. The first comes at random within one gap, so
+    /// that shards don't send in step.
     pub fn new(arrivals: Arrivals, per_s: f64, from_us: u64, seed: u64) -> Schedule {
         let mut random = fastrand::Rng::with_seed(seed);
         let gap_us = if per_s > 0.0 {
@@ -42,12 +42,12 @@ impl Schedule {
         }
     }
 
-    /// None: never.
+    /// Time of the next send. None: never.
     pub fn next_us(&self) -> Option<u64> {
         self.next_us.is_finite().then_some(self.next_us as u64)
     }
 
-    /// The intended time of the next send, if it has come.
+    /// Takes the next send if it is due, and returns its intended time.
     pub fn due(&mut self, now_us: u64) -> Option<u64> {
         let intended_us = self.next_us().filter(|next_us| *next_us <= now_us)?;
         self.next_us += match self.arrivals {

@@ -1,44 +1,42 @@
-//! The server that is measured, from outside: memory and CPU of its processes by /proc, or what its admin
-//! address tells. On the main thread; a server that doesn't answer is a server of which nothing is known.
+//! The measured server seen from outside: memory and CPU of its processes from /proc, or what its admin
+//! address tells. If it doesn't answer, its figures stay unknown. Main thread.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
 
+use crate::limits::{ADMIN_ANSWER_MAX, METRICS_BYTES_MAX};
 use crate::process::{CpuTimes, anonymous_bytes, kernel_slab_bytes};
-
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Of /metrics; what is longer is cut.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Where the server's figures come from.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     pub pids: Vec<u32>,
-    /// host:port
+    /// HOST:PORT of the admin listener.
     pub admin: Option<String>,
 }
 
-/// One look at it.
+/// The server's figures at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
     pub user_bytes: u64,
-    /// Of the whole machine, so only its growth says anything.
+    /// Kernel slabs of the whole machine, so only their growth means anything.
     pub slab_bytes: u64,
     pub cpu_s: f64,
 }
 
 impl Watch {
-    /// `admin` as the option has it: http://host:port.
+    /// `admin` as `http://HOST:PORT`, `HOST:PORT`, or `admin=HOST:PORT` as a node's ready line has it.
+    /// Errors: an address without a port, or a process that doesn't exist.
     pub fn new(pids: &[u32], admin: Option<&str>) -> Result<Watch, String> {
         let admin = admin.map(|url| {
-            let address = url.strip_prefix("http://").unwrap_or(url);
+            let address = url.strip_prefix("admin=").unwrap_or(url);
+            let address = address.strip_prefix("http://").unwrap_or(address);
             let address = address.trim_end_matches('/');
             let has_port = address
                 .rsplit_once(':')
                 .is_some_and(|(_, p)| p.parse::<u16>().is_ok());
             has_port.then(|| address.to_owned()).ok_or_else(|| {
-                format!("`{url}` is no admin address, such as http://127.0.0.1:8182")
+                format!("`{url}` is not an admin address. Write http://127.0.0.1:8182, or just 127.0.0.1:8182 (the `admin=` of the node's ready line)")
             })
         });
         let admin = admin.transpose()?;
@@ -46,7 +44,7 @@ impl Watch {
             .iter()
             .find(|pid| CpuTimes::of(&pid.to_string()).is_err())
         {
-            return Err(format!("there is no process {pid}"));
+            return Err(format!("--server-pid: there is no process {pid}"));
         }
         Ok(Watch {
             pids: pids.to_vec(),
@@ -54,7 +52,7 @@ impl Watch {
         })
     }
 
-    /// None: nothing was asked for, or nothing answers.
+    /// The server's figures now. None: none were asked for, or the server doesn't answer.
     pub fn look(&self) -> Option<Look> {
         if self.pids.is_empty() {
             return self.look_at_admin();
@@ -81,7 +79,7 @@ impl Watch {
     }
 }
 
-/// Of an OpenMetrics text: the sample of that name without labels.
+/// The value of the sample without labels that has this name, in an OpenMetrics text.
 fn value_of(text: &str, name: &str) -> Option<f64> {
     let mut lines = text.lines();
     let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
@@ -92,13 +90,13 @@ fn get(address: &str, path: &str) -> std::io::Result<String> {
     #[allow(clippy::disallowed_methods, reason = "no client waits for it")]
     let found = address.to_socket_addrs()?.next();
     let found = found.ok_or_else(|| std::io::Error::other("no address"))?;
-    let mut stream = TcpStream::connect_timeout(&found, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&found, ADMIN_ANSWER_MAX)?;
+    stream.set_read_timeout(Some(ADMIN_ANSWER_MAX))?;
+    stream.set_write_timeout(Some(ADMIN_ANSWER_MAX))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    stream.take(METRICS_BYTES_MAX).read_to_string(&mut answer)?;
     Ok(answer)
 }
 
@@ -125,7 +123,13 @@ mod tests {
     fn a_wrong_address_and_a_wrong_process_are_refused() {
         assert!(Watch::new(&[], Some("http://host")).is_err());
         assert!(Watch::new(&[u32::MAX], None).is_err());
-        let watch = Watch::new(&[], Some("http://127.0.0.1:8182/")).unwrap();
-        assert_eq!(watch.admin.as_deref(), Some("127.0.0.1:8182"));
+        for text in [
+            "http://127.0.0.1:8182/",
+            "127.0.0.1:8182",
+            "admin=127.0.0.1:8182",
+        ] {
+            let watch = Watch::new(&[], Some(text)).unwrap();
+            assert_eq!(watch.admin.as_deref(), Some("127.0.0.1:8182"));
+        }
     }
 }

@@ -1,20 +1,21 @@
-//! Where reports go: the one place that calls `report`. On the main thread.
+//! Where reports go. The only caller of `report`. Main thread.
 
 use std::fs;
-use std::io::{self, Stderr, Write, stderr, stdout};
+use std::io::{self, Stderr, Write, stderr};
 use std::path::{Path, PathBuf};
 
 use crate::cli::Common;
 use crate::failure::{Failure, Outcome};
+use crate::output;
 use crate::report::assertions::{self, Assertion};
 use crate::report::data::{Report, Sample};
 use crate::report::live::{Live, Moment};
 use crate::report::{html, json, plain, table};
 
-/// As a path: where the result goes.
+/// The path that means stdout.
 const STDOUT: &str = "-";
 
-/// Shows a run while it goes on and when it is over.
+/// Shows a run while it goes on, and its result.
 pub struct Show {
     while_it_runs: WhileItRuns,
     scenario: &'static str,
@@ -32,7 +33,7 @@ enum WhileItRuns {
 }
 
 impl Show {
-    /// Errors: an assertion that can't be read.
+    /// Errors: an assertion that can't be parsed.
     pub fn new(common: &Common, scenario: &'static str, connections: u32) -> Result<Show, Failure> {
         Ok(Show {
             while_it_runs: match (common.quiet, common.plain) {
@@ -64,7 +65,7 @@ impl Show {
         }
     }
 
-    /// The result, wherever it is wanted.
+    /// Prints and writes the result wherever it was asked for, and returns how the run ended.
     pub fn report(&mut self, report: &Report) -> Result<Outcome, Failure> {
         if let WhileItRuns::Live(live) = &mut self.while_it_runs {
             live.finish();
@@ -76,19 +77,21 @@ impl Show {
         Ok(outcome(report, assertions::all_hold(&checked)))
     }
 
-    /// With JSON on stdout, nothing else is there.
+    /// Where JSON goes to stdout, nothing else does.
     fn print(&self, report: &Report, assertions: &str) -> io::Result<()> {
         if self.json.as_deref() == Some(Path::new(STDOUT)) {
-            write!(stderr().lock(), "{assertions}")?;
-            return writeln!(stdout().lock(), "{}", json::write(report));
+            let _ = write!(stderr().lock(), "{assertions}"); // a closed stderr ends no run
+            return output::print(&(json::write(report) + "\n"));
         }
-        let mut out = stdout().lock();
+        let mut text = String::new();
         if self.is_plain {
-            plain::table(&mut out, report)?;
+            let mut lines = Vec::new();
+            plain::table(&mut lines, report)?;
+            text += &String::from_utf8_lossy(&lines);
         } else {
-            write!(out, "{}", table::render(report))?;
+            text += &table::render(report);
         }
-        write!(out, "{assertions}")
+        output::print(&(text + assertions))
     }
 
     fn write_files(&self, report: &Report) -> Result<(), Failure> {
@@ -113,14 +116,14 @@ impl Show {
     }
 }
 
-/// Errors: one that can't be read. To be told before anything runs.
+/// The assertions of the command line. Errors: one that can't be parsed. Called before anything runs.
 pub fn assertions_of(common: &Common) -> Result<Vec<Assertion>, Failure> {
     let parsed = common.assert.as_deref().map(assertions::parse).transpose();
     let parsed = parsed.map_err(|error| Failure::Option(format!("--assert: {error}")))?;
     Ok(parsed.unwrap_or_default())
 }
 
-/// What is worst about a run wins.
+/// How the run ended: the worst outcome wins.
 pub fn outcome(report: &Report, assertions_hold: bool) -> Outcome {
     if report.verified.wrong() > 0 {
         Outcome::VerificationFailed

@@ -1,5 +1,5 @@
-//! What a shard shows of itself while it runs: a copy of its counts, put where the main thread reads it.
-//! The shard never waits for a reader: a copy that can't be put down now is put down later.
+//! A shard's counts while it runs: a copy that the main thread reads. The shard never waits for the reader;
+//! if the copy can't be made now, it is made later.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,24 +7,24 @@ use hdrhistogram::Histogram;
 
 use crate::tally::{Counts, add, histogram};
 
-/// What is so now.
+/// State of a shard at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
-    /// Clients whose membership was made before the ramp.
+    /// Clients that were made members before the ramp.
     pub enrolled: u64,
     /// Upgraded connections.
     pub connected: u64,
-    /// Clients that are all there.
+    /// Clients that are ready: settled.
     pub settled: u64,
-    /// Requests that are not answered.
+    /// Requests without an answer yet.
     pub in_flight: u64,
-    /// Clients that pull or know of something that they haven't got.
+    /// Clients that are pulling, or know of a message that they don't have.
     pub behind: u64,
-    /// Of the check at the end: members that have not all that they should have.
+    /// Messages that members lack in the final check.
     pub incomplete: u64,
-    /// Numbers the order that this is the state after.
+    /// Number of the last order that this state includes.
     pub order: u64,
-    /// The last upgrade of the ramp, on CLOCK_MONOTONIC.
+    /// Time of the ramp's last upgrade, on CLOCK_MONOTONIC.
     pub settled_us: u64,
 }
 
@@ -32,9 +32,9 @@ pub struct Gauges {
 pub struct Snapshot {
     pub counts: Counts,
     pub gauges: Gauges,
-    /// Corrected latencies since the reader took them last.
+    /// Corrected latencies since the reader last took them.
     pub interval_us: Histogram<u64>,
-    /// Why the latest connection failed.
+    /// Why the latest failed connection failed.
     pub refusal: Option<String>,
 }
 
@@ -49,12 +49,12 @@ impl Default for Snapshot {
     }
 }
 
-/// One shard writes, the main thread reads.
+/// The snapshot that one shard writes and the main thread reads.
 #[derive(Clone, Debug, Default)]
 pub struct SharedSnapshot(Arc<Mutex<Snapshot>>);
 
 impl SharedSnapshot {
-    /// Moves `interval_us` over. False: a reader is at it; come again.
+    /// Publishes the counts and moves `interval_us` over. False: the reader has it now; try again later.
     pub fn publish(
         &self,
         counts: Counts,

@@ -1,22 +1,18 @@
-//! Which address each connection comes from. One source address has 28,232 ports for one destination
+//! The source address of each connection. One source address has 28,232 ports for one destination
 //! (ip_local_port_range), so many connections need many addresses. Pure; each shard has a copy.
 
+use crate::limits::{CONNS_PER_SOURCE_MAX, SOURCES_MAX};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Connections from one source address: half its ports, so that the kernel finds a free one at once, and
-/// a storm's reconnects have the other half while the old ones are in TIME_WAIT.
-pub const CONNS_PER_SOURCE: u32 = 14_000;
-/// The first address that is taken on loopback: 127.1.0.1.
+/// The first source address on loopback: 127.1.0.1.
 const LOOPBACK_FIRST: u32 = 0x7f01_0001;
-/// Addresses of a network that are used, and of loopback up to 127.128.0.0.
-const SOURCES_MAX: u32 = 1 << 22;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sources {
-    /// The kernel picks.
+    /// The kernel picks the address.
     Any,
-    /// So many IPv4 addresses in a row.
+    /// `count` consecutive IPv4 addresses.
     Network {
         first: u32,
         count: u32,
@@ -35,7 +31,7 @@ impl fmt::Display for SourcesError {
         match self {
             SourcesError::NotAnAddress(text) => write!(
                 f,
-                "`{text}` is no source address: give addresses with commas between them, or a network \
+                "`{text}` is not a source address; give addresses separated by commas, or a network \
                  such as 127.1.0.0/16"
             ),
             SourcesError::TooFew {
@@ -43,9 +39,9 @@ impl fmt::Display for SourcesError {
                 connections,
             } => write!(
                 f,
-                "{connections} connections need {} source addresses ({CONNS_PER_SOURCE} for each), \
-                 and --sources has {addresses}",
-                connections.div_ceil(CONNS_PER_SOURCE)
+                "{connections} connections need {} source addresses ({CONNS_PER_SOURCE_MAX} connections for each), \
+                 but --sources has {addresses}",
+                connections.div_ceil(CONNS_PER_SOURCE_MAX)
             ),
         }
     }
@@ -54,7 +50,8 @@ impl fmt::Display for SourcesError {
 impl std::error::Error for SourcesError {}
 
 impl Sources {
-    /// Enough for any number of connections to a loopback address; elsewhere the kernel's choice.
+    /// The sources for a target where none were given: on loopback enough for any number of connections,
+    /// elsewhere the kernel's choice.
     pub fn fitting(target: IpAddr) -> Sources {
         match target {
             IpAddr::V4(address) if address.is_loopback() => Sources::Network {
@@ -65,7 +62,8 @@ impl Sources {
         }
     }
 
-    /// `a.b.c.d/n`, or addresses with commas between them.
+    /// Parses `a.b.c.d/n`, or addresses separated by commas. Errors: anything else, or too few for that
+    /// many connections.
     pub fn parse(text: &str, connections: u32) -> Result<Sources, SourcesError> {
         let sources = match text.split_once('/') {
             Some((address, bits)) => network(address, bits),
@@ -77,7 +75,7 @@ impl Sources {
         };
         let sources = sources.ok_or_else(|| SourcesError::NotAnAddress(text.to_owned()))?;
         let addresses = sources.count();
-        if u64::from(addresses) * u64::from(CONNS_PER_SOURCE) < u64::from(connections) {
+        if u64::from(addresses) * u64::from(CONNS_PER_SOURCE_MAX) < u64::from(connections) {
             return Err(SourcesError::TooFew {
                 addresses,
                 connections,
@@ -86,9 +84,9 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Of the user with that number, the same each time it connects.
+    /// The address of the user with this number, the same each time it connects. None: the kernel picks.
     pub fn of(&self, user: u32) -> Option<IpAddr> {
-        let index = user / CONNS_PER_SOURCE;
+        let index = user / CONNS_PER_SOURCE_MAX;
         match self {
             Sources::Any => None,
             Sources::Network { first, count } => {
@@ -107,7 +105,7 @@ impl Sources {
     }
 }
 
-/// Without its first and last address, which name the network and its broadcast.
+/// The addresses of a network without its first and last, which are its name and its broadcast address.
 fn network(address: &str, bits: &str) -> Option<Sources> {
     let address: Ipv4Addr = address.parse().ok()?;
     let bits: u32 = bits.parse().ok().filter(|bits| (8..=30).contains(bits))?;
@@ -126,8 +124,8 @@ mod tests {
     fn a_million_users_of_loopback_have_ports_enough() {
         let sources = Sources::fitting("127.0.0.1".parse().unwrap());
         assert_eq!(sources.of(0), Some("127.1.0.1".parse().unwrap()));
-        assert_eq!(sources.of(CONNS_PER_SOURCE - 1), sources.of(0));
-        assert_ne!(sources.of(CONNS_PER_SOURCE), sources.of(0));
+        assert_eq!(sources.of(CONNS_PER_SOURCE_MAX - 1), sources.of(0));
+        assert_ne!(sources.of(CONNS_PER_SOURCE_MAX), sources.of(0));
         assert_eq!(sources.of(999_999), Some("127.1.0.72".parse().unwrap()));
         assert_eq!(Sources::fitting("10.0.0.1".parse().unwrap()).of(1), None);
     }
@@ -143,12 +141,15 @@ mod tests {
             }
         );
         let list = Sources::parse("10.0.0.1, 10.0.0.2", 28_000).unwrap();
-        assert_eq!(list.of(CONNS_PER_SOURCE), Some("10.0.0.2".parse().unwrap()));
+        assert_eq!(
+            list.of(CONNS_PER_SOURCE_MAX),
+            Some("10.0.0.2".parse().unwrap())
+        );
     }
 
     #[test]
     fn too_few_addresses_and_nonsense_are_refused() {
-        let few = Sources::parse("10.0.0.1", CONNS_PER_SOURCE + 1).unwrap_err();
+        let few = Sources::parse("10.0.0.1", CONNS_PER_SOURCE_MAX + 1).unwrap_err();
         assert!(few.to_string().contains("need 2 source addresses"), "{few}");
         for text in ["x", "10.0.0.0/31", "10.0.0.0/x", "10.0.0.1,", "10.0.0.0/4"] {
             assert!(Sources::parse(text, 1).is_err(), "{text}");

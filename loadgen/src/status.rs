@@ -1,5 +1,5 @@
-//! The entries of a list's answer, read by borrowing: on a million connects, decoding whole messages would
-//! be what the generator does most. Pure; called on the shards.
+//! The entries of a list's answer, read by borrowing: with a million clients that connect, decoding whole
+//! messages would be most of the generator's work. Pure; called on the shards.
 
 use newim_proto::protobuf::{Fields, Value};
 
@@ -13,7 +13,7 @@ pub struct Status<'a> {
     pub is_joined: bool,
 }
 
-/// Of a ChatMessage that has been checked as a whole.
+/// The entries of a ChatMessage that was checked as a whole before.
 pub fn statuses(message: &[u8]) -> impl Iterator<Item = Status<'_>> {
     let mut fields = Fields::of(message);
     std::iter::from_fn(move || {

@@ -1,14 +1,13 @@
-//! Whether the messages of each sender to each box come once, all, and in order: the number that a message
-//! carries against the one that is due. One for each shard, on its core; fed by what its clients apply.
+//! Checks that the messages of each sender to each box come once, all of them, in order: the number in a
+//! message against the number that is due. Each shard has one, on its core, and feeds it what its clients
+//! apply.
 
 use crate::hash::{Map, Set};
-
-/// Numbers that are missing and may still come; beyond it they count as lost without being remembered.
-const MISSING_MAX: usize = 65_536;
+use crate::limits::MISSING_MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamKey {
-    /// Who hears it, where each client is followed by itself; a constant where a whole box is.
+    /// The receiving user where each client is followed by itself; a constant where a whole box is.
     pub reader: u32,
     pub sender: u32,
     pub stream: u32,
@@ -18,16 +17,16 @@ pub struct StreamKey {
 pub enum Verdict {
     InOrder,
     Duplicate,
-    /// So many before it are missing.
+    /// This many messages before it are missing.
     Gap(u32),
-    /// It was missing until now.
+    /// It came after a later one: it was missing until now.
     Late,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     next: u32,
-    /// See [`Streams::heard`].
+    /// The number of holes, as `Streams::heard` last got it.
     hole: u32,
 }
 
@@ -39,8 +38,8 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// `hole`: how often the reader was away and its box went on without it. After a new one, whatever
-    /// number comes first is right, as long as it isn't one from before.
+    /// Takes a message. `hole`: how often the reader was away while its box went on. After a new hole any
+    /// number may come first, unless it is one from before.
     pub fn heard(&mut self, key: StreamKey, number: u32, hole: u32) -> Verdict {
         let place = self.places.entry(key).or_default();
         if place.hole != hole && number >= place.next {
@@ -69,22 +68,22 @@ impl Streams {
         Verdict::Gap(gap.end - gap.start)
     }
 
-    /// The number that is due next. 0 for a stream that nothing came of.
+    /// The number that is due next; 0: nothing came yet.
     pub fn next(&self, key: StreamKey) -> u32 {
         self.places.get(&key).map_or(0, |place| place.next)
     }
 
-    /// That number was refused, so nobody can have it.
+    /// Excuses a number that the server refused: nobody can have it.
     pub fn excuse(&mut self, key: StreamKey, number: u32) {
         self.missing.remove(&(key, number));
     }
 
-    /// Numbers that never came though later ones did.
+    /// How many numbers never came although later ones did.
     pub fn missing(&self) -> u64 {
         self.missing.len() as u64 + self.forgotten
     }
 
-    /// Of the missing ones, some; for people to read.
+    /// Some of the missing numbers, as examples for people.
     pub fn some_missing(&self, count: usize) -> impl Iterator<Item = (StreamKey, u32)> {
         self.missing.iter().take(count).copied()
     }

@@ -1,16 +1,13 @@
-//! What one shard counts and times. Plain numbers on its core; copied out by `snapshot` while it runs, and
-//! handed over whole at the end, when the main thread adds up all shards'.
+//! What one shard counts and times: plain numbers on its core. `snapshot` copies them while the shard runs;
+//! at the end they are handed over whole, and the main thread adds up all shards.
 
+use crate::limits::{EXAMPLES_MAX, LATENCY_US_MAX};
 use hdrhistogram::Histogram;
 
-/// Examples in words that are kept of each kind of trouble.
-const EXAMPLES_MAX: usize = 5;
-/// Of one kind, for the report.
+/// Significant digits of a histogram.
 const DIGITS: u8 = 3;
-/// Ten minutes: what takes longer counts as that.
-const LATENCY_US_MAX: u64 = 600_000_000;
 
-/// All since the start of the run, unless named otherwise.
+/// Counts since the start of the run, unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub opened: u64,
@@ -27,18 +24,18 @@ pub struct Counts {
     /// Requests that the server refused with an error.
     pub requests_refused: u64,
     pub retried: u64,
-    /// Of the measured time alone: by their intended times.
+    /// Messages of the measured time alone, by their intended times.
     pub measured_offered: u64,
     pub measured_sent: u64,
     pub measured_delivered: u64,
 
     pub checked: u64,
     pub duplicated: u64,
-    /// Out of order, and nothing was sent again that would explain it.
+    /// Messages out of order, where nothing was sent again that would explain it.
     pub misordered: u64,
     pub corrupted: u64,
     pub strayed: u64,
-    /// Known only at the end.
+    /// Messages that never came; known only at the end.
     pub lost_messages: u64,
 }
 
@@ -47,7 +44,7 @@ impl Counts {
         self.lost_messages + self.duplicated + self.misordered + self.corrupted + self.strayed
     }
 
-    /// Adds another shard's.
+    /// Adds the counts of another shard.
     pub fn add(&mut self, other: &Counts) {
         self.opened += other.opened;
         self.refused += other.refused;
@@ -73,7 +70,7 @@ impl Counts {
     }
 }
 
-/// From the intended send, and from the actual one.
+/// Latencies from the intended send (corrected) and from the actual one (raw), in µs.
 #[derive(Clone, Debug)]
 pub struct Timed {
     pub corrected_us: Histogram<u64>,
@@ -105,7 +102,7 @@ impl Timed {
     }
 }
 
-/// A few cases in words, of a kind of trouble that may have millions.
+/// A few examples in words of a kind of trouble that may occur millions of times.
 #[derive(Clone, Debug, Default)]
 pub struct Examples(pub Vec<String>);
 
@@ -125,13 +122,13 @@ impl Examples {
 #[derive(Clone, Debug)]
 pub struct Tally {
     pub counts: Counts,
-    /// Deliveries from person to person, and those to a box.
+    /// Deliveries from person to person (direct), and those to a box (group).
     pub direct: Timed,
     pub group: Timed,
     pub ack: Timed,
     pub echo: Timed,
     pub handshake: Timed,
-    /// How late sends of the schedule left, within the measured time.
+    /// How late scheduled sends left, within the measured time.
     pub send_lag_us: Histogram<u64>,
     pub wrong: Examples,
     pub refusals: Examples,
@@ -154,7 +151,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Of both kinds.
+    /// Deliveries of both kinds together.
     pub fn delivery(&self) -> Timed {
         let mut both = self.direct.clone();
         both.add(&self.group);
@@ -174,12 +171,12 @@ impl Tally {
     }
 }
 
-/// Grows by what it is given: an empty one is small.
+/// An empty histogram; it is small and grows with its values.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new(DIGITS).expect("3 digits are allowed")
 }
 
-/// A saturating record would not let the histogram grow.
+/// Records a value, up to `LATENCY_US_MAX`. A saturating record would not let the histogram grow.
 pub fn record(histogram: &mut Histogram<u64>, us: u64) {
     let us = us.min(LATENCY_US_MAX);
     histogram.record(us).expect("it grows as far as that");
@@ -190,7 +187,7 @@ pub fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
         .expect("a histogram that resizes itself takes everything");
 }
 
-/// At least a microsecond: histograms begin at 1.
+/// Time since then in µs, at least 1: histograms begin at 1.
 fn since(now_us: u64, then_us: u64) -> u64 {
     now_us.saturating_sub(then_us).max(1)
 }

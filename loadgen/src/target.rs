@@ -1,4 +1,4 @@
-//! Where to connect to, parsed from the command line before anything opens. Main thread.
+//! The servers to connect to, parsed from the command line before anything opens. Main thread.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -6,14 +6,14 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// As given.
+    /// As a URL, whichever way it was given.
     pub url: String,
     pub address: SocketAddr,
-    /// The Host header.
+    /// HOST:PORT, for the Host header.
     pub host: String,
-    /// None: the scenario's own.
+    /// Path of the upgrade request. None: the scenario's own.
     pub path: Option<String>,
-    /// Any WebSocket echo server; NewIM's protocol is not spoken.
+    /// Whether it is a plain WebSocket echo server, to which NewIM's protocol is not spoken.
     pub is_raw: bool,
 }
 
@@ -30,16 +30,18 @@ impl fmt::Display for TargetError {
         match self {
             TargetError::Scheme(url) => write!(
                 f,
-                "`{url}` is no WebSocket address: it is to look like ws://127.0.0.1:9000, or \
-                 raw:ws://127.0.0.1:9000/echo for any echo server"
+                "`{url}` is not a WebSocket address. Write ws://127.0.0.1:8180, or just 127.0.0.1:8180 \
+                 (the `ws=` of the node's ready line); for another echo server, raw:ws://127.0.0.1:9000/echo"
             ),
             TargetError::Tls(url) => write!(
                 f,
-                "`{url}`: TLS is not there yet, in NewIM's gateway nor here; use ws://"
+                "`{url}`: neither this generator nor NewIM's gateway speaks TLS yet; use ws://"
             ),
-            TargetError::NoPort(url) => write!(f, "`{url}` names no port, as in ws://host:9000"),
+            TargetError::NoPort(url) => {
+                write!(f, "`{url}` has no port; write it as in ws://host:8180")
+            }
             TargetError::Unresolved { host, error } => {
-                write!(f, "`{host}` can't be resolved: {error}")
+                write!(f, "`{host}` can't be resolved to an address: {error}")
             }
         }
     }
@@ -48,18 +50,21 @@ impl fmt::Display for TargetError {
 impl std::error::Error for TargetError {}
 
 impl Target {
-    /// May ask the name service, and wait for it.
+    /// Parses `ws://HOST:PORT/PATH`, `HOST:PORT`, or `ws=HOST:PORT` as a node's ready line has it; each may
+    /// begin with `raw:`. May ask the name service, and wait for it.
     pub fn parse(url: &str) -> Result<Target, TargetError> {
         let (is_raw, rest) = match url.strip_prefix("raw:") {
             Some(rest) => (true, rest),
             None => (false, url),
         };
+        let rest = rest.strip_prefix("ws=").unwrap_or(rest);
         if rest.starts_with("wss://") {
             return Err(TargetError::Tls(url.to_owned()));
         }
-        let rest = rest
-            .strip_prefix("ws://")
-            .ok_or_else(|| TargetError::Scheme(url.to_owned()))?;
+        let rest = rest.strip_prefix("ws://").unwrap_or(rest);
+        if rest.contains("://") || rest.contains('=') && !rest.contains('/') {
+            return Err(TargetError::Scheme(url.to_owned()));
+        }
         let (host, path) = match rest.find('/') {
             Some(at) => (&rest[..at], Some(rest[at..].to_owned())),
             None => (rest, None),
@@ -71,7 +76,7 @@ impl Target {
             return Err(TargetError::NoPort(url.to_owned()));
         }
         Ok(Target {
-            url: url.to_owned(),
+            url: format!("{}ws://{rest}", if is_raw { "raw:" } else { "" }),
             address: resolve(host)?,
             host: host.to_owned(),
             path: path.filter(|path| path != "/"),
@@ -80,7 +85,7 @@ impl Target {
     }
 }
 
-/// The first IPv4 address where there is one: sources are spread over those.
+/// Resolves HOST:PORT. Prefers an IPv4 address, because source addresses are spread over those.
 fn resolve(host: &str) -> Result<SocketAddr, TargetError> {
     let unresolved = |error: String| TargetError::Unresolved {
         host: host.to_owned(),
@@ -115,9 +120,28 @@ mod tests {
     }
 
     #[test]
+    fn the_address_of_a_ready_line_is_a_target_with_or_without_its_scheme() {
+        let plain = Target::parse("ws://127.0.0.1:8180").unwrap();
+        for text in [
+            "127.0.0.1:8180",
+            "ws=127.0.0.1:8180",
+            "ws=ws://127.0.0.1:8180",
+        ] {
+            assert_eq!(Target::parse(text).unwrap(), plain, "{text}");
+        }
+        let raw = Target::parse("raw:127.0.0.1:8180/x?a=b").unwrap();
+        assert_eq!(
+            (raw.is_raw, raw.url.as_str()),
+            (true, "raw:ws://127.0.0.1:8180/x?a=b")
+        );
+    }
+
+    #[test]
     fn each_fault_of_a_url_is_named() {
         let fault = |url: &str| Target::parse(url).unwrap_err().to_string();
-        assert!(fault("127.0.0.1:9000").contains("no WebSocket address"));
+        assert!(fault("http://127.0.0.1:9000").contains("not a WebSocket address"));
+        assert!(fault("admin=127.0.0.1:9000").contains("not a WebSocket address"));
+        assert!(fault("127.0.0.1").contains("no port"));
         assert!(fault("wss://127.0.0.1:9000").contains("TLS"));
         assert!(fault("ws://127.0.0.1").contains("no port"));
         assert!(fault("ws://:9000").contains("no port"));

@@ -1,5 +1,5 @@
-//! What is to be done later, by whom: reconnects, retries, slow readers' next bytes. Few at a time, so a
-//! heap does. On the shard's core; the clock is an input.
+//! Timers of clients: reconnects, retries, the next bytes of slow readers. There are few at a time, so a
+//! heap is enough. Lives on the shard's core; the clock is an input.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,11 +9,11 @@ use crate::clients::Local;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
     Reconnect(Local),
-    /// Send what was refused for now again.
+    /// Send again what the server refused for the moment.
     Retry(Local),
-    /// A pull that was refused for now; of the pair's box where it is true.
+    /// Pull again after the server refused it for the moment; true: in the pair's box.
     Pull(Local, bool),
-    /// A slow reader reads on.
+    /// Let a slow reader read on.
     Resume(Local),
 }
 

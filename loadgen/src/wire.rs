@@ -1,5 +1,5 @@
-//! What clients say to their servers: bytes wait per client until the batch is over, then leave in one
-//! send each. Only clients with something to say have a place here. On the shard's core.
+//! Bytes that clients send: they wait per client until the batch is over, then leave in one send per
+//! client. Only clients that send have an entry here. Lives on the shard's core.
 
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::ws::Opcode;
@@ -7,12 +7,11 @@ use newim_proto::ws::frame::masked_frame_into;
 use newim_runtime::{Io, SendOutcome};
 
 use crate::clients::{Clients, Local, NO_OUT};
+use crate::limits::{SPARE_BYTES_MAX, SPARE_MAX};
 
-/// Any but zero, so that the server's unmasking shows; no intermediary is between us and the server.
+/// Masking key of every frame. Not zero, so that a server's unmasking errors show; there is no intermediary
+/// that a fixed key could endanger.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// Emptied buffers that are kept for the next speakers, and the largest that is.
-const SPARE_MAX: usize = 1024;
-const SPARE_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Default)]
 struct Out {
@@ -26,14 +25,14 @@ struct Out {
 pub struct Wire {
     outs: Vec<Out>,
     free: Vec<u32>,
-    /// Places with bytes to send.
+    /// Indexes of entries with bytes to send.
     dirty: Vec<u32>,
     spare: Vec<Vec<u8>>,
     pub bytes_out: u64,
 }
 
 impl Wire {
-    /// One masked binary message.
+    /// Queues one masked binary message.
     pub fn message(&mut self, clients: &mut Clients, local: Local, payload: &[u8]) {
         self.frame(clients, local, Opcode::Binary, payload);
     }
@@ -43,12 +42,12 @@ impl Wire {
         masked_frame_into(&mut out.unsent, opcode, true, MASK, payload);
     }
 
-    /// As it is.
+    /// Queues these bytes as they are.
     pub fn bytes(&mut self, clients: &mut Clients, local: Local, bytes: &[u8]) {
         self.out(clients, local).unsent.extend_from_slice(bytes);
     }
 
-    /// The send in flight is with the kernel.
+    /// Call when the kernel has taken the send in flight.
     pub fn sent(&mut self, clients: &mut Clients, local: Local, buf: SendBuf) {
         let index = clients.look(local).out;
         if let SendBuf::Owned(spent) = buf {
@@ -65,7 +64,7 @@ impl Wire {
         }
     }
 
-    /// The connection ended: what waits for it has nowhere to go.
+    /// Drops what waits for a connection that ended.
     pub fn forget(&mut self, clients: &mut Clients, local: Local) {
         if clients.look(local).out != NO_OUT {
             self.release(clients, local);

@@ -1,5 +1,5 @@
-//! What clients say, written as protobuf by the schema's field numbers: no allocation for a message.
-//! Each function replaces what `out` holds. Pure; called on the shards.
+//! Requests of clients, written as protobuf by the schema's field numbers, without an allocation per
+//! message. Each function replaces what `out` holds. Pure; called on the shards.
 
 use newim_proto::limits::PULL_MESSAGES_MAX;
 use newim_proto::protobuf::{put_bytes, put_bytes_head, put_int, put_uint};
@@ -19,13 +19,13 @@ mod field {
     pub const LIMIT: u32 = 16;
 }
 
-/// "List my boxes."
+/// Asks for the list of the client's boxes.
 pub fn list(out: &mut Vec<u8>) {
     out.clear();
     required(out, "", 0, MessageType::Sync, ChatOp::Ack);
 }
 
-/// "Send me what follows `after`", which also says that everything up to there is held.
+/// Asks for the messages after `after`; this also tells that the client has everything up to there.
 pub fn pull(out: &mut Vec<u8>, boxid: &str, after: u32) {
     out.clear();
     required(out, boxid, 0, MessageType::Sync, ChatOp::Ack);
@@ -33,7 +33,7 @@ pub fn pull(out: &mut Vec<u8>, boxid: &str, after: u32) {
     put_uint(out, field::LIMIT, u64::from(PULL_MESSAGES_MAX));
 }
 
-/// "I hold everything up to here", which is not answered.
+/// Tells that the client has everything up to `held`. It is not answered.
 pub fn mark(out: &mut Vec<u8>, boxid: &str, held: u32) {
     out.clear();
     required(out, boxid, 0, MessageType::Sync, ChatOp::Ack);
@@ -41,7 +41,7 @@ pub fn mark(out: &mut Vec<u8>, boxid: &str, held: u32) {
     put_uint(out, field::LIMIT, 0);
 }
 
-/// JOIN or QUIT.
+/// Asks to JOIN or QUIT the box.
 pub fn membership(out: &mut Vec<u8>, op: ChatOp, boxid: &str, client_id: Option<&str>) {
     out.clear();
     required(out, boxid, 1, MessageType::SmallText, op);
@@ -50,7 +50,7 @@ pub fn membership(out: &mut Vec<u8>, op: ChatOp, boxid: &str, client_id: Option<
     }
 }
 
-/// To the receiver, or to all members where there is none.
+/// A message to the receiver; None: to all members of the box.
 pub struct Chat<'a> {
     pub boxid: &'a str,
     pub receiver: Option<&'a str>,

@@ -24,6 +24,11 @@ impl Backoff {
         }
     }
 
+    /// These pauses after `failures` attempts that failed in a row, for a caller that keeps only their number.
+    pub const fn after(self, failures: u32) -> Backoff {
+        Backoff { failures, ..self }
+    }
+
     /// An attempt failed: milliseconds to wait before the next one. `random` is any 64 bits; [`mix`] makes
     /// them from what a pure caller has.
     pub fn failed(&mut self, random: u64) -> u64 {
@@ -92,6 +97,15 @@ mod tests {
         let mut backoff = Backoff::new(100, 1);
         backoff.failed(0);
         assert_eq!(backoff.step_ms(), 100);
+    }
+
+    #[test]
+    fn a_count_of_failures_is_all_that_need_be_kept() {
+        let mut kept = Backoff::new(200, 10_000);
+        for failures in 0..10 {
+            assert_eq!(kept, Backoff::new(200, 10_000).after(failures));
+            kept.failed(0);
+        }
     }
 
     #[test]

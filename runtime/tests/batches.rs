@@ -30,8 +30,8 @@ struct Cost {
 }
 
 /// Counters as of the end of the shard's last batch.
-fn stats(shards: &Shards, shard: u16) -> EngineStats {
-    shards.on(shard, |io| *io.stats())
+fn stats(node: &Shards, shard: u16) -> EngineStats {
+    node.on(shard, |io| *io.stats())
 }
 
 /// The difference, without what the shard did for going to sleep: a system call at the end of each of two
@@ -46,23 +46,23 @@ fn cost(before: &EngineStats, after: &EngineStats) -> Cost {
     }
 }
 
-/// So many shards, with connections on the first.
-fn with_peers(count: u16) -> (Shards, Vec<TcpStream>, Vec<ConnId>) {
-    let shards = Shards::new(config(count));
-    let connect = |_| TcpStream::connect(shards.addr()).expect("it listens");
+/// `shards` shards, with connections on the first.
+fn with_peers(shards: u16) -> (Shards, Vec<TcpStream>, Vec<ConnId>) {
+    let node = Shards::new(config(shards));
+    let connect = |_| TcpStream::connect(node.addr()).expect("it listens");
     let peers: Vec<TcpStream> = (0..CONNS).map(connect).collect();
-    let conns = (0..CONNS).map(|_| shards.next_accepted()).collect();
-    (shards, peers, conns)
+    let conns = (0..CONNS).map(|_| node.next_accepted()).collect();
+    (node, peers, conns)
 }
 
 /// Keeps the shard from looking until the sender is used or dropped.
-fn hold(shards: &Shards, shard: u16) -> Sender<()> {
+fn hold(node: &Shards, shard: u16) -> Sender<()> {
     let (go, held) = channel();
     let act: Act = Box::new(move |_| {
         let _ = held.recv(); // a dropped sender lets it go as well
     });
     let deadline = Instant::now() + PATIENCE;
-    let sent = shards
+    let sent = node
         .runtime
         .control(ShardIndex(shard))
         .send_by(act, deadline);
@@ -82,32 +82,32 @@ fn has_arrived(stream: &TcpStream) -> bool {
 
 #[test]
 fn sends_of_one_batch_take_an_entry_each_and_leave_together() {
-    let (shards, mut peers, conns) = with_peers(1);
-    let before = stats(&shards, 0);
-    shards.on(0, move |io| {
+    let (node, mut peers, conns) = with_peers(1);
+    let before = stats(&node, 0);
+    node.on(0, move |io| {
         for conn in conns {
             let outcome = io.send(conn, SendBuf::Owned(b"hello".to_vec()));
             assert!(matches!(outcome, SendOutcome::Sent));
         }
     });
     for _ in 0..CONNS {
-        assert!(matches!(shards.next(0), Seen::Sent(_, 5)));
+        assert!(matches!(node.next(0), Seen::Sent(_, 5)));
     }
-    let cost = cost(&before, &stats(&shards, 0));
+    let cost = cost(&before, &stats(&node, 0));
     for peer in &mut peers {
         peer.read_exact(&mut [0; 5]).expect("five bytes");
     }
     assert!(cost.sqes <= CONNS as u64, "{cost:?}");
     assert!(cost.cqes < 2 * CONNS as u64, "{cost:?}");
     assert!(cost.enters <= ENTERS_MAX, "{cost:?}");
-    shards.stop();
+    node.stop();
 }
 
 #[test]
 fn arrivals_of_one_batch_take_an_entry_each_and_are_read_together() {
-    let (shards, mut peers, _) = with_peers(1);
-    let before = stats(&shards, 0);
-    let go = hold(&shards, 0);
+    let (node, mut peers, _) = with_peers(1);
+    let before = stats(&node, 0);
+    let go = hold(&node, 0);
     for peer in &mut peers {
         peer.write_all(b"hello").expect("a live socket");
     }
@@ -116,31 +116,31 @@ fn arrivals_of_one_batch_take_an_entry_each_and_are_read_together() {
     });
     drop(go);
     for _ in 0..CONNS {
-        assert!(matches!(shards.next(0), Seen::Received(_, bytes) if bytes == b"hello"));
+        assert!(matches!(node.next(0), Seen::Received(_, bytes) if bytes == b"hello"));
     }
-    let cost = cost(&before, &stats(&shards, 0));
+    let cost = cost(&before, &stats(&node, 0));
     assert!(cost.sqes <= CONNS as u64, "{cost:?}");
     assert!(cost.cqes < 3 * CONNS as u64, "{cost:?}");
     assert!(cost.enters <= ENTERS_MAX, "{cost:?}");
-    shards.stop();
+    node.stop();
 }
 
 #[test]
 fn mail_of_one_batch_wakes_its_receiver_once() {
-    let shards = Shards::new(config(2));
-    let before = stats(&shards, 0);
-    shards.on(0, |io| {
+    let node = Shards::new(config(2));
+    let before = stats(&node, 0);
+    node.on(0, |io| {
         for number in 0..CONNS as u64 {
             assert_eq!(io.mail(ShardIndex(1), number), Ok(()));
         }
     });
     for number in 0..CONNS as u64 {
-        assert_eq!(shards.next(1), Seen::Mail(ShardIndex(0), number));
+        assert_eq!(node.next(1), Seen::Mail(ShardIndex(0), number));
     }
-    let after = stats(&shards, 0);
+    let after = stats(&node, 0);
     assert_eq!(after.mail_out - before.mail_out, CONNS as u64);
     let cost = cost(&before, &after);
     assert!(cost.wakes <= 1, "{cost:?}");
     assert!(cost.enters <= ENTERS_MAX, "{cost:?}");
-    shards.stop();
+    node.stop();
 }

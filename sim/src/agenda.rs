@@ -1,4 +1,5 @@
-//! What is to happen, in the order of time; what is due at one instant happens in the order of its entry.
+//! The agenda: events to come, in the order of time. Events of one instant happen in the order in which they
+//! were entered.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use crate::network::{Side, WireId};
 
-/// A node's index and which of its lives: what was meant for an earlier one is dropped.
+/// One life of a node: its index, and how often it has started. An event for an earlier life is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeLife {
     pub node: usize,
@@ -20,12 +21,12 @@ pub struct NodeLife {
 
 #[derive(Debug)]
 pub enum Event {
-    /// One more piece is at that side of the wire.
+    /// Another piece of a send arrives at this side of the wire.
     Arrive {
         wire: WireId,
         side: Side,
     },
-    /// The last send of that side has left its hands.
+    /// The last send of this side is done: its buffer goes back to the sender.
     Sent {
         wire: WireId,
         side: Side,
@@ -72,7 +73,7 @@ pub enum Event {
         result: Box<StoreResult>,
     },
     StoreUp,
-    /// The shard has the last answers from before, and hears that the store is back.
+    /// The shard hears that the store is back, after the last answers from before.
     StoreUpHeard {
         at: NodeLife,
         shard: usize,
@@ -98,7 +99,7 @@ pub enum Event {
         hello: Box<Hello>,
     },
 
-    /// The client does something of its own accord.
+    /// The client says something, or doesn't.
     ClientActs {
         client: usize,
     },
@@ -108,13 +109,13 @@ pub enum Event {
     ClientLooks {
         client: usize,
     },
-    /// It reads again.
+    /// A client that had stopped reading reads again.
     ClientReads {
         wire: WireId,
     },
 
     Fault,
-    /// The membership is read anew, and everybody told.
+    /// The membership is read anew, and each shard told.
     Membership,
     ChatReturns {
         node: usize,
@@ -136,7 +137,7 @@ impl Agenda {
         self.entries.insert((due_us, self.entered), event);
     }
 
-    /// The next event not after `until_us`.
+    /// Takes the next event, unless it is later than `until_us`. Returns its time with it.
     pub fn next(&mut self, until_us: u64) -> Option<(u64, Event)> {
         let first = self.entries.first_entry()?;
         if first.key().0 > until_us {

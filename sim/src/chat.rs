@@ -1,5 +1,5 @@
-//! A chat node's process: its shards, and the links that gateways made to it. What the driver does on
-//! real sockets, done on modelled ones, with the passing of a link from shard to shard.
+//! A chat node's process: its shards, and the links that gateways made to it. This is the driver's work on
+//! modelled sockets, the passing of a link from shard to shard included.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ struct Link {
 
 enum At {
     Shard(usize, LinkId),
-    /// It wants another shard, or is on its way there: what it says goes along.
+    /// The link wants another shard, or is on its way there: bytes that it sent go along.
     Leaving(Vec<u8>),
 }
 
@@ -62,7 +62,7 @@ impl ChatNode {
         chat
     }
 
-    /// A new life: nothing is left of the one before.
+    /// Begins a new life, in which nothing is left of the one before.
     pub fn start(&mut self, plan: &Plan, rng: &mut Rng) {
         self.boot_id = BootId(rng.next());
         self.life += 1;
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// A gateway connected; the kernel gives it to any shard.
+    /// A gateway connects. The kernel gives the connection to any shard.
     pub fn chat_accept(&mut self, at: NodeLife, wire: WireId) {
         let shard = self.rng.below(self.chats[at.node].shards.len());
         self.chat_link_opens(at, shard, wire);
@@ -194,7 +194,7 @@ impl World {
             self.chat_host(at, shard).take(link);
             self.chat_input(at, shard, Input::LinkClosed { link });
         } else {
-            // Still its old shard's, if that hasn't been asked yet.
+            // Still the old shard's, if that was not asked for it yet.
             for shard in 0..self.chats[at.node].shards.len() {
                 let host = self.chat_host(at, shard);
                 if let Some(link) = host.link(wire) {
@@ -310,7 +310,7 @@ impl World {
         }
     }
 
-    /// A link is at the shard that it wants.
+    /// A link arrives at the shard that it wants.
     pub fn chat_arrival(&mut self, at: NodeLife, wire: WireId, to: usize, hello: Hello) {
         if !self.chat_lives(at) {
             return;

@@ -1,12 +1,12 @@
 //! The end of a run: nothing goes wrong any more, and everything in flight has to finish.
 
 use crate::Report;
-use crate::client::{Client, List};
-use crate::inbox::Pull;
+use crate::client::{Client, Rules};
 use crate::plan::Plan;
+use crate::v2::V2;
 use crate::world::World;
 
-/// How long a word in each box may take to reach everybody, once all is quiet.
+/// Microseconds that a message in each box may take to reach everybody, once all is quiet.
 const PROBE_US: u64 = 3_000_000;
 
 impl World {
@@ -24,31 +24,32 @@ impl World {
         self.report()
     }
 
-    /// Every v2 client holds all that it may read and was acknowledged, though nobody asked it to look: what was missed was told.
+    /// Checks that every v2 client holds all acknowledged messages that it may read. Nobody asked it to look: the
+    /// servers told it of what it missed.
     fn check_settled(&self) {
         for (index, client) in self.clients.iter().enumerate() {
             let who = format!("client {index} ({})", client.uid);
             assert!(client.is_open(), "{who} is not connected");
+            let unacknowledged = client.unacknowledged();
             assert!(
-                client.outgoing.is_empty(),
-                "{who} has no answer to {:?}",
-                client.outgoing
+                unacknowledged.is_empty(),
+                "{who} has no answer to {unacknowledged:?}"
             );
             assert_eq!(
                 client.stream.owed(),
                 None,
                 "{who} saw a gap, and no SYNC came"
             );
-            if client.v2 {
-                assert_eq!(client.list, List::Have, "{who} has no list");
-                self.check_boxes(client, &who);
+            if let Rules::V2(v2) = &client.rules {
+                assert!(v2.session.is_listed(), "{who} has no list");
+                self.check_boxes(client, v2, &who);
             }
         }
     }
 
-    fn check_boxes(&self, client: &Client, who: &str) {
+    fn check_boxes(&self, client: &Client, v2: &V2, who: &str) {
         for (boxid, truth) in self.oracle.boxes_of(&client.uid) {
-            let Some(inbox) = client.boxes.get(boxid) else {
+            let (Some(log), Some(inbox)) = (v2.session.box_log(boxid), v2.shown.get(boxid)) else {
                 let promised = truth
                     .readable(&client.uid, 0)
                     .into_iter()
@@ -56,11 +57,7 @@ impl World {
                 assert_eq!(promised, None, "{who} doesn't know of {boxid}");
                 continue;
             };
-            assert_eq!(
-                inbox.pull,
-                Pull::NotNeeded,
-                "{who} still pulls {boxid}: {inbox:?}"
-            );
+            assert!(log.is_settled(), "{who} still pulls {boxid}: {log:?}");
             let readable = truth.readable(&client.uid, inbox.base);
             let strange = inbox.applied.difference(&readable).next();
             assert_eq!(
@@ -78,7 +75,7 @@ impl World {
         }
     }
 
-    /// One word in each box, when everybody is there.
+    /// Says one thing in each box, when everybody is there.
     fn probe(&mut self) {
         for boxid in (0..self.plan.boxes).map(Plan::box_name) {
             let member = |client: &Client| client.v2 && self.oracle.is_member(&boxid, &client.uid);
@@ -88,8 +85,8 @@ impl World {
         }
     }
 
-    /// A v1 client can't ask: it has got the end of the stream of each of its boxes, and (checked as it
-    /// came) all before it.
+    /// Checks that every v1 client, which can't ask, has got the end of the stream of each of its boxes. That it
+    /// got all before the end was checked as it came.
     fn check_v1(&self) {
         for (index, client) in self
             .clients

@@ -1,40 +1,39 @@
 //! The clients: users of v1 and v2 on modelled sockets, who join, chat, whisper, quit, are cut off and come
-//! back, by the rules that SDKs are to follow.
-
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+//! back. A v2 client follows the client rules of newim-client-core, as SDKs do.
 
 use newim_proto::chat::ChatView;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 use newim_proto::schema::{ChatMessage, ErrorCode};
 use newim_proto::sendbuf::SendBuf;
+use newim_proto::time::Now;
 use newim_proto::ws::client::{Answer, ClientRequest, parse_answer, write_request};
 use newim_proto::ws::frame::masked_frame_into;
 use newim_proto::ws::{self, MessageLimits, Messages, Opcode, WsEvent};
 use prost::Message;
 
 use crate::agenda::{Event, NodeLife};
-use crate::inbox::{Inbox, Pull};
+use crate::limits::UNACKNOWLEDGED_MAX;
 use crate::network::{Place, Side, WireId};
 use crate::oracle::Stream;
 use crate::plan::Plan;
+use crate::v1::V1;
+use crate::v2::V2;
 use crate::world::World;
 
-/// Any sixteen bytes: nobody guesses at it here.
+/// The key of every upgrade. Nobody guesses at it here, so any sixteen bytes will do.
 const KEY: &str = "bmV3aW0gc2ltdWxhdGlvbg==";
-const UNACKNOWLEDGED_MAX: usize = 6;
 const LIMITS: MessageLimits = MessageLimits {
     side: ws::Side::Client,
     message_bytes_max: 1 << 20,
 };
 
 pub struct Client {
-    index: usize,
     pub uid: String,
     pub v2: bool,
-    /// Joins and leaves as it likes; the others join their boxes once.
+    /// It joins and leaves boxes as it likes. The others join theirs once.
     wanders: bool,
     home: Vec<String>,
-    /// The same user's second device: comes when the first has joined its boxes.
+    /// The client whose user's second device this is. It connects when the first has joined its boxes.
     twin_of: Option<usize>,
     pub wire: Option<WireId>,
     pub phase: Phase,
@@ -42,18 +41,14 @@ pub struct Client {
     out: Vec<u8>,
     sending: bool,
     said: u64,
-    pub outgoing: VecDeque<Outgoing>,
-    /// v1 has no names for its requests: they are answered in order.
-    asked: VecDeque<u64>,
-    pub boxes: BTreeMap<String, Inbox>,
-    /// Whose mark was refused while its pull may yet be answered: one request asks for both.
-    half_refused: BTreeSet<String>,
-    joined: BTreeSet<String>,
-    left: BTreeSet<String>,
-    pub list: List,
-    /// Refused lists and pulls wait until then.
-    retry_us: u64,
+    pub rules: Rules,
     pub stream: Stream,
+}
+
+/// The client's side of the protocol.
+pub enum Rules {
+    V1(V1),
+    V2(Box<V2>),
 }
 
 pub enum Phase {
@@ -62,32 +57,12 @@ pub enum Phase {
     Open,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
-    Wanted,
-    /// `again`: what it will say may be old already.
-    Asked {
-        again: bool,
-    },
-    Have,
-}
-
-#[derive(Debug)]
-pub struct Outgoing {
-    number: u64,
-    message: ChatMessage,
-    /// On this connection.
-    sent: bool,
-    not_before_us: u64,
-}
-
 impl Client {
     pub fn new(index: usize, plan: &Plan) -> Client {
         let twin_of = (index == 1).then_some(0);
         let user = twin_of.unwrap_or(index);
         let v2 = index % 3 != 2;
         Client {
-            index,
             uid: format!("user{user}"),
             v2,
             wanders: v2 && index > 2 && index % 4 == 3,
@@ -102,14 +77,10 @@ impl Client {
             out: Vec::new(),
             sending: false,
             said: 0,
-            outgoing: VecDeque::new(),
-            asked: VecDeque::new(),
-            boxes: BTreeMap::new(),
-            half_refused: BTreeSet::new(),
-            joined: BTreeSet::new(),
-            left: BTreeSet::new(),
-            list: List::Wanted,
-            retry_us: 0,
+            rules: match v2 {
+                true => Rules::V2(Box::new(V2::new(index, &format!("user{user}")))),
+                false => Rules::V1(V1::default()),
+            },
             stream: Stream::default(),
         }
     }
@@ -119,26 +90,58 @@ impl Client {
     }
 
     fn is_home(&self) -> bool {
-        self.home.iter().all(|boxid| self.joined.contains(boxid))
+        self.home.iter().all(|boxid| self.is_member(boxid))
     }
 
-    fn wants_room(&self, boxid: &str) -> bool {
-        !self.joined.contains(boxid) && !self.outgoing.iter().any(|out| out.message.boxid == boxid)
+    fn is_member(&self, boxid: &str) -> bool {
+        match &self.rules {
+            Rules::V1(v1) => v1.joined.contains(boxid),
+            Rules::V2(v2) => v2.session.is_member(boxid),
+        }
+    }
+
+    /// Messages that are not acknowledged, in order.
+    pub fn unacknowledged(&self) -> Vec<&ChatMessage> {
+        match &self.rules {
+            Rules::V1(v1) => v1.outgoing.iter().map(|request| &request.message).collect(),
+            Rules::V2(v2) => v2.session.unacknowledged().collect(),
+        }
+    }
+
+    fn has_said_in(&self, boxid: &str) -> bool {
+        self.unacknowledged()
+            .iter()
+            .any(|message| message.boxid == boxid)
+    }
+
+    fn is_leaving(&self, boxid: &str) -> bool {
+        self.unacknowledged()
+            .iter()
+            .any(|message| message.boxid == boxid && message.op() == ChatOp::Quit)
+    }
+
+    /// Boxes that it may say something in.
+    fn known(&self) -> Vec<String> {
+        let known: Vec<&str> = match &self.rules {
+            Rules::V1(v1) => v1.joined.iter().map(String::as_str).collect(),
+            Rules::V2(v2) => v2
+                .session
+                .memberships()
+                .filter(|boxid| v2.session.box_log(boxid).is_some())
+                .collect(),
+        };
+        let known = known.into_iter().filter(|boxid| !self.is_leaving(boxid));
+        known.map(str::to_owned).collect()
     }
 
     fn say(&mut self, message: ChatMessage) {
         self.said += 1;
-        let client_id = self.v2.then(|| format!("{}-{}", self.index, self.said));
-        let message = ChatMessage {
-            client_id,
-            ..message
-        };
-        self.outgoing.push_back(Outgoing {
-            number: self.said,
-            message,
-            sent: false,
-            not_before_us: 0,
-        });
+        match &mut self.rules {
+            Rules::V1(v1) => v1.say(self.said, message),
+            Rules::V2(v2) => {
+                v2.session.send(message);
+            }
+        }
     }
 
     fn put(&mut self, message: &ChatMessage) {
@@ -152,55 +155,16 @@ impl Client {
         );
     }
 
-    /// All that is due on this connection: the list, what is to be said, then pulls.
-    fn put_due(&mut self, now_us: u64) {
+    /// Puts all requests that are due into `out`: the list, messages, then pulls.
+    fn put_due(&mut self, now: Now) {
         if !self.is_open() {
             return;
         }
-        if self.v2 && self.list == List::Wanted && self.retry_us <= now_us {
-            self.list = List::Asked { again: false };
-            self.put(&sync("", None));
-        }
-        let mut outgoing = std::mem::take(&mut self.outgoing);
-        for out in outgoing
-            .iter_mut()
-            .filter(|out| !out.sent && out.not_before_us <= now_us)
-        {
-            out.sent = true;
-            self.put(&out.message);
-            if !self.v2 {
-                self.asked.push_back(out.number);
-            }
-        }
-        self.outgoing = outgoing;
-        if self.v2 && self.retry_us <= now_us {
-            let mut due = Vec::new();
-            for (boxid, inbox) in self
-                .boxes
-                .iter_mut()
-                .filter(|(_, inbox)| inbox.pull == Pull::Needed)
-            {
-                inbox.pull = Pull::Running;
-                due.push(sync(boxid, Some(inbox.mark())));
-            }
-            due.iter().for_each(|pull| self.put(pull));
-        }
-    }
-
-    /// The request that an answer is to.
-    fn answered(&mut self, view: &ChatView<'_>) -> Option<usize> {
-        if self.v2 {
-            let id = view.client_id?;
-            return self
-                .outgoing
-                .iter()
-                .position(|out| out.message.client_id.as_deref() == Some(id));
-        }
-        let number = self
-            .asked
-            .pop_front()
-            .expect("a v1 client gets one answer for each request");
-        self.outgoing.iter().position(|out| out.number == number)
+        let due = match &mut self.rules {
+            Rules::V1(v1) => v1.take_due(now.mono_us),
+            Rules::V2(v2) => v2.perform(now),
+        };
+        due.iter().for_each(|message| self.put(message));
     }
 
     fn lost(&mut self) {
@@ -209,31 +173,15 @@ impl Client {
         self.messages = Messages::new();
         self.out.clear();
         self.sending = false;
-        self.asked.clear();
-        self.list = List::Wanted;
-        self.half_refused.clear();
         self.stream = Stream::default();
-        if !self.v2 {
-            self.outgoing.retain(|out| out.message.op() == ChatOp::Join); // the rest may be stored, or not
+        match &mut self.rules {
+            Rules::V1(v1) => v1.connection_lost(),
+            Rules::V2(v2) => {
+                v2.half_refused.clear();
+                v2.session.disconnected(0);
+            }
         }
-        self.outgoing.iter_mut().for_each(|out| out.sent = false);
-        self.boxes.values_mut().for_each(Inbox::connection_lost);
     }
-}
-
-fn sync(boxid: &str, ack_seq: Option<u64>) -> ChatMessage {
-    let message = ChatMessage {
-        boxid: boxid.to_owned(),
-        ack_seq,
-        limit: ack_seq.map(|_| 3),
-        ..ChatMessage::default()
-    };
-    assert_eq!(
-        (message.op(), message.mtype()),
-        (ChatOp::Ack, MessageType::Sync),
-        "the schema's own defaults"
-    );
-    message
 }
 
 fn to_box(boxid: &str, op: ChatOp, body: Option<String>) -> ChatMessage {
@@ -299,7 +247,7 @@ impl World {
         if self.now_us >= self.plan.acts_until_us {
             return;
         }
-        if self.clients[client].outgoing.len() < UNACKNOWLEDGED_MAX
+        if self.clients[client].unacknowledged().len() < UNACKNOWLEDGED_MAX
             && self.clients[client].is_open()
         {
             self.client_says_something(client);
@@ -312,19 +260,9 @@ impl World {
     fn client_says_something(&mut self, client: usize) {
         let me = &self.clients[client];
         let body = format!("{client}-{}", me.said);
-        let leaves = |boxid: &String| {
-            me.outgoing
-                .iter()
-                .any(|o| o.message.boxid == *boxid && o.message.op() == ChatOp::Quit)
-        };
-        let knows = |boxid: &&String| (me.boxes.contains_key(*boxid) || !me.v2) && !leaves(boxid);
-        let known: Vec<String> = me.joined.iter().filter(knows).cloned().collect();
-        let to_join: Vec<String> = me
-            .home
-            .iter()
-            .filter(|boxid| me.wants_room(boxid))
-            .cloned()
-            .collect();
+        let known = me.known();
+        let wanted = |boxid: &&String| !me.is_member(boxid) && !me.has_said_in(boxid);
+        let to_join: Vec<String> = me.home.iter().filter(wanted).cloned().collect();
         let (wanders, twin) = (me.wanders, me.twin_of.is_some());
         if !to_join.is_empty() && !twin {
             let boxid = self.rng.pick(&to_join).clone();
@@ -333,8 +271,7 @@ impl World {
         match self.rng.below(100) {
             0..25 => self.client_whispers(client, body),
             25..30 if wanders => {
-                let quiet =
-                    |boxid: &&String| !me.outgoing.iter().any(|out| out.message.boxid == **boxid);
+                let quiet = |boxid: &&String| !me.has_said_in(boxid);
                 if let Some(boxid) = known.iter().find(quiet).cloned() {
                     self.clients[client].say(to_box(&boxid, ChatOp::Quit, None));
                 }
@@ -351,7 +288,7 @@ impl World {
         }
     }
 
-    /// To one user, in a box of the two.
+    /// Says something to one user, in a box of the two.
     fn client_whispers(&mut self, client: usize, body: String) {
         let other = self.rng.below(self.clients.len());
         let (mine, theirs) = (
@@ -367,7 +304,7 @@ impl World {
         self.clients[client].say(message);
     }
 
-    /// To one user, in a box of many: the others' numbers have a gap there.
+    /// Says something to one user in a box of many, so that the others' seqs have a gap there.
     fn client_whispers_in(&mut self, client: usize, boxid: String, body: String) {
         let other = self.rng.below(self.clients.len());
         let other = &self.clients[other];
@@ -396,9 +333,9 @@ impl World {
     }
 
     fn client_flush(&mut self, client: usize) {
-        let now_us = self.now_us;
+        let now = self.now();
         let me = &mut self.clients[client];
-        me.put_due(now_us);
+        me.put_due(now);
         let Some(wire) = me.wire else { return };
         if !me.sending && !me.out.is_empty() {
             me.sending = true;
@@ -427,6 +364,7 @@ impl World {
         if self.clients[client].wire != Some(wire) {
             return;
         }
+        let now = self.now();
         let Phase::Upgrading(answer) = &mut self.clients[client].phase else {
             return self.client_reads(client, wire, bytes);
         };
@@ -438,6 +376,9 @@ impl World {
                 let me = &mut self.clients[client];
                 assert_eq!(v2, me.v2, "the protocol that was asked for");
                 me.phase = Phase::Open;
+                if let Rules::V2(v2) = &mut me.rules {
+                    v2.session.connected(now);
+                }
                 self.client_reads(client, wire, &mut rest);
                 self.client_flush(client);
             }
@@ -496,39 +437,37 @@ impl World {
         }
         match (view.op, view.uuid.is_some(), view.done) {
             (ChatOp::Ack, true, _) => self.client_acknowledged(client, view),
-            (ChatOp::Ack, false, _) if view.boxid.is_empty() && view.head_seq.is_none() => {
-                self.client_listed(client, view)
-            }
+            (ChatOp::Ack, false, _) if view.boxid.is_empty() && view.head_seq.is_none() => {}
             (ChatOp::Ack, false, Some(true)) => {
-                let (epoch, head) = (view.epoch.expect("said"), view.head_seq.expect("said"));
-                self.clients[client].half_refused.remove(view.boxid);
-                if let Some(inbox) = self.clients[client].boxes.get_mut(view.boxid) {
-                    inbox.pull_ended(epoch, head, view.ack_seq.expect("said"));
+                if let Rules::V2(v2) = &mut self.clients[client].rules {
+                    v2.half_refused.remove(view.boxid);
                 }
             }
             (ChatOp::Ack, false, _) => self.client_nudged(client, view),
             _ => self.client_gets(client, view),
+        }
+        self.client_obeys(client, view);
+    }
+
+    /// Gives the message to the client's own rules, after the oracle.
+    fn client_obeys(&mut self, client: usize, view: &ChatView<'_>) {
+        let now = self.now();
+        if let Rules::V2(v2) = &mut self.clients[client].rules {
+            let message = ChatMessage::decode(view.bytes);
+            v2.received(now, message.expect("prost reads what our reader reads"));
         }
     }
 
     fn client_gets(&mut self, client: usize, view: &ChatView<'_>) {
         let me = &mut self.clients[client];
         self.oracle.delivered(&me.uid, view);
-        let (epoch, seq) = (view.epoch.expect("checked"), view.seq.expect("checked"));
-        let running = me
-            .boxes
-            .get(view.boxid)
-            .is_some_and(|inbox| inbox.pull == Pull::Running);
-        let pulled = running || me.half_refused.contains(view.boxid);
+        let seq = view.seq.expect("checked");
+        let pulled = match &me.rules {
+            Rules::V1(_) => false,
+            Rules::V2(v2) => v2.is_pulling(view.boxid),
+        };
         let truth = self.oracle.truth(view.boxid).expect("checked");
         me.stream.came(truth, view.boxid, seq, me.v2, pulled);
-        if me.v2 && !me.left.contains(view.boxid) {
-            let inbox = me
-                .boxes
-                .entry(view.boxid.to_owned())
-                .or_insert_with(|| Inbox::new(0));
-            inbox.take(epoch, seq);
-        }
     }
 
     fn client_nudged(&mut self, client: usize, view: &ChatView<'_>) {
@@ -537,72 +476,31 @@ impl World {
         self.oracle.nudges += 1;
         let head = view.head_seq.expect("a nudge tells of a head");
         me.stream.nudged(view.boxid, head);
-        if view.boxid.is_empty() {
-            me.list = match me.list {
-                List::Asked { .. } => List::Asked { again: true },
-                _ => List::Wanted,
-            };
-        } else if !me.left.contains(view.boxid) {
-            // Perhaps somebody's first words to us, which the outbox had no room for.
-            let inbox = me
-                .boxes
-                .entry(view.boxid.to_owned())
-                .or_insert_with(|| Inbox::new(0));
-            inbox.head_is(view.epoch.expect("with its epoch"), head);
-        }
-    }
-
-    fn client_listed(&mut self, client: usize, view: &ChatView<'_>) {
-        let list = ChatMessage::decode(view.bytes).expect("prost reads what our reader reads");
-        let me = &mut self.clients[client];
-        for status in &list.status {
-            if me.left.contains(status.boxid()) {
-                continue;
-            }
-            if status.joined() {
-                me.joined.insert(status.boxid().to_owned());
-            }
-            let inbox = me
-                .boxes
-                .entry(status.boxid().to_owned())
-                .or_insert_with(|| Inbox::new(status.ack_seq()));
-            inbox.head_is(status.epoch(), status.head_seq());
-        }
-        if list.done() {
-            me.list = match me.list {
-                List::Asked { again: true } => List::Wanted,
-                _ => List::Have,
-            };
-        }
     }
 
     fn client_acknowledged(&mut self, client: usize, view: &ChatView<'_>) {
         let me = &mut self.clients[client];
-        let said = me.answered(view).and_then(|at| me.outgoing.remove(at));
-        let body = said.as_ref().map(|out| out.message.body());
+        let said = match &mut me.rules {
+            Rules::V1(v1) => v1.answered().map(|request| request.message),
+            Rules::V2(v2) => v2.unacknowledged(view).cloned(),
+        };
+        let body = said.as_ref().map(|message| message.body());
         self.oracle.acknowledged(&me.uid, view, body);
         let Some(said) = said else { return };
-        let (epoch, seq) = (view.epoch.expect("checked"), view.seq.expect("checked"));
-        let boxid = said.message.boxid.clone();
-        match said.message.op() {
-            ChatOp::Join => {
-                me.joined.insert(boxid.clone());
-                me.left.remove(&boxid);
-                me.stream.restart(&boxid);
-                if me.v2 {
-                    me.boxes.entry(boxid).or_insert_with(|| Inbox::new(seq - 1));
+        let boxid = &said.boxid;
+        match (said.op(), &mut me.rules) {
+            (ChatOp::Join, rules) => {
+                me.stream.restart(boxid);
+                match rules {
+                    Rules::V1(v1) => drop(v1.joined.insert(boxid.clone())),
+                    // What was said before the JOIN doesn't concern it.
+                    Rules::V2(v2) => {
+                        let seq = view.seq.expect("checked");
+                        v2.session.hold(boxid, None, seq - 1);
+                    }
                 }
             }
-            ChatOp::Quit => {
-                me.joined.remove(&boxid);
-                me.boxes.remove(&boxid);
-                me.left.insert(boxid);
-            }
-            _ if me.v2 => {
-                // It stands for the message itself, which isn't sent to this connection if it is direct.
-                let inbox = me.boxes.entry(boxid).or_insert_with(|| Inbox::new(0));
-                inbox.take(epoch, seq);
-            }
+            (ChatOp::Quit, Rules::V1(v1)) => drop(v1.joined.remove(boxid)),
             _ => {}
         }
     }
@@ -618,30 +516,22 @@ impl World {
         let retry_us = self.now_us + view.retry_after_ms.unwrap_or(1000) * 1000;
         self.agenda.at(retry_us, Event::ClientLooks { client });
         let me = &mut self.clients[client];
-        if view.op == ChatOp::Ack {
-            if code == ErrorCode::NotAMember as u32 && me.wanders {
-                me.boxes.remove(view.boxid); // left, by a QUIT that was stored and not acknowledged yet
-                return;
-            }
-            assert!(again, "a sync was refused for good: {view:?}");
-            me.retry_us = retry_us;
-            match me.boxes.get_mut(view.boxid) {
-                _ if view.boxid.is_empty() => me.list = List::Wanted,
-                Some(inbox) if inbox.pull == Pull::Running => {
-                    inbox.pull = Pull::Needed;
-                    me.half_refused.insert(view.boxid.to_owned());
+        let is_ours = match &mut me.rules {
+            Rules::V1(v1) => v1.refused(retry_us),
+            Rules::V2(v2) if view.op == ChatOp::Ack => {
+                if v2.is_pulling(view.boxid) {
+                    v2.half_refused.insert(view.boxid.to_owned());
                 }
-                _ => {}
+                // Left, by a QUIT that was stored and not acknowledged yet.
+                !(code == ErrorCode::NotAMember as u32 && me.wanders)
             }
-            return;
-        }
-        let Some(at) = me.answered(view) else { return };
-        assert!(again, "{} was refused for good: {view:?}", me.uid);
-        if me.v2 || view.op == ChatOp::Join {
-            me.outgoing[at].sent = false;
-            me.outgoing[at].not_before_us = retry_us;
-        } else {
-            me.outgoing.remove(at);
-        }
+            Rules::V2(v2) => v2.unacknowledged(view).is_some(),
+        };
+        assert!(
+            again || !is_ours,
+            "{} was refused for good: {view:?}",
+            me.uid
+        );
+        self.client_obeys(client, view);
     }
 }

@@ -1,10 +1,10 @@
-//! What goes wrong, and when it is over.
+//! The faults: what goes wrong in a run, how often, and how it ends.
 
 use crate::agenda::{Event, NodeLife};
 use crate::network::{Place, Side};
 use crate::world::World;
 
-/// How often each thing went wrong: a run in which nothing did proves nothing.
+/// Counts of the faults of a run. One in which nothing went wrong proves nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     pub client_resets: u64,
@@ -123,7 +123,7 @@ impl World {
             &mut self.agenda,
             &mut self.rng,
         );
-        // Its session expires, or it is back before that.
+        // Its ZooKeeper session expires, unless it is back before that.
         let noticed_us = self.rng.between(200_000, 1_000_000);
         self.membership_changes(noticed_us);
         let returns_us = self.now_us + self.rng.between(50_000, 2_000_000);
@@ -144,7 +144,7 @@ impl World {
         self.membership_changes(registers_us);
     }
 
-    /// Leaves the routing, serves until its gateways have moved, ends, and comes back.
+    /// A chat node leaves the routing, serves until its gateways have moved, ends, and comes back.
     fn chat_drains(&mut self) {
         let node = self.rng.below(self.chats.len());
         let others_serve = (0..self.chats.len())
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// A chat node whose gateways have left may end.
+    /// Ends each draining chat node that its gateways have left.
     pub fn end_drained(&mut self) {
         for node in 0..self.chats.len() {
             if self.chats[node].alive && self.chats[node].draining && self.chats[node].is_drained()

@@ -1,5 +1,5 @@
-//! A gateway's process: its shards, the mesh between them, its connections and its links. What the driver
-//! does on real sockets, done on modelled ones.
+//! A gateway's process: its shards, the mesh between them, its connections and its links. This is the driver's
+//! work on modelled sockets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct GatewayNode {
     pub life: u32,
     pub alive: bool,
     pub shards: Vec<GatewayHost>,
-    /// When the last letter between two shards arrives: letters don't overtake each other.
+    /// When the last mail from one shard to another arrives: mail does not overtake mail.
     mail_us: BTreeMap<(ShardIndex, ShardIndex), u64>,
 }
 
@@ -59,7 +59,7 @@ impl GatewayNode {
         gateway
     }
 
-    /// A new life: nothing is left of the one before.
+    /// Begins a new life, in which nothing is left of the one before.
     pub fn start(&mut self, plan: &Plan, rng: &mut Rng) {
         let boot_id = BootId(rng.next());
         self.life += 1;
@@ -318,7 +318,7 @@ impl World {
         let host = self.gateway_host(at, shard);
         let Some(link) = host.links.remove(&chat) else {
             return;
-        }; // wanted by a letter that was ahead of the routes
+        }; // wanted by mail that was ahead of the routes
         if let Some(wire) = link.wire {
             host.link_of.remove(&wire);
             self.close(wire, Side::Connector);
@@ -336,7 +336,7 @@ impl World {
             return;
         };
         if link.wire.is_some() {
-            return; // closed and opened again meanwhile, and that one was quicker
+            return; // the link was closed and opened again meanwhile, and the second was quicker
         }
         let exchange = link.exchange.clone();
         let Some(node) = self

@@ -1,6 +1,6 @@
 //! The whole cluster in one thread, under a seed: gateways and chat nodes (the very shards that run on
-//! cores), clients of both protocols, and models of the store, of ZooKeeper and of the network. Things go
-//! wrong for a while; an oracle watches each event; then all has to come right by itself.
+//! cores), clients of both protocols, and models of the store, of ZooKeeper and of the network. Faults happen
+//! for a while, and an oracle checks each event; then everything has to recover by itself.
 //!
 //! Everything is drawn from the seed, so a seed is a run: `newim-sim --seed 7 --trace` shows it again.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ mod client;
 mod faults;
 mod gateway;
 mod inbox;
+mod limits;
 mod membership;
 mod network;
 mod oracle;
@@ -20,6 +21,8 @@ mod plan;
 mod rng;
 mod storage;
 mod trace;
+mod v1;
+mod v2;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,11 +32,11 @@ pub use plan::Plan;
 
 use world::World;
 
-/// A run that came right.
+/// A run in which everything held.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub seed: u64,
-    /// Of everything that happened: equal for equal runs.
+    /// Hash of the trace: equal for equal runs.
     pub trace_hash: u64,
     pub events: u64,
     pub acknowledged: u64,
@@ -49,12 +52,12 @@ pub struct Report {
 pub struct Failure {
     pub seed: u64,
     pub why: String,
-    /// The last that happened.
+    /// The last lines of the trace.
     pub tail: Vec<String>,
 }
 
-/// Runs one seed, with faults for so many seconds of the cluster's own time. Errors are what the oracle, a
-/// shard's own assertions, or the check at the end found.
+/// Runs one seed, with faults for `seconds` of the cluster's own time. An error is what the oracle, a shard's own
+/// assertion, or the check at the end found.
 pub fn run(seed: u64, seconds: u64, print_trace: bool) -> Result<Report, Box<Failure>> {
     let mut world = World::new(Plan::of_seed(seed, seconds), print_trace);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run_to_the_end()));

@@ -1,4 +1,4 @@
-//! `newim-sim`: runs seeds, and shows how to see a failing one again.
+//! `newim-sim`: runs seeds, and says how to see a failing one again.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,8 +7,8 @@ const USAGE: &str = "\
 newim-sim: the whole cluster in one thread, under a seed
 
   --seed S      the first seed (0)
-  --seeds N     so many seeds from there (1)
-  --seconds T   faults for so long, of the cluster's own time (4)
+  --seeds N     how many seeds from there on (1)
+  --seconds T   seconds of the cluster's own time with faults (4)
   --trace       print every event
   --quiet       print failures and the sum only";
 

@@ -1,5 +1,5 @@
-//! ZooKeeper, as the nodes see it: who is there, one table after the other, told to each shard at a moment
-//! of its own.
+//! ZooKeeper as the nodes see it: which nodes live, as one route table after another. Each shard is told of a
+//! table at a moment of its own.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::world::World;
 #[derive(Default)]
 pub struct Membership {
     epoch: u64,
-    /// As of the last table: (node, life, draining).
+    /// The chat nodes in the last table: node, life, and whether it drains.
     told: Vec<(usize, u32, bool)>,
-    /// The newest; a node that starts reads it.
+    /// The newest table, which a node reads when it starts.
     pub table: Option<Arc<RouteTable>>,
 }
 
 impl World {
-    /// The nodes that are there have changed; it shows after a while.
+    /// The set of living nodes has changed, and ZooKeeper notices after `after_us`.
     pub fn membership_changes(&mut self, after_us: u64) {
         self.agenda.at(self.now_us + after_us, Event::Membership);
     }

@@ -1,17 +1,13 @@
-//! Byte streams between the nodes and clients: they arrive late, in pieces down to single bytes, wait
-//! where nobody reads, push back, and break.
+//! Byte streams between nodes and clients. Bytes arrive late and in pieces, down to single ones; they wait where
+//! nobody reads, which makes the sender wait; and connections break.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use newim_proto::sendbuf::SendBuf;
 
 use crate::agenda::{Agenda, Event, NodeLife};
+use crate::limits::{DRIBBLE_BYTES_MAX, WINDOW_BYTES_MAX};
 use crate::rng::Rng;
-
-/// What is sent and not read before a sender has to wait: small, so that it comes to that.
-const WINDOW_BYTES: usize = 2048;
-/// The start of a send that may come in single bytes.
-const DRIBBLE_BYTES_MAX: usize = 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WireId(pub u32);
@@ -31,7 +27,7 @@ impl Side {
     }
 }
 
-/// Who stands at an end of a wire.
+/// The process at one end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Client(usize),
@@ -42,18 +38,18 @@ pub enum Place {
 #[derive(Debug)]
 struct Wire {
     ends: [Place; 2],
-    /// By the sending side.
+    /// What this side sends.
     pipes: [Pipe; 2],
-    /// Was told, or needs not be told, that it is over.
+    /// This side was told that the wire is gone, or need not be told.
     over: [bool; 2],
-    /// Has closed it: hears nothing more but its end.
+    /// This side has closed the wire, and hears nothing more but its end.
     deaf: [bool; 2],
     dead: bool,
 }
 
 #[derive(Debug, Default)]
 struct Pipe {
-    /// Sent and not read, oldest first; so many of them have arrived.
+    /// Pieces that were sent and not read, oldest first; `arrived` of them have arrived.
     pieces: VecDeque<Vec<u8>>,
     arrived: usize,
     unread_bytes: usize,
@@ -67,7 +63,7 @@ struct Pipe {
 pub struct Network {
     wires: BTreeMap<WireId, Wire>,
     next_id: u32,
-    /// Until then everything takes long.
+    /// The network is slow until then.
     pub slow_until_us: u64,
 }
 
@@ -96,7 +92,7 @@ impl Network {
         self.wires.get(&id).map(|wire| wire.ends[side as usize])
     }
 
-    /// How long something takes, from one moment to the next or to another machine.
+    /// Draws the time that something takes: a moment, or the way to another machine.
     pub fn delay_us(&self, now_us: u64, rng: &mut Rng) -> u64 {
         if now_us < self.slow_until_us && rng.chance(30) {
             return rng.between(5_000, 120_000);
@@ -104,7 +100,7 @@ impl Network {
         rng.between(50, 1_500)
     }
 
-    /// One at a time and side: the next after its Sent.
+    /// Sends a buffer. One at a time from each side: the next after [`Event::Sent`].
     pub fn send(
         &mut self,
         now_us: u64,
@@ -159,7 +155,7 @@ impl Network {
         }
     }
 
-    /// The next piece for a reader that reads.
+    /// Takes the next piece that has arrived, unless this side has stopped reading.
     pub fn read(
         &mut self,
         now_us: u64,
@@ -188,14 +184,14 @@ impl Network {
         }
     }
 
-    /// The caller reads what is there already.
+    /// Lets this side read again. The caller then reads what has arrived already.
     pub fn resume(&mut self, id: WireId, side: Side) {
         if let Some(wire) = self.wires.get_mut(&id) {
             wire.pipes[side.other() as usize].reader_paused = false;
         }
     }
 
-    /// The buffer of a send that is done.
+    /// Gives back the buffer of a send that is done.
     pub fn take_sent(&mut self, id: WireId, side: Side) -> Option<SendBuf> {
         let wire = self.wires.get_mut(&id)?;
         if wire.dead || wire.deaf[side as usize] {
@@ -206,7 +202,7 @@ impl Network {
         pipe.sending.take()
     }
 
-    /// In good order: what was sent arrives, then the end.
+    /// Closes a wire in good order: what was sent arrives, then the end.
     pub fn close(
         &mut self,
         now_us: u64,
@@ -236,7 +232,7 @@ impl Network {
         agenda.at(end_us + delay_us, Event::Closed { wire: id, side });
     }
 
-    /// At once, for both: what is on the way is lost.
+    /// Breaks a wire at once, for both sides: what is on the way is lost.
     pub fn reset(&mut self, now_us: u64, id: WireId, agenda: &mut Agenda, rng: &mut Rng) {
         let delays_us = [self.delay_us(now_us, rng), self.delay_us(now_us, rng)];
         let Some(wire) = self.wires.get_mut(&id) else {
@@ -251,7 +247,7 @@ impl Network {
         }
     }
 
-    /// True if this side has to be told, which is so once.
+    /// Whether this side has to be told that the wire is gone, which is so once.
     pub fn closed(&mut self, id: WireId, side: Side) -> bool {
         let Some(wire) = self.wires.get_mut(&id) else {
             return false;
@@ -266,7 +262,7 @@ impl Network {
         !told
     }
 
-    /// A process is gone: its wires break, and only the other ends hear of it.
+    /// A process dies: its wires break, and only the other ends hear of it.
     pub fn crash(
         &mut self,
         now_us: u64,
@@ -291,7 +287,7 @@ impl Network {
         }
     }
 
-    /// Those that work.
+    /// Wires that work, with an end that fits.
     pub fn wires_of(&self, at: impl Fn(Place) -> bool) -> Vec<WireId> {
         self.wires
             .iter()
@@ -302,7 +298,7 @@ impl Network {
 
     fn finish_send(&mut self, now_us: u64, id: WireId, sender: Side, agenda: &mut Agenda) {
         let pipe = &mut self.wires.get_mut(&id).expect("the caller has it").pipes[sender as usize];
-        if pipe.sending.is_some() && pipe.unread_bytes <= WINDOW_BYTES && !pipe.sent_is_due {
+        if pipe.sending.is_some() && pipe.unread_bytes <= WINDOW_BYTES_MAX && !pipe.sent_is_due {
             pipe.sent_is_due = true;
             agenda.at(
                 now_us + 20,

@@ -1,5 +1,5 @@
-//! What must hold whatever happens, checked at each event: what is acknowledged is stored, once; what
-//! arrives is what was stored, in order, and for those who may read it.
+//! The oracle: what must hold whatever happens, checked at each event. An acknowledged message is stored, once;
+//! a message that arrives is one that was stored, in order, and its reader may read it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use newim_proto::chat::ChatView;
 use newim_proto::log::{Append, AppendKind, Reply, StoreError, StoreResult};
 
 use crate::agenda::NodeLife;
+use crate::limits::PUBLISH_US_MAX;
 
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -22,7 +23,7 @@ pub struct Oracle {
 pub struct BoxTruth {
     log: Vec<Logged>,
     by_id: BTreeMap<(String, String), u64>,
-    /// uid → joins and quits, in order.
+    /// Joins and quits of each uid, in order.
     turns: BTreeMap<String, Vec<Turn>>,
 }
 
@@ -30,7 +31,7 @@ pub struct BoxTruth {
 struct Turn {
     seq: u64,
     member: bool,
-    /// A QUIT whose answer was lost on its way still leaves the session where it was.
+    /// The session knows of it. After a QUIT whose answer was lost it goes on as before.
     known: bool,
 }
 
@@ -41,11 +42,11 @@ struct Logged {
     receiver: Option<String>,
     uuid: String,
     body: String,
-    /// None: the answer was lost, so no gateway knows that it is stored; a retry's will.
+    /// None: the answer was lost, so no gateway knows that it is stored until a retry is answered.
     publisher: Option<Publisher>,
-    /// Its sender was told. Before that nobody is promised anything.
+    /// Its sender was told that it is stored. Before that nobody is promised anything.
     acknowledged: bool,
-    /// Its gateway died before it can be sure to have published it: who is online may learn of it late.
+    /// Its gateway died before it was sure to have published it: members who are online may learn of it late.
     unpublished: bool,
 }
 
@@ -56,11 +57,8 @@ pub struct Publisher {
     pub since_us: u64,
 }
 
-/// A gateway that lives for so long after a message was stored has published it.
-const PUBLISH_US_MAX: u64 = 1_000_000;
-
 impl Oracle {
-    /// The store did an append, whether or not anybody hears of it.
+    /// The store did an append, whether or not its answer arrives.
     pub fn stored(&mut self, by: Option<Publisher>, append: &Append, result: &StoreResult) {
         let appended = match result {
             Ok(Reply::Appended(appended)) => *appended,
@@ -236,7 +234,7 @@ impl BoxTruth {
             .is_some_and(|turn| turn.member)
     }
 
-    /// All that a user may read now, after a position.
+    /// Seqs after `after` that a user may read now.
     pub fn readable(&self, uid: &str, after: u64) -> BTreeSet<u64> {
         let member = self.is_member(uid);
         let readable = |logged: &Logged| {
@@ -253,13 +251,13 @@ impl BoxTruth {
             .collect()
     }
 
-    /// Must somebody online have heard of it by itself?
+    /// Whether every member online must have been told of it unasked.
     pub fn is_promised(&self, seq: u64) -> bool {
         let logged = &self.log[seq as usize - 1];
         logged.acknowledged && !logged.unpublished
     }
 
-    /// Positions of the box's own stream between two of it.
+    /// The first seq of the box's own stream between two others.
     pub fn stream_between(&self, after: u64, before: u64) -> Option<u64> {
         (after + 1..before).find(|seq| self.log[*seq as usize - 1].receiver.is_none())
     }
@@ -274,8 +272,8 @@ impl BoxTruth {
         self.log[seq as usize - 1].receiver.is_some()
     }
 
-    /// To the two of a direct message; else to whoever was a member then, or has become one since (and
-    /// pulls what was before). A QUIT is also its sender's.
+    /// Whether a user may be sent the message: the two of a direct message; of any other, each user who was a
+    /// member then or has become one since (and pulls what was before), and the sender of a QUIT.
     fn may_get(&self, uid: &str, seq: u64) -> bool {
         let logged = &self.log[seq as usize - 1];
         if logged.receiver.is_some() {
@@ -292,7 +290,7 @@ impl BoxTruth {
 }
 
 impl Logged {
-    /// A gateway that answers a retry publishes again; it counts where none did before.
+    /// A gateway that answers a retry publishes again. It counts where none is known to have published.
     fn heard_again(&mut self, by: Option<Publisher>) {
         if by.is_some() && (self.publisher.is_none() || self.unpublished) {
             (self.publisher, self.unpublished) = (by, false);
@@ -306,7 +304,7 @@ impl Logged {
     }
 }
 
-/// What one connection was pushed of each box's own stream.
+/// The messages of each box's own stream that one connection was pushed.
 #[derive(Debug, Default)]
 pub struct Stream {
     boxes: BTreeMap<String, Pushed>,
@@ -315,16 +313,16 @@ pub struct Stream {
 #[derive(Debug, Default)]
 struct Pushed {
     last: Option<u64>,
-    /// A client drops what it holds already.
+    /// Seqs that came before. A client drops what it holds already.
     seen: BTreeSet<u64>,
-    /// During a pull it can't be told what was pushed and what was pulled.
+    /// A pull was running: what came may have been pushed or pulled.
     uncertain: bool,
-    /// It saw a gap before that position: SYNC is due.
+    /// The connection saw a gap before that seq: SYNC is due.
     owed: Option<u64>,
 }
 
 impl Stream {
-    /// A message came; `pulling`: it may be the answer to a pull.
+    /// A message came. `pulling`: it may belong to the answer to a pull.
     pub fn came(&mut self, truth: &BoxTruth, boxid: &str, seq: u64, v2: bool, pulling: bool) {
         if truth.is_direct(seq) {
             return; // in the user's own topic, beside the box's stream
@@ -353,7 +351,7 @@ impl Stream {
         }
     }
 
-    /// SYNC came: it stands for all up to `head`; for no box by name, for all of all boxes.
+    /// SYNC came. It stands for all messages up to `head`, and with an empty boxid for all of every box.
     pub fn nudged(&mut self, boxid: &str, head: u64) {
         if boxid.is_empty() {
             for pushed in self.boxes.values_mut() {
@@ -365,7 +363,7 @@ impl Stream {
         }
     }
 
-    /// The stream begins anew: left and joined again.
+    /// The stream begins anew, because the box was left and joined again.
     pub fn restart(&mut self, boxid: &str) {
         self.boxes.remove(boxid);
     }

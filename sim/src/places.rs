@@ -1,4 +1,4 @@
-//! The sockets of one shard, as an engine names them: by an index that is used again, under another
+//! The sockets of one shard, named as an engine names them: by an index, which is used again under another
 //! generation.
 
 use crate::network::WireId;
@@ -14,7 +14,7 @@ struct Place {
     wire: Option<WireId>,
 }
 
-/// What a shard names a socket by: its index and generation.
+/// A shard's name for a socket: index and generation.
 pub type Name = (u32, u32);
 
 impl Places {
@@ -36,7 +36,7 @@ impl Places {
         Some((index as u32, self.places[index].generation))
     }
 
-    /// None for a socket that is closed by now.
+    /// The wire of a socket. None: it is closed by now.
     pub fn wire(&self, (index, generation): Name) -> Option<WireId> {
         let place = self.places.get(index as usize)?;
         place.wire.filter(|_| place.generation == generation)

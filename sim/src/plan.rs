@@ -1,4 +1,5 @@
-//! What a run consists of: drawn from its seed, so that seeds differ in more than in their order of events.
+//! The plan of a run: how many nodes, clients and boxes it has, and for how long. It is drawn from the seed, so
+//! that seeds differ in more than the order of events.
 
 use crate::rng::Rng;
 
@@ -11,22 +12,22 @@ pub struct Plan {
     pub chat_shards: u16,
     pub clients: usize,
     pub boxes: usize,
-    /// Things go wrong until then.
+    /// Faults happen until then.
     pub faults_until_us: u64,
-    /// Clients do things of their own accord until then.
+    /// Clients say things until then.
     pub acts_until_us: u64,
-    /// How much time everything in flight has to finish in.
+    /// Time for everything in flight to finish.
     pub settle_us: u64,
     pub outbox_bytes_max: usize,
     pub publish_window_max: usize,
-    /// The store starts new epochs now and then.
+    /// The store begins new epochs now and then.
     pub epochs_change: bool,
-    /// Beyond it a run doesn't come to an end.
+    /// A run with more events counts as one that doesn't end.
     pub events_max: u64,
 }
 
 impl Plan {
-    /// `steps`: how many seconds of faults, of the cluster's own time.
+    /// Draws a plan. `seconds`: how long faults happen, in the cluster's own time.
     pub fn of_seed(seed: u64, seconds: u64) -> Plan {
         let mut rng = Rng::new(seed ^ 0x006e_6577_696d);
         let faults_until_us = seconds * 1_000_000;

@@ -1,5 +1,5 @@
-//! Chance under a seed: SplitMix64 (Steele, Lea, Flood 2014). Every draw of a run comes from one of these,
-//! in one order, so a seed is a run.
+//! Random numbers under a seed: SplitMix64 (Steele, Lea, Flood 2014). Every draw of a run comes from one
+//! generator, in one order, so a seed is a run.
 
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -17,12 +17,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// From 0 to `end`, which it never is. `end` is at least 1.
+    /// A number below `end`, which is at least 1.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// Both ends may come.
+    /// A number between two others, which are among them.
     pub fn between(&mut self, first: u64, last: u64) -> u64 {
         first + self.next() % (last - first + 1)
     }

@@ -1,5 +1,5 @@
-//! The store as the gateways reach it: the model behind a wire. It answers each shard in order and late,
-//! goes away for a while (having done or not done what was under way), and may come back with a new epoch.
+//! The store as the gateways reach it: the model behind a wire. It answers each shard late and in order. It goes
+//! away for a while, having done or not done what was under way, and may come back with a new epoch.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::world::World;
 #[derive(Default)]
 pub struct Storage {
     pub model: Model,
-    /// Can't be reached until then.
+    /// The store can't be reached until then.
     pub down_until_us: u64,
-    /// Per shard, when its last command arrives and its last answer comes: pipelined, in order.
+    /// For each shard, when its last command arrives and its last answer comes: both are in order.
     pipes: BTreeMap<(NodeLife, usize), (u64, u64)>,
 }
 
@@ -46,7 +46,7 @@ impl World {
         let lost = || Err(StoreError::Unavailable("modelled outage".to_owned()));
         let result = match away {
             false => self.store_do(at, command, true),
-            // What was under way when it went may have been done, and its answer lost.
+            // A command that was under way may have been done, and its answer lost.
             true if self.rng.chance(30) => {
                 let _ = self.store_do(at, command, false);
                 lost()
@@ -67,7 +67,7 @@ impl World {
         );
     }
 
-    /// `heard`: its answer will be on its way.
+    /// Applies a command. `heard`: its answer will arrive.
     fn store_do(&mut self, at: NodeLife, command: Command, heard: bool) -> StoreResult {
         let append = match &command {
             Command::Append(append) => Some(append.clone()),
@@ -103,10 +103,10 @@ impl World {
         }
     }
 
-    /// Gateways notice that it is back.
+    /// The gateways notice that the store is back.
     pub fn store_up(&mut self) {
         if self.now_us < self.store.down_until_us {
-            return; // gone again; another StoreUp follows
+            return; // it is gone again; another StoreUp follows
         }
         self.trace
             .say(self.now_us, format_args!("the store is back"));

@@ -1,10 +1,10 @@
-//! What happened, one line an event: hashed always, so that two runs can be compared, and kept or printed
-//! when somebody wants to read it.
+//! The trace: what happened, one line for each event. All lines are hashed, so that two runs can be compared; the
+//! last are kept for a failure, or all printed.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
-/// Lines that a failure shows.
+/// The number of lines that a failure shows.
 const TAIL_LINES: usize = 60;
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Trace {
         self.tail.push_back(kept);
     }
 
-    /// Equal for two runs that did the same.
+    /// Hash of all lines: equal for two runs that did the same.
     pub fn hash(&self) -> u64 {
         self.hash
     }

@@ -1,4 +1,5 @@
-//! Everything there is in one run, and the turn of the wheel: the next event, to whom it concerns.
+//! The world: everything that there is in one run, and the loop that takes the next event and gives it to the
+//! part that it is for.
 
 use newim_proto::sendbuf::SendBuf;
 use newim_proto::time::Now;
@@ -16,7 +17,7 @@ use crate::rng::Rng;
 use crate::storage::Storage;
 use crate::trace::Trace;
 
-/// Wall clock at the start, so that epochs look like those of life.
+/// Wall clock at the start, in Unix milliseconds, so that epochs look like real ones.
 const WALL_MS: u64 = 1_700_000_000_000;
 
 pub struct World {
@@ -147,7 +148,7 @@ impl World {
         self.read_all(wire, side);
     }
 
-    /// All that is there, for as long as the reader reads.
+    /// Reads all pieces that have arrived, for as long as the reader reads.
     pub fn read_all(&mut self, wire: WireId, side: Side) {
         while let Some(mut bytes) = self.net.read(self.now_us, wire, side, &mut self.agenda) {
             let place = self.net.place(wire, side).expect("it was just read");
@@ -211,7 +212,7 @@ impl World {
             .reset(self.now_us, wire, &mut self.agenda, &mut self.rng);
     }
 
-    /// A short while: other things may come in between.
+    /// A moment from now, in which other things may happen.
     pub fn soon_us(&mut self) -> u64 {
         self.now_us + self.rng.between(0, 200)
     }

@@ -1,8 +1,8 @@
-//! Seeds that come right, and that a seed is a run.
+//! Runs of many seeds: each recovers, and the same seed gives the same run.
 
 use newim_sim::{Report, run};
 
-/// Of the cluster's own time, with faults.
+/// Seconds of the cluster's own time with faults.
 const SECONDS: u64 = 4;
 
 fn report(seed: u64) -> Report {
@@ -15,8 +15,7 @@ fn report(seed: u64) -> Report {
     })
 }
 
-/// So many because it takes some luck: one seed in four once depended on the order that a hash map gave
-/// back.
+/// Forty seeds, because it takes some luck: one seed in four once depended on the order of a hash map.
 #[test]
 fn the_same_seed_gives_the_same_trace_and_another_gives_another() {
     let hashes = || (1..=40).map(|seed| report(seed).trace_hash);

@@ -88,11 +88,11 @@ impl RunError {
                 ))
             }
             RunError::Store(OpenError::Folder { .. } | OpenError::InUse { .. }) => Some(
-                "--data-dir names the folder (data_dir in a file): one that this user can write to, and that no \
+                "--data-dir (data_dir in a file) names the folder: one that this user can write to, and that no \
                  other node uses"
                     .to_owned(),
             ),
-            RunError::Store(_) => Some("--data-dir names another folder (data_dir in a file)".to_owned()),
+            RunError::Store(_) => Some("--data-dir (data_dir in a file) names another folder".to_owned()),
             RunError::NoAddress(_) => Some("name it with --advertise HOST".to_owned()),
             RunError::Cluster(ClusterError::DuplicateName { .. }) => {
                 Some("give each node its own --exchange (or --advertise) address".to_owned())

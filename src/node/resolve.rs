@@ -15,7 +15,7 @@ use super::controls::Teller;
 use super::error::RunError;
 use crate::limits::{LOOKUP_MS_MAX, LOOKUPS_WAITING_MAX};
 
-/// The first address of `host:port`.
+/// The first address of `host:port`. Errors: the name doesn't resolve, or has no address.
 pub async fn resolve(host: &str) -> Result<SocketAddr, RunError> {
     let failed = |error| RunError::Resolve {
         host: host.to_owned(),

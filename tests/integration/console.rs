@@ -136,3 +136,34 @@ fn it_survives_a_restart_of_the_node() {
     let mut bob = Client::v2(node.ws(), "bob");
     assert_eq!(bob.pull("lobby", 0, None).bodies(), ["before", "after"]);
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let node = Node::standalone(&[]);
+    let mut bob = Client::v2(node.ws(), "bob");
+    bob.join("lobby");
+    let mut alice = Console::start(&node, &["--uid", "alice", "--box", "lobby"]);
+    bob.expect("alice's JOIN", |chat| {
+        chat.sender.as_deref() == Some("alice")
+    });
+    drop(alice.child().stdout.take());
+    bob.chat("lobby", "to nobody");
+    wait_until("the client ends", SOON, || {
+        alice.child().try_wait().expect("our child").is_some()
+    });
+    let ended = alice.finish();
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(!String::from_utf8_lossy(&ended.stderr).contains("error"));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_refused_and_the_next_one_is_said() {
+    let node = Node::standalone(&[]);
+    let mut alice = Console::start(&node, &["--uid", "alice", "--box", "lobby"]);
+    alice.type_line(&"x".repeat(100_000));
+    alice.type_line("short");
+    let ended = alice.finish();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let mut alice = Client::v2(node.ws(), "alice");
+    assert_eq!(alice.pull("lobby", 0, None).bodies(), ["short"]);
+}

@@ -1,6 +1,7 @@
 //! A client that holds everything in its user's boxes, which is what the user would see however delivery was
 //! disturbed. It lists and pulls when it connects, takes pushed messages and those that a SYNC brings, and keeps
 //! one message per (epoch, seq) over all of its connections.
+//! It knows nothing of newim-client-core, on purpose: it is the tests' second opinion on the wire.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -53,10 +53,28 @@ const HOUSE: &[Place] = &[
         why: "the pure shard imports the contract alone, and neither node imports the other",
     },
     Place {
-        name: "newim-loadgen",
-        may_import: &["newim-proto", "newim-runtime"],
+        name: "newim-client-core",
+        may_import: &["newim-proto"],
         only_by_feature: &[],
-        why: "it shares only the contract and the engine, so it can't inherit a server's bug",
+        why: "the client rules are what SDKs are ported from: they know the wire, and nothing of a node",
+    },
+    Place {
+        name: "newim-client",
+        may_import: &["newim-proto", "newim-client-core"],
+        only_by_feature: &[],
+        why: "it is a client like any other: what a node is made of is none of its business",
+    },
+    Place {
+        name: "newim-charts",
+        may_import: &[],
+        only_by_feature: &[],
+        why: "it draws what anybody measured, and knows nothing of ours",
+    },
+    Place {
+        name: "newim-loadgen",
+        may_import: &["newim-charts", "newim-proto", "newim-runtime"],
+        only_by_feature: &[],
+        why: "it shares only the contract and the engine, so it can't inherit a server's bug, nor a client's",
     },
     Place {
         name: "newim-sim",
@@ -64,6 +82,7 @@ const HOUSE: &[Place] = &[
             "newim-proto",
             "newim-gateway-core",
             "newim-chat-core",
+            "newim-client-core",
             "newim-store",
         ],
         only_by_feature: &[],
@@ -74,6 +93,7 @@ const HOUSE: &[Place] = &[
         may_import: &[
             "newim-proto",
             "newim-runtime",
+            "newim-charts",
             "newim-loadgen",
             "newim-testkit",
         ],
@@ -106,6 +126,7 @@ const HOUSE: &[Place] = &[
             "newim-store",
             "newim-gateway-core",
             "newim-chat-core",
+            "newim-client",
         ],
         only_by_feature: &[],
         why: "it composes the nodes; simulation, load generator and tests stand beside it",
@@ -145,8 +166,14 @@ const FOREIGN: &[Foreign] = &[
     },
     Foreign {
         names: &["tokio", "async-std", "smol"],
-        only: &["newim", "newim-cluster", "newim-benches", "newim-loadgen"],
-        why: "tokio runs the control thread alone and never touches a client's socket; benches measure it as a peer; the load generator's ZooKeeper stands on it",
+        only: &[
+            "newim",
+            "newim-client",
+            "newim-cluster",
+            "newim-benches",
+            "newim-loadgen",
+        ],
+        why: "tokio runs the control thread alone and never touches a client's socket; the terminal client is a client; benches measure it as a peer; the load generator's ZooKeeper stands on it",
     },
 ];
 
@@ -155,6 +182,7 @@ const PURE: &[&str] = &[
     "newim-proto",
     "newim-gateway-core",
     "newim-chat-core",
+    "newim-client-core",
     "newim-sim",
 ];
 const IMPURE: &[&str] = &[

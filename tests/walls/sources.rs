@@ -16,6 +16,8 @@ const FORBID_UNSAFE: &[&str] = &[
     "store/src/lib.rs",
     "gateway-core/src/lib.rs",
     "chat-core/src/lib.rs",
+    "client/core/src/lib.rs",
+    "client/terminal/src/lib.rs",
     "sim/src/lib.rs",
     "testkit/src/lib.rs",
     "tests/walls/main.rs",
@@ -23,7 +25,12 @@ const FORBID_UNSAFE: &[&str] = &[
 ];
 
 /// Folders whose code decides from its inputs alone, but for `driver/`, which is glue.
-const PURE: &[&str] = &["proto/src", "gateway-core/src", "chat-core/src"];
+const PURE: &[&str] = &[
+    "proto/src",
+    "gateway-core/src",
+    "chat-core/src",
+    "client/core/src",
+];
 
 /// Names that pure code must not use, and what it should do instead.
 const IMPURE: &[(&str, &str)] = &[

@@ -2,7 +2,7 @@
 
 use criterion::Criterion;
 
-/// As the product has it.
+/// The product's allocator.
 #[global_allocator]
 static ALLOCATOR: newim_runtime::Allocator = newim_runtime::Allocator;
 

@@ -1,5 +1,5 @@
-//! An allocator that counts: the product's (mimalloc), with a count of blocks and bytes asked for on this
-//! thread, and on demand the code line of each. Binaries and tests that count install it as theirs.
+//! A counting allocator: the product's (mimalloc), with a count of the blocks and bytes that this thread
+//! asks for, and on demand the code line of each. Binaries and tests that count install it as theirs.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::backtrace::Backtrace;
@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 
 use newim_runtime::Allocator;
 
-/// What was asked for; a block that grows counts as another.
+/// Blocks and bytes that were asked for; a block that grows counts once more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocations {
     pub blocks: u64,
@@ -31,13 +31,13 @@ thread_local! {
     static TRACED: RefCell<Vec<Trace>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where one block was asked for.
+/// The place where one block was asked for.
 pub struct Trace {
     pub bytes: u64,
     pub stack: Backtrace,
 }
 
-/// What the work asks the allocator for, on this thread.
+/// Counts what `work` asks the allocator for, on this thread.
 pub fn count(work: impl FnOnce()) -> Allocations {
     let before = COUNTED.get();
     work();
@@ -48,7 +48,7 @@ pub fn count(work: impl FnOnce()) -> Allocations {
     }
 }
 
-/// What `make` leaves allocated, in bytes as asked for: what an allocator rounds up comes on top.
+/// Bytes that `make` leaves allocated, as they were asked for; what an allocator rounds up comes on top.
 pub fn held<T>(make: impl FnOnce() -> T) -> (T, u64) {
     let freed_before = FREED_BYTES.get();
     let mut made = None;

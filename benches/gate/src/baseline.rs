@@ -1,4 +1,4 @@
-//! The committed figures: read, compared with, and written anew with a reason.
+//! The committed figures: read, compared with, and written again with a reason. Main thread.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,35 +7,33 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{Figures, GateError, Maker, Measured};
-
-/// Reasons of updates that the file keeps.
-const REASONS_MAX: usize = 12;
+use newim_gate::limits::REASONS_MAX;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// Of the last updates, the newest first.
+    /// Reasons of the last updates, the newest first.
     pub reasons: Vec<String>,
     pub made_by: Maker,
     pub cases: BTreeMap<String, Figures>,
     pub sizes: BTreeMap<String, u64>,
-    /// Of the node as a process, checked by `tests/integration/budgets.rs`; set by hand.
+    /// Budgets of the node as a process, which `tests/integration/budgets.rs` checks; set by hand.
     #[serde(default)]
     pub budgets: BTreeMap<String, Budget>,
 }
 
-/// Per message.
+/// A budget per message.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Above it, the test fails.
+    /// The bound above which the test fails.
     pub max: f64,
-    /// Where it is to come to.
+    /// The value to be reached.
     pub goal: f64,
 }
 
 impl Baseline {
-    /// None: there is no such file.
+    /// Reads the file. None: it doesn't exist.
     pub fn read(path: &Path) -> Result<Option<Baseline>, GateError> {
         let fault = |why: String| GateError::Baseline {
             path: path.into(),
@@ -50,7 +48,7 @@ impl Baseline {
         Ok(Some(baseline))
     }
 
-    /// What was measured takes the place of what was there; of all cases (`whole`), or of some.
+    /// The baseline with what was measured in place of what was there: of all cases (`whole`), or of some.
     pub fn updated(
         old: Option<Baseline>,
         measured: &Measured,
@@ -123,7 +121,7 @@ impl Baseline {
             );
         }
         text.push_str(
-            "\n# Bytes of what there is one of per connection, topic, link or message; of an idle session, all that a\n# gateway shard holds for it.\n[sizes]\n",
+            "\n# Bytes of each structure that exists per connection, topic, link or message; of an idle session, all that a\n# gateway shard holds for it.\n[sizes]\n",
         );
         for (name, bytes) in &self.sizes {
             let _ = writeln!(text, "\"{name}\" = {bytes}");

@@ -1,6 +1,6 @@
 //! Instructions of a case, counted by callgrind: `newim-gate-measured` runs on valgrind's emulated
-//! processor, one process for each case, so that no case sees what another left in the heap. Several at a
-//! time; the count doesn't depend on the load.
+//! processor, one process for each case, so that no case sees what another left in the heap. Several run at
+//! a time; the count doesn't depend on the load. Main thread.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,10 +11,10 @@ use newim_gate::case::{Case, MEASURED, Plant};
 
 use crate::figures::GateError;
 
-/// Built beside this one.
+/// The binary that is built beside this one.
 const BINARY: &str = "newim-gate-measured";
 
-/// All cases, in their order: instructions of all measured turns of each.
+/// Instructions of all measured turns of each case, in the order of the cases.
 pub fn count(cases: &[Case], plant: Option<Plant>) -> Result<Vec<u64>, GateError> {
     let folder = Folder::new()?;
     let binary = std::env::current_exe().map_err(GateError::Temporary)?;
@@ -48,7 +48,7 @@ pub fn count(cases: &[Case], plant: Option<Plant>) -> Result<Vec<u64>, GateError
         .collect())
 }
 
-/// `valgrind-3.x.y`.
+/// The version, as `valgrind-3.x.y`.
 pub fn version() -> Result<String, GateError> {
     let output = Command::new("valgrind").arg("--version").output();
     let output = output.map_err(GateError::NoValgrind)?;
@@ -84,7 +84,7 @@ impl Run<'_> {
 
     fn command(&self) -> Command {
         let mut command = Command::new("valgrind");
-        // The environment lies on the stack of the process: its length would move what is counted.
+        // The environment is on the process's stack, so its length would change the count.
         command.env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.args(["--tool=callgrind", "--collect-atstart=no"]);
@@ -106,13 +106,13 @@ impl Run<'_> {
     }
 }
 
-/// Of the whole run, from callgrind's output file.
+/// Instructions of the whole run, from callgrind's output file.
 fn total_of(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("totals:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Gone with its files when dropped.
+/// A temporary folder, removed with its files on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -125,7 +125,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // what stays is in the system's temporary folder
+        let _ = std::fs::remove_dir_all(&self.0); // what is left is in the system's temporary folder
     }
 }
 

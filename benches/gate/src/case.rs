@@ -1,22 +1,22 @@
-//! One piece of work to be counted: what it is called, how it is prepared, and how often it is done. Read
-//! by the gate and by criterion; lives on whichever thread runs it.
+//! One piece of work to be counted: its name, how it is prepared, and how often it is done. The gate and
+//! criterion use it; it lives on whichever thread runs it.
 
 use std::fmt;
 use std::hint::black_box;
 use std::str::FromStr;
 
-/// Does the work once; what it returns depends on all of it, so that none is optimised away.
+/// Does the work once. What it returns depends on all of the work, so that none is optimised away.
 pub type Body = Box<dyn FnMut() -> u64>;
 
 pub struct Case {
-    /// Area, then what is done, then how much of it: `fan-out/100`.
+    /// Area, then work, then amount: `fan-out/100`.
     pub name: &'static str,
     /// One turn, in words.
     pub turn: &'static str,
     /// Measured turns: enough that what happens once in a while (a table that grows, a wheel that goes
-    /// round) shows in proportion, few enough for an emulated processor.
+    /// round) shows in proportion; few enough for an emulated processor.
     pub turns: u32,
-    /// Everything that is not to be counted.
+    /// Prepares the work; none of this is counted.
     pub prepare: fn() -> Body,
 }
 
@@ -30,12 +30,12 @@ pub struct Warm {
     plant: Option<Plant>,
 }
 
-/// A fault on purpose, by which the gate shows that it sees one.
+/// A fault on purpose, which shows that the gate sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
-    /// One turn in so many does its work twice.
+    /// One turn in this many does its work twice.
     Slowdown { every: u32 },
-    /// Each turn allocates once more.
+    /// Each turn makes one more allocation.
     Allocation,
 }
 
@@ -52,12 +52,12 @@ impl Case {
 }
 
 impl Warm {
-    /// All measured turns.
+    /// Runs all measured turns.
     pub fn run(&mut self) -> u64 {
         newim_gate_measured(self)
     }
 
-    /// One turn: for who counts by himself.
+    /// Runs one turn, for a caller that counts by itself.
     pub fn turn(&mut self) -> u64 {
         black_box((self.body)())
     }
@@ -75,15 +75,16 @@ impl Warm {
     }
 }
 
-/// What callgrind's `--toggle-collect` names, hence neither inlined nor mangled: it counts while this is
-/// on the stack. The loop around a turn costs some ten instructions, the same for every case.
+/// The function that callgrind's `--toggle-collect` names, so it is neither inlined nor mangled: callgrind
+/// counts while it is on the stack. The loop around a turn costs some ten instructions, the same for every
+/// case.
 #[unsafe(no_mangle)]
 #[inline(never)]
 fn newim_gate_measured(warm: &mut Warm) -> u64 {
     warm.take_turns(warm.turns)
 }
 
-/// Its name.
+/// The symbol of the measured function.
 pub const MEASURED: &str = "newim_gate_measured";
 
 impl Plant {
@@ -99,7 +100,7 @@ impl Plant {
 impl FromStr for Plant {
     type Err = String;
 
-    /// `allocation`, or `slowdown=N`.
+    /// Parses `allocation` or `slowdown=N`.
     fn from_str(text: &str) -> Result<Plant, String> {
         if text == "allocation" {
             return Ok(Plant::Allocation);

@@ -1,16 +1,11 @@
-//! What was measured against what was committed: a verdict for each figure.
+//! Compares what was measured with the baseline: a verdict for each figure. Pure.
 
 use serde::Serialize;
 
 use crate::baseline::Baseline;
 use crate::figures::{Maker, Measured};
+use newim_gate::limits::{BETTER_RATIO_MAX, SLOWER_BY_ANOTHER_RATIO_MAX, SLOWER_RATIO_MAX};
 
-/// Instructions may grow by so much before it counts as a loss.
-const SLOWER_RATIO_MAX: f64 = 1.02;
-/// By another compiler the same source may cost a little more or less: only what is plain is a loss.
-const SLOWER_RATIO_MAX_BY_ANOTHER: f64 = 1.10;
-/// Below it, the baseline is to be updated, or the gain could be lost unnoticed.
-const BETTER_RATIO: f64 = 0.98;
 /// Half of the last digit that the baseline keeps.
 const ROUNDING: f64 = 0.006;
 
@@ -18,13 +13,13 @@ const ROUNDING: f64 = 0.006;
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Held,
-    /// Worth an update.
+    /// Better: worth an update of the baseline.
     Better,
     /// Over the limit.
     Worse,
-    /// Not in the baseline: nothing holds it yet.
+    /// It is not in the baseline, so nothing holds it yet.
     New,
-    /// In the baseline, and measured no more.
+    /// It is in the baseline and no longer measured.
     Gone,
 }
 
@@ -51,7 +46,7 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// How this machine differs from the one that made the baseline.
     pub notes: Vec<String>,
-    /// Instructions above this ratio are a loss.
+    /// The ratio of instructions above which a case fails.
     pub ratio_max: f64,
 }
 
@@ -71,13 +66,13 @@ impl Row {
 }
 
 impl Comparison {
-    /// `whole`: every case was measured, so that what is missing is gone.
+    /// `whole`: every case was measured, so a case that is missing is gone.
     pub fn of(baseline: &Baseline, now: &Measured, maker: &Maker, whole: bool) -> Comparison {
         let same_compiler =
             baseline.made_by.rustc == maker.rustc && baseline.made_by.target == maker.target;
         let ratio_max = match same_compiler {
             true => SLOWER_RATIO_MAX,
-            false => SLOWER_RATIO_MAX_BY_ANOTHER,
+            false => SLOWER_BY_ANOTHER_RATIO_MAX,
         };
         let mut rows = Vec::new();
         for (name, now) in &now.cases {
@@ -157,16 +152,16 @@ fn row(
     }
 }
 
-/// Instructions: a little more or less is noise of the code's layout.
+/// Verdict on instructions: a little more or less is noise of the code's layout.
 fn by_ratio(baseline: f64, now: f64, ratio_max: f64) -> Verdict {
     match now / baseline {
         ratio if ratio > ratio_max => Verdict::Worse,
-        ratio if ratio < BETTER_RATIO => Verdict::Better,
+        ratio if ratio < BETTER_RATIO_MAX => Verdict::Better,
         _ => Verdict::Held,
     }
 }
 
-/// Allocations and sizes are exact.
+/// Verdict on allocations and sizes, which are exact.
 fn by_limit(baseline: f64, now: f64, _ratio_max: f64) -> Verdict {
     match now - baseline {
         more if more > ROUNDING => Verdict::Worse,
@@ -272,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_structure_that_is_measured_no_more_is_missed() {
+    fn a_structure_that_is_no_longer_measured_is_missed() {
         let mut now = measured(1000.0, 1.0, 48);
         now.sizes.clear();
         assert_eq!(verdicts(&now, "rustc 1"), [(Figure::Size, Verdict::Gone)]);

@@ -1,4 +1,4 @@
-//! What is measured, and the errors of measuring.
+//! The figures that are measured, and the errors of measuring.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Of one case, per turn.
+/// The figures of one case, per turn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figures {
@@ -16,7 +16,7 @@ pub struct Figures {
     pub bytes: f64,
 }
 
-/// Everything that one run found out.
+/// All figures of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Measured {
     pub cases: BTreeMap<String, Figures>,
@@ -24,7 +24,7 @@ pub struct Measured {
     pub sizes: BTreeMap<String, u64>,
 }
 
-/// Who made the figures. Another compiler makes other code of the same source.
+/// What made the figures: another compiler makes other code of the same source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Maker {
@@ -43,7 +43,7 @@ pub enum GateError {
         name: String,
         says: String,
     },
-    /// It ran, and saw nothing of what it was to count.
+    /// Callgrind ran the case and saw nothing of what it was to count.
     NothingCounted {
         name: String,
     },
@@ -53,6 +53,8 @@ pub enum GateError {
     },
     NoSuchCase,
     Temporary(std::io::Error),
+    /// The result can't be written to stdout.
+    Output(std::io::Error),
 }
 
 impl fmt::Display for GateError {
@@ -65,11 +67,16 @@ impl fmt::Display for GateError {
             GateError::Case { name, says } => write!(f, "{name} failed under callgrind:\n{says}"),
             GateError::NothingCounted { name } => write!(
                 f,
-                "callgrind counted nothing of {name}: is the binary stripped of its symbols?"
+                "callgrind counted nothing of {name}; was the binary stripped of its symbols?"
             ),
             GateError::Baseline { path, why } => write!(f, "{}: {why}", path.display()),
-            GateError::NoSuchCase => write!(f, "no case has that in its name: see --list"),
-            GateError::Temporary(error) => write!(f, "no temporary folder: {error}"),
+            GateError::NoSuchCase => {
+                write!(f, "no case has this in its name; --list shows them all")
+            }
+            GateError::Temporary(error) => {
+                write!(f, "a temporary folder can't be made: {error}")
+            }
+            GateError::Output(error) => write!(f, "the result can't be written: {error}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `newim-gate`: counts what each case costs, compares it with the baseline, and fails when it costs more.
-//! Run it by `scripts/perf-gate`, which builds it. Read: `measure` (with `callgrind`), `baseline`,
-//! `compare`, `table`.
+//! `scripts/perf-gate` builds and runs it. Read `measure` (with `callgrind`), `baseline`, `compare`,
+//! `table`.
 
 mod baseline;
 mod callgrind;
@@ -8,6 +8,7 @@ mod compare;
 mod figures;
 mod measure;
 mod options;
+mod output;
 mod table;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use baseline::Baseline;
 use compare::Comparison;
 use figures::{GateError, Maker, Measured};
 use options::Options;
+use output::{print, tell};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -34,13 +36,13 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(DID_NOT_HOLD),
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             ExitCode::from(COULD_NOT_MEASURE)
         }
     }
 }
 
-/// True: all held, or nothing was to be compared.
+/// True: all figures held, or nothing was to be compared.
 fn run(options: &Options) -> Result<bool, GateError> {
     let cases: Vec<Case> = cases::all()
         .into_iter()
@@ -50,13 +52,14 @@ fn run(options: &Options) -> Result<bool, GateError> {
         return Err(GateError::NoSuchCase);
     }
     if options.list {
-        cases
-            .iter()
-            .for_each(|case| println!("{:24} {}", case.name, case.turn));
+        let line = |case: &Case| format!("{:24} {}\n", case.name, case.turn);
+        print(&cases.iter().map(line).collect::<String>())?;
         return Ok(true);
     }
     if options.sites {
-        cases.iter().for_each(|case| print!("{}", sites::of(case)));
+        for case in &cases {
+            print(&sites::of(case))?;
+        }
         return Ok(true);
     }
     let maker = measure::maker()?;
@@ -78,17 +81,18 @@ fn update(
     if let Some(old) = &old {
         check_maker(options, old, &maker)?;
         if !options.wants_all() && old.made_by != maker {
-            let why = "made by another compiler, C library or valgrind: update all cases";
+            let why =
+                "it was made by another compiler, C library or valgrind; update all cases together";
             return Err(fault(options, why));
         }
         show(
             options,
             &Comparison::of(old, measured, &maker, options.wants_all()),
-        );
+        )?;
     }
     let new = Baseline::updated(old, measured, maker, reason, options.wants_all());
     new.write(&options.baseline)?;
-    eprintln!("written: {}", options.baseline.display());
+    tell(&format!("written: {}", options.baseline.display()));
     Ok(true)
 }
 
@@ -98,21 +102,21 @@ fn compare(
     measured: &Measured,
     maker: &Maker,
 ) -> Result<bool, GateError> {
-    let none = "there is none yet: scripts/perf-gate --update --reason \"…\"";
+    let none = "it doesn't exist yet; make it by scripts/perf-gate --update --reason \"…\"";
     let baseline = baseline.ok_or_else(|| fault(options, none))?;
     check_maker(options, &baseline, maker)?;
     let comparison = Comparison::of(&baseline, measured, maker, options.wants_all());
-    show(options, &comparison);
+    show(options, &comparison)?;
     Ok(!comparison.fails())
 }
 
-/// Figures of an unoptimised build say nothing about an optimised one.
+/// Refuses figures of another optimisation level, which say nothing about these.
 fn check_maker(options: &Options, baseline: &Baseline, maker: &Maker) -> Result<(), GateError> {
     match baseline.made_by.opt_level == maker.opt_level {
         true => Ok(()),
         false => Err(fault(
             options,
-            "made at another optimisation: scripts/perf-gate builds the right one",
+            "it was made at another optimisation level; scripts/perf-gate builds the right one",
         )),
     }
 }
@@ -124,11 +128,11 @@ fn fault(options: &Options, why: &str) -> GateError {
     }
 }
 
-fn show(options: &Options, comparison: &Comparison) {
+fn show(options: &Options, comparison: &Comparison) -> Result<(), GateError> {
     if options.json {
         let json = serde_json::to_string_pretty(comparison).expect("numbers and strings");
-        println!("{json}");
+        print(&(json + "\n"))
     } else {
-        print!("{}", table::text(comparison, table::is_coloured()));
+        print(&table::text(comparison, table::is_coloured()))
     }
 }

@@ -1,5 +1,5 @@
-//! One run over the chosen cases: allocations in this process, instructions under callgrind, sizes from
-//! the compiler.
+//! Measures the chosen cases: allocations in this process, instructions under callgrind, sizes from the
+//! compiler. Main thread.
 
 use std::process::Command;
 
@@ -42,7 +42,7 @@ fn count_allocations(case: &Case, plant: Option<Plant>) -> allocations::Allocati
     })
 }
 
-/// This binary and this machine.
+/// What makes the figures: this binary and this machine.
 pub fn maker() -> Result<Maker, GateError> {
     Ok(Maker {
         rustc: env!("NEWIM_GATE_RUSTC").to_owned(),
@@ -53,7 +53,7 @@ pub fn maker() -> Result<Maker, GateError> {
     })
 }
 
-/// memcpy and its kin are the C library's.
+/// Version of the C library, which has memcpy and its kin.
 fn libc_version() -> String {
     let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
     match output {

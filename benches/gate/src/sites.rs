@@ -1,15 +1,14 @@
-//! Which lines of ours ask for memory in one turn of a case: what to change when a budget is missed.
+//! The lines of our code that ask for memory in one turn of a case: what to change when a budget is missed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::allocations::{self, Trace};
 use crate::case::Case;
+use crate::limits::CALLERS_MAX;
 
-/// Callers shown above the line that asked.
-const CALLERS_MAX: usize = 2;
-
-/// One line for each place, the most bytes first; of what no line of ours asked for, the case's own.
+/// The places of a case as text, one line each, the most bytes first. Blocks that no line of ours asked for
+/// are the case's own.
 pub fn of(case: &Case) -> String {
     let mut warm = case.warm(None);
     let traces = allocations::trace(|| {
@@ -29,8 +28,8 @@ pub fn of(case: &Case) -> String {
     text
 }
 
-/// `file:line function  <  caller  <  caller`, of our own lines: an optimised build keeps the lines of
-/// what it inlined, but not always the names.
+/// A place as `file:line function  <  caller  <  caller`, of our own lines. An optimised build keeps the
+/// lines of inlined code, but not always the names.
 fn place_of(trace: &Trace) -> String {
     let text = trace.stack.to_string();
     let frames = frames_of(&text);
@@ -57,8 +56,8 @@ fn frames_of(stack: &str) -> Vec<(String, String)> {
     frames
 }
 
-/// Neither of the standard library nor of another crate, which are named from the root on; and not of
-/// what counts.
+/// Whether the line is ours: not of the standard library or another crate, whose paths are absolute, and
+/// not of the counting itself.
 fn is_ours(line: &str) -> bool {
     let counts = ["allocations.rs", "case.rs", "sites.rs", "main.rs"]
         .iter()
@@ -66,7 +65,7 @@ fn is_ours(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('/') && !counts
 }
 
-/// From the checkout's folder on, without the column.
+/// The path from the checkout's folder on, without the column.
 fn short_place(place: &str) -> String {
     let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     let checkout = checkout.trim_end_matches("benches/gate/");
@@ -78,7 +77,7 @@ fn short_place(place: &str) -> String {
     }
 }
 
-/// The last part of its path, without what it is generic over.
+/// The last part of a function's path, without generic arguments.
 fn short_name(function: &str) -> &str {
     let mut depth = 0usize;
     let mut start = 0;

@@ -1,11 +1,11 @@
-//! A comparison for people: one line for each case, what failed in words below.
+//! A comparison as text for people: one line for each case, failures in words below.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use crate::compare::{Comparison, Figure, Row, Verdict};
 
-/// Whether to write colours: on a terminal, unless the user wants none (no-color.org).
+/// Whether to write colours: on a terminal, unless NO_COLOR (no-color.org) is set.
 pub fn is_coloured() -> bool {
     let wants_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !wants_none
@@ -94,10 +94,7 @@ fn summary(text: &mut String, comparison: &Comparison, coloured: bool) {
     for row in &failed {
         let line = match row.verdict {
             Verdict::New => format!("{} ({}) is not in the baseline", row.name, what(row.figure)),
-            Verdict::Gone => format!(
-                "{} is in the baseline, and there is no such thing any more",
-                row.name
-            ),
+            Verdict::Gone => format!("{} is in the baseline and no longer exists", row.name),
             _ => change(row),
         };
         let _ = writeln!(
@@ -111,7 +108,7 @@ fn summary(text: &mut String, comparison: &Comparison, coloured: bool) {
         0 => writeln!(text, "all {counted} figures held"),
         failed => writeln!(
             text,
-            "{failed} of {counted} figures did not hold. If that is meant: \
+            "{failed} of {counted} figures did not hold. If this is intended: \
              scripts/perf-gate --update --reason \"…\""
         ),
     };

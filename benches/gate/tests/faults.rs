@@ -1,5 +1,5 @@
-//! The gate sees what it is there to see: on a baseline of its own, it passes as long as nothing changes,
-//! and a planted fault makes it fail and name the case.
+//! The gate sees what it must see: with a baseline of its own, it passes while nothing changes, and a
+//! planted fault makes it fail and name the case.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -36,7 +36,7 @@ impl Gate {
         command.output().expect("our own binary")
     }
 
-    /// Its lines that say FAILED; it must have failed for a cost, and nothing else.
+    /// The lines that say FAILED. Asserts that the gate failed for a cost, and for nothing else.
     fn failures(&self, arguments: &[&str]) -> Vec<String> {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(1), "{output:?}");

@@ -1,6 +1,6 @@
-//! A steady flow of messages allocates nothing, also where real parts answer instead of the rig: from a client's
-//! bytes by a gateway shard to the store on disk, which drops its share of a message on its own thread, over a
-//! link to a chat shard, and back to every member.
+//! A steady flow of messages asks the allocator for nothing, also where the rig doesn't answer: from a
+//! client's bytes through a gateway shard to the store on disk, which drops its share of a message on its
+//! own thread at its own time, over a link to a chat shard, and back to every member.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -36,12 +36,12 @@ const LINK: newim_chat_core::LinkId = newim_chat_core::LinkId {
     generation: 1,
 };
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Each says one message in a round.
+/// Members; each sends one message in a round.
 const MEMBERS: u32 = 32;
-/// So that twenty rounds lie between two looks at what can be given back.
+/// Time of a round: twenty rounds lie between two checks for memory to release.
 const ROUND_US: u64 = 50_000;
 
-/// Both shards and the store; what the shards allocate is counted, what their drivers would isn't.
+/// Both shards and the store. Allocations of the shards count, those of their drivers would not.
 struct Node {
     gateway: GatewayShard,
     chat: ChatShard,
@@ -72,7 +72,7 @@ impl Node {
         let (sender, replies) = channel();
         let handle = store.handle();
         let reply = move |_, batch| {
-            let _ = sender.send(batch); // nobody waits at the end
+            let _ = sender.send(batch); // at the end nobody waits
         };
         let thread = store.start(reply).expect("a thread");
         let gateway = newim_gateway_core::Settings::new(GATEWAY, ShardIndex(0), 1);
@@ -121,7 +121,7 @@ impl Node {
         }
     }
 
-    /// All that follows is done, too.
+    /// Takes bytes of a client. Returns when all that follows is done.
     fn received(&mut self, index: u32, mut bytes: Vec<u8>) {
         let conn = conn(index);
         let bytes = &mut bytes[..];
@@ -129,7 +129,7 @@ impl Node {
         self.settle();
     }
 
-    /// Every member says something, the store lets go of it, then time passes.
+    /// Every member sends a message, the store lets go of it, then time passes.
     fn round(&mut self, frames: &mut [Vec<u8>]) {
         for (index, bytes) in (0..).zip(frames) {
             let conn = conn(index);
@@ -156,7 +156,7 @@ impl Node {
         });
     }
 
-    /// Until nothing waits for anything.
+    /// Runs until nothing waits for anything.
     fn settle(&mut self) {
         loop {
             self.gateway_outputs();
@@ -316,7 +316,7 @@ fn said(op: ChatOp, body: &str) -> ChatMessage {
     }
 }
 
-/// Unmasked it is the same: one buffer serves all rounds.
+/// The mask is zero, so one buffer serves all rounds.
 fn frame(message: &ChatMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
     let payload = message.encode_to_vec();
@@ -340,7 +340,7 @@ fn messages_of_many_lengths_ask_the_allocator_for_nothing_and_at_rest_nothing_is
     let bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
     let delivered = u64::from(ROUNDS * MEMBERS) * bytes;
     assert!(node.bytes_sent as u64 > delivered, "everybody got them all");
-    // Without blocks that are used again it would be three for each message.
+    // If blocks were not reused, it would be three for each message.
     let blocks = node.counted.blocks;
     println!("{blocks} allocations for {messages} messages");
     assert!(blocks * 50 < messages, "{blocks} for {messages} messages");

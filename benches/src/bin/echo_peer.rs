@@ -1,5 +1,5 @@
-//! The peer for echo: tokio on one thread with fastwebsockets, as its own example has it. Prints
-//! `ready ws=IP:PORT`. Started and stopped by `newim-bench`.
+//! The peer for echo: tokio on one thread with fastwebsockets, written as in its own example. Prints `ready
+//! ws=IP:PORT`. `newim-bench` starts and stops it.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -31,7 +31,8 @@ async fn serve() -> std::io::Result<()> {
     }
 }
 
-/// A peer that breaks HTTP or goes away ends its own task; the bench counts on its own side.
+/// Serves one connection. One that breaks HTTP or goes away ends its own task; the bench counts on its
+/// side.
 async fn connection(stream: TcpStream) {
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service_fn(upgrade))
@@ -45,7 +46,7 @@ async fn upgrade(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>
         *refusal.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(refusal);
     };
-    // Unconstrained as in fastwebsockets' example: tokio's budget would only cost it.
+    // Unconstrained as in fastwebsockets' example: tokio's budget would only cost it time.
     tokio::spawn(tokio::task::unconstrained(async move {
         let _ = echo(upgraded).await;
     }));

@@ -1,70 +1,70 @@
-//! An audience of a server that is not ours: subscribers of one topic, who say no more than their
-//! greeting, and one publisher, the last client. What every subscriber must get is known to the byte, so
-//! a delivery that is lost, doubled, changed or out of order ends the run.
+//! The audience of a server that is not ours: subscribers of one topic, who send no more than their
+//! greeting, and one publisher, the last client. What every subscriber must get is known to the byte, so a
+//! delivery that is lost, duplicated, changed or out of order ends the run. Lives on the load's core.
 
 use std::collections::VecDeque;
 
 use super::{Speech, Wire};
 
-/// How a server wants to be spoken to.
+/// The protocol of a server, as byte strings.
 #[derive(Clone, Debug)]
 pub struct Dialect {
-    /// What a subscriber says first.
+    /// A subscriber's greeting.
     pub subscribe: String,
-    /// What the publisher says first.
+    /// The publisher's greeting.
     pub introduce: String,
-    /// The end of the answer to both.
+    /// The end of the answer to both greetings.
     pub welcome_end: &'static str,
-    /// A message of that text, as the publisher says it.
+    /// A message of this text as the publisher sends it.
     pub publication: fn(&str) -> Vec<u8>,
-    /// The same, as each subscriber gets it.
+    /// The same message as each subscriber gets it.
     pub delivery: fn(&str) -> Vec<u8>,
-    /// What the server may ask between two deliveries, and the answer.
+    /// A heartbeat that the server may send between two deliveries, and the answer to it.
     pub heartbeat: Option<(&'static str, &'static str)>,
 }
 
 pub struct Audience {
     dialect: Dialect,
     subscribers: Vec<Subscriber>,
-    /// Of the answer to its introduction; None once it is welcome.
+    /// The answer to its greeting so far; None once it is complete.
     publisher_hears: Option<Vec<u8>>,
     in_flight: usize,
     is_running: bool,
     sent: u64,
     /// Messages that all subscribers have.
     complete: u64,
-    /// Those on their way, in order.
+    /// Messages on their way, in order.
     on_the_way: VecDeque<OnTheWay>,
 }
 
 struct OnTheWay {
     sent_us: u64,
     missing: usize,
-    /// As every subscriber must get it.
+    /// The message as every subscriber must get it.
     frame: Vec<u8>,
 }
 
 #[derive(Default)]
 struct Subscriber {
-    /// The answer to its greeting so far; None once it is welcome.
+    /// The answer to its greeting so far; None once it is complete.
     hears: Option<Vec<u8>>,
     /// Messages that it has.
     messages: u64,
-    /// Bytes of the next one that it has.
+    /// Bytes that it has of the next message.
     bytes: usize,
-    /// Bytes of a heartbeat that it has.
+    /// Bytes that it has of a heartbeat.
     heartbeat_bytes: usize,
 }
 
 const TEXT: &str = "bytes of text, as people write them to one another...";
 
-/// 64 bytes, as our own clients send.
+/// 64 bytes of text, as our own clients send.
 fn body(number: u64) -> String {
     format!("{number:010} {TEXT}")
 }
 
 impl Audience {
-    /// For a plan with one client more: the publisher.
+    /// An audience for a plan with one more client, the publisher.
     pub fn new(subscribers: usize, dialect: Dialect) -> Audience {
         let mut all = Vec::new();
         all.resize_with(subscribers, || Subscriber {
@@ -127,7 +127,7 @@ impl Audience {
     }
 }
 
-/// How many of the bytes are a heartbeat's; answers it when it is whole.
+/// How many of the bytes belong to a heartbeat; answers it once it is complete.
 fn heartbeat(
     subscriber: &mut Subscriber,
     bytes: &[u8],
@@ -151,7 +151,7 @@ fn heartbeat(
     count
 }
 
-/// The bytes behind the welcome, once it is there.
+/// The bytes behind the answer to the greeting, once that is complete.
 fn welcomed(hears: &mut Option<Vec<u8>>, bytes: &[u8], end: &str) -> Option<Vec<u8>> {
     let answer = hears.as_mut()?;
     answer.extend_from_slice(bytes);
@@ -192,7 +192,7 @@ impl Speech for Audience {
             return Ok(());
         }
         if is_publisher {
-            return Ok(()); // what the server says to it is another matter: deliveries count
+            return Ok(()); // only deliveries are checked
         }
         self.deliveries(client, bytes, wire)
     }
@@ -228,7 +228,7 @@ impl Speech for Audience {
         let undelivered: usize = self.on_the_way.iter().map(|m| m.missing).sum();
         let unwelcome = self.subscribers.iter().filter(|s| s.hears.is_some());
         format!(
-            "{undelivered} deliveries are missing, {} subscribers wait for their welcome",
+            "{undelivered} deliveries are missing, {} subscribers wait for the answer to their greeting",
             unwelcome.count()
         )
     }
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    /// Two subscribers who are welcome, and so many messages on their way.
+    /// Two subscribers whose greetings were answered, and this many messages on their way.
     fn audience(in_flight: usize) -> (Audience, Wire) {
         let mut wire = Wire::new(3, Default::default());
         let mut audience = Audience::new(2, dialect());
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_there_when_every_subscriber_has_every_byte_however_it_is_cut() {
+    fn delivery_is_complete_when_every_subscriber_has_every_byte_however_it_is_cut() {
         let (mut audience, mut wire) = audience(2);
         audience.finish();
         let mut stream = delivery(0);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_a_doubled_a_changed_and_an_unasked_delivery_are_errors() {
+    fn lost_duplicated_changed_and_unexpected_deliveries_are_errors() {
         let wrong = |deliveries: &[u64], change: u8| {
             let (mut audience, mut wire) = audience(2);
             let stream: Vec<Vec<u8>> = deliveries.iter().map(|&n| delivery(n)).collect();

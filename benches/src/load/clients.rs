@@ -1,5 +1,6 @@
-//! The load's connections: who is connected to whom, a bounded number of them opening at a time, and what
-//! the main thread asks and hears. What is said over them is a [`Speech`]'s.
+//! The connections of the load: which client has which, a bounded number of them opening at a time, and
+//! what the main thread asks and hears. A [`Speech`] decides what is sent over them. Lives on the load's
+//! core.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,7 +17,7 @@ pub(super) struct Clients<S> {
     speech: S,
     wire: Wire,
     is_over: Vec<bool>,
-    /// By connection index: the client.
+    /// Clients by connection index.
     client_of: Vec<u32>,
     /// The next client to connect.
     next: usize,
@@ -64,7 +65,7 @@ impl<S: Speech> Clients<S> {
     fn closed(&mut self, client: usize, cause: &CloseCause) -> Result<(), String> {
         self.is_over[client] = true;
         if !matches!(cause, CloseCause::Local) {
-            return Err(format!("the connection ended unasked: {cause:?}"));
+            return Err(format!("the connection ended early: {cause:?}"));
         }
         self.wire.settle(client);
         Ok(())
@@ -117,7 +118,7 @@ impl<S: Speech> Clients<S> {
         }
     }
 
-    /// Now and then, for the main thread to say should nothing move any more.
+    /// Tells the main thread now and then what is in flight, for its words if nothing moves any more.
     fn describe(&mut self, now_us: u64) {
         const EVERY_US: u64 = 1_000_000;
         if now_us >= self.described_us + EVERY_US {

@@ -1,4 +1,5 @@
-//! Echo: every client sends so many messages at once, waits until all are back, and sends the next.
+//! Echo: every client sends a number of messages at once, waits until all are back, and sends the next.
+//! Lives on the load's core.
 
 use super::wire::masked;
 use super::{Script, Wire};
@@ -6,10 +7,10 @@ use super::{Script, Wire};
 pub struct Echo {
     payload: Vec<u8>,
     in_flight: usize,
-    /// `in_flight` messages as they go over the wire.
+    /// `in_flight` messages as bytes of the wire.
     burst: Vec<u8>,
     clients: Vec<Round>,
-    /// Messages that are not back, of all clients.
+    /// Messages of all clients that are not back.
     missing: u64,
     is_running: bool,
 }
@@ -53,7 +54,7 @@ impl Script for Echo {
         }
         let round = &mut self.clients[client];
         if round.missing == 0 {
-            return Err("an echo of nothing".into());
+            return Err("an echo that nobody sent".into());
         }
         round.missing -= 1;
         self.missing -= 1;

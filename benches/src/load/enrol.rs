@@ -1,5 +1,6 @@
-//! Makes each client's user a member of a box, then leaves. A JOIN is shown to all members who are
-//! online: with few at a time, ten thousand of them cost ten thousand times few.
+//! Makes each client's user a member of a box, then disconnects. Members who are online are told of each
+//! JOIN: with few clients at a time, ten thousand JOINs cost ten thousand times few. Lives on the load's
+//! core.
 
 use super::follower::{Follower, Heard};
 use super::{Script, Wire, words};

@@ -1,5 +1,9 @@
 //! One client's place in one box, by the protocol's client rules: seq = mark + 1 is applied, what is
 //! older is dropped, and a gap or word of more is pulled.
+//!
+//! It does not use newim-client-core: it reads messages without decoding or copying them and is 24 bytes for
+//! each of a hundred thousand clients, because what the load costs is taken from the same cores as what it
+//! measures.
 
 use newim_proto::chat::ChatView;
 use newim_proto::schema::ChatMessage;
@@ -21,17 +25,17 @@ pub enum Heard {
         seq: u64,
         pulled: bool,
     },
-    /// Ask for what follows the mark.
+    /// The client must ask for what follows its mark.
     Pull,
-    /// A message of one's own is stored.
+    /// A message that the client sent is stored.
     Ack,
-    /// The answer to "list my boxes" is whole.
+    /// The list of the client's boxes is complete.
     Listed,
     Nothing,
 }
 
 impl Follower {
-    /// Errors are the server's refusals.
+    /// Takes one message. Errors: the server refused something.
     pub fn hear(&mut self, payload: &[u8]) -> Result<Heard, String> {
         let view = ChatView::parse(payload).map_err(|error| format!("no ChatMessage: {error}"))?;
         if let Some(code) = view.error_code {
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn word_of_more_is_pulled_and_word_of_nothing_new_is_not() {
+    fn word_of_a_later_message_leads_to_a_pull_and_word_of_none_does_not() {
         let mut follower = Follower::default();
         assert_eq!(follower.hear(&sync(1, None)), Ok(Heard::Pull));
         assert_eq!(follower.hear(&chat(1)), message(1, true));

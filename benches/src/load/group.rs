@@ -1,5 +1,6 @@
-//! Fan-out: every client is a member of one box, and the first sends to it, with so many messages
-//! between "sent" and "acknowledged and delivered to all". Every member's order is checked.
+//! Fan-out: every client is a member of one box, and the first client sends to it, with a fixed number of
+//! messages in flight: sent, but not yet acknowledged and delivered to all. The order at every member is
+//! checked. Lives on the load's core.
 
 use std::collections::VecDeque;
 
@@ -15,9 +16,9 @@ pub struct Group {
     acknowledged: u64,
     /// Messages that all members have.
     complete: u64,
-    /// The seq of the first message; set with it.
+    /// Seq of the first message; set when it comes.
     first_seq: Option<u64>,
-    /// Those on their way, in order.
+    /// Messages on their way, in order.
     on_the_way: VecDeque<OnTheWay>,
 }
 

@@ -1,4 +1,4 @@
-//! Sessions that are there and say nothing.
+//! Sessions that are connected and send nothing. Lives on the load's core.
 
 use super::follower::{Follower, Heard};
 use super::{Script, Wire, words};
@@ -6,7 +6,7 @@ use super::{Script, Wire, words};
 pub struct Idle;
 
 impl Script for Idle {
-    /// The list is answered behind the subscriptions, so a client that has it is all there.
+    /// The list is answered after the subscriptions, so a client that has it is ready.
     fn opened(&mut self, client: usize, wire: &mut Wire) {
         wire.message(client, &words::list());
     }

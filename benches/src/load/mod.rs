@@ -1,6 +1,6 @@
 //! The clients of a scenario: one shard of the connection engine in this process, on a core that the
-//! servers leave alone, running a [`Script`] over WebSockets or any other [`Speech`]. Called by the
-//! scenarios, from the main thread.
+//! servers leave alone. It runs a [`Script`] over WebSockets, or any other [`Speech`]. The scenarios call
+//! it from the main thread.
 
 pub mod audience;
 mod clients;
@@ -25,58 +25,56 @@ use newim_proto::ids::ShardIndex;
 use newim_runtime::{Config, ControlSender, Runtime, start};
 
 use crate::failure::Failure;
+use crate::limits::STALL_MAX;
 use crate::machine;
 use clients::Clients;
 use websocket::WebSockets;
 pub use wire::Wire;
 
-/// Nothing moves for so long: what is missing will not come.
-const STALL_MAX: Duration = Duration::from_secs(20);
-
-/// What is said over the connections of all clients, byte by byte. Runs on the load's core; clients are
+/// What is sent over the connections of all clients, byte by byte. Runs on the load's core; clients are
 /// numbered from 0.
 pub trait Speech: Send + 'static {
-    /// The connection is there, and nothing was said.
+    /// The connection is open, and nothing was sent yet.
     fn connected(&mut self, client: usize, wire: &mut Wire);
-    /// An error ends the run.
+    /// Bytes came. An error ends the run.
     fn received(&mut self, client: usize, bytes: &mut [u8], wire: &mut Wire) -> Result<(), String>;
-    /// Keep so many messages in flight from now on.
+    /// Keep this many messages in flight from now on.
     fn begin(&mut self, in_flight: usize, wire: &mut Wire);
-    /// Begin nothing new.
+    /// Send nothing new.
     fn finish(&mut self);
-    /// After each batch of events.
+    /// Called after each batch of events.
     fn flush(&mut self, wire: &mut Wire);
-    /// Everything that was sent has come back.
+    /// Whether everything that was sent has come back.
     fn is_idle(&self) -> bool;
-    /// For a message to people: what is in flight.
+    /// What is in flight, in words for people.
     fn missing(&self) -> String;
 }
 
 /// What WebSocket clients do once they are connected. Runs on the load's core; clients are numbered from 0.
 pub trait Script: Send + 'static {
-    /// The upgrade is done. A client counts as there once the script calls [`Wire::settle`].
+    /// The upgrade is done. A client counts as ready once the script calls [`Wire::settle`].
     fn opened(&mut self, client: usize, wire: &mut Wire);
-    /// One binary message. An error ends the run.
+    /// A binary message came. An error ends the run.
     fn message(&mut self, client: usize, payload: &[u8], wire: &mut Wire) -> Result<(), String>;
-    /// Keep so many messages in flight from now on.
+    /// Keep this many messages in flight from now on.
     fn begin(&mut self, in_flight: usize, wire: &mut Wire);
-    /// Begin nothing new.
+    /// Send nothing new.
     fn finish(&mut self);
-    /// After each batch of events.
+    /// Called after each batch of events.
     fn flush(&mut self, wire: &mut Wire);
-    /// Everything that was sent has come back.
+    /// Whether everything that was sent has come back.
     fn is_idle(&self) -> bool;
-    /// For a message to people: what is in flight.
+    /// What is in flight, in words for people.
     fn missing(&self) -> String;
 }
 
-/// Whom clients connect to.
+/// Where clients connect, and how many.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Client n goes to the server n modulo their number.
+    /// Servers: client n connects to server n modulo their number.
     pub servers: Vec<SocketAddr>,
     pub clients: usize,
-    /// Clients that connect and are not settled yet.
+    /// Clients that may be connecting at the same time, until they are settled.
     pub opening_max: usize,
 }
 
@@ -86,12 +84,12 @@ impl Plan {
     }
 }
 
-/// As whom a script's clients connect.
+/// Who the clients of a script are.
 #[derive(Clone, Debug)]
 pub enum Who {
-    /// On the path /echo.
+    /// Nobody: they use the path /echo.
     Echo,
-    /// Client n is the user of that prefix and `first` + n, and speaks v2.
+    /// Client n is the user named by this prefix and `first` + n, and speaks v2.
     Users { prefix: String, first: usize },
 }
 
@@ -108,18 +106,18 @@ impl Who {
     }
 }
 
-/// Counted on the load's core, read from the main thread.
+/// Counters that the load's core writes and the main thread reads.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Messages that came as they should: echoes or deliveries.
     pub messages: AtomicU64,
-    /// Of these, those that came while a pull was on its way: what it brought, and pushes meanwhile.
+    /// Those among them that came while a pull was on its way: what it brought, and pushes meanwhile.
     pub pulled: AtomicU64,
-    /// Clients that are there, or have been.
+    /// Clients that are ready, or have been.
     pub settled: AtomicU64,
 }
 
-/// From the main thread to the load's core.
+/// Orders from the main thread to the load's core.
 enum Ask {
     Begin(usize),
     /// Forget the latencies so far.
@@ -128,14 +126,14 @@ enum Ask {
     End,
 }
 
-/// And back.
+/// Reports from the load's core to the main thread.
 enum Report {
     Settled,
     Finished(Box<Histogram<u64>>),
     Failed(String),
 }
 
-/// Where the load's core tells what it has to tell.
+/// The load's core's way to the main thread.
 struct Telling {
     reporter: mpsc::Sender<Report>,
     counts: Arc<Counts>,
@@ -152,26 +150,24 @@ pub struct Load {
 }
 
 impl Load {
-    /// Connects all clients by WebSocket; returns when each is settled.
+    /// Connects all clients by WebSocket. Returns when each is settled.
     pub fn open(plan: Plan, who: Who, script: impl Script) -> Result<Load, Failure> {
         Load::speaking(plan.clone(), WebSockets::new(plan, who, script))
     }
 
-    /// Connects all clients; returns when each is settled.
+    /// Connects all clients. Returns when each is settled.
     pub fn speaking(plan: Plan, speech: impl Speech) -> Result<Load, Failure> {
         let (clients, what) = (plan.clients as u64, format!("{plan:?}"));
         let load = Load::start(plan, speech)?;
         load.await_report(|report| matches!(report, Report::Settled))
             .map_err(|failure| {
                 let settled = load.counts.settled.load(Ordering::Relaxed);
-                failure.context(&format!(
-                    "{settled} of {clients} clients are there, of {what}"
-                ))
+                failure.context(&format!("{settled} of {clients} clients are ready: {what}"))
             })?;
         Ok(load)
     }
 
-    /// Keep so many messages in flight.
+    /// Keeps this many messages in flight from now on.
     pub fn begin(&self, in_flight: usize) {
         self.ask(Ask::Begin(in_flight));
     }
@@ -184,12 +180,12 @@ impl Load {
         self.counts.pulled.load(Ordering::Relaxed)
     }
 
-    /// Latencies count from here.
+    /// Forgets the latencies so far.
     pub fn forget_latencies(&self) {
         self.ask(Ask::Measure);
     }
 
-    /// Begins nothing new and waits until all that was sent has arrived. Latencies in microseconds.
+    /// Sends nothing new and waits until everything has arrived. Returns the latencies in microseconds.
     pub fn finish(&self) -> Result<Histogram<u64>, Failure> {
         self.ask(Ask::Finish);
         match self.await_report(|report| matches!(report, Report::Finished(_)))? {
@@ -235,7 +231,7 @@ impl Load {
         let runtime = starting
             .join()
             .expect("starting a runtime does not panic")
-            .map_err(|error| Failure::Setup(format!("the load cannot start: {error}")))?;
+            .map_err(|error| Failure::Setup(format!("the load can't start: {error}")))?;
         Ok(Load {
             control: runtime.control(ShardIndex(0)),
             runtime,
@@ -246,7 +242,7 @@ impl Load {
     }
 
     fn ask(&self, ask: Ask) {
-        // Refused only after the shard has failed, which the next report or `close` tells.
+        // Only a shard that has failed refuses; the next report, or `close`, tells.
         let _ = self.control.try_send(ask);
     }
 
@@ -259,7 +255,7 @@ impl Load {
                 Ok(report) if wanted(&report) => return Ok(report),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Failure::Setup("the load's shard is gone".into()));
+                    return Err(Failure::Setup("the load's shard has ended".into()));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -1,5 +1,6 @@
-//! P2P: client 2p sends to client 2p + 1, with so many messages between "sent" and "acknowledged and
-//! delivered". Every delivery is checked for its place in the pair's box.
+//! P2P: client 2p sends to client 2p + 1, with a fixed number of messages in flight: sent, but not yet
+//! acknowledged and delivered. Every delivery is checked for its position in the pair's box. Lives on the
+//! load's core.
 
 use std::collections::VecDeque;
 
@@ -13,7 +14,7 @@ pub struct Pairs {
     is_running: bool,
     /// Pairs that may have room for a message.
     dirty: Vec<usize>,
-    /// Messages that are not acknowledged and delivered, of all pairs.
+    /// Messages of all pairs that are not yet acknowledged and delivered.
     missing: usize,
 }
 
@@ -23,7 +24,7 @@ struct Pair {
     receiver: Follower,
     sent: u64,
     acknowledged: u64,
-    /// When those on their way to the receiver were sent, in order.
+    /// Times at which the messages on their way to the receiver were sent, in order.
     on_the_way: VecDeque<u64>,
     is_dirty: bool,
 }
@@ -31,7 +32,7 @@ struct Pair {
 const BODY: &str = "sixty-four bytes of text, as people write them to one another...";
 
 impl Pairs {
-    /// `users`: what the plan calls the clients' users.
+    /// `users`: the users that the plan names for the clients.
     pub fn new(pairs: usize, users: &str) -> Pairs {
         let mut all = Vec::new();
         all.resize_with(pairs, Pair::default);
@@ -98,7 +99,7 @@ impl Script for Pairs {
             Heard::Message { .. } if is_sender => return Err("a sender got a message".into()),
             Heard::Message { seq, pulled } => {
                 let sent_us = pair.on_the_way.pop_front();
-                wire.arrived(sent_us.ok_or("a delivery of nothing")?);
+                wire.arrived(sent_us.ok_or("a delivery that nobody sent")?);
                 if pulled {
                     wire.arrived_by_pull();
                 }
@@ -107,7 +108,7 @@ impl Script for Pairs {
                     return Err(format!("seq {seq} came as message {expected} of its box"));
                 }
             }
-            Heard::Pull if is_sender => {} // all in the box is its own
+            Heard::Pull if is_sender => {} // everything in the box is its own
             Heard::Pull => {
                 let after = pair.receiver.mark;
                 let pull = words::pull(&self.boxid(index), after);

@@ -1,4 +1,5 @@
-//! WebSocket clients: upgrade, frames in, and their messages to the script.
+//! WebSocket clients: upgrade, incoming frames, and their messages for the script. Lives on the load's
+//! core.
 
 use newim_proto::limits::ECHO_MESSAGE_BYTES_MAX;
 use newim_proto::ws::client::{Answer, ClientRequest, parse_answer, write_request};
@@ -6,7 +7,7 @@ use newim_proto::ws::{MessageLimits, Messages, Side, WsEvent};
 
 use super::{Plan, Script, Speech, Who, Wire};
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // of RFC 6455, 1.3: nobody caches what we do
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // the example of RFC 6455, 1.3; it may be fixed, as no cache is in between
 const LIMITS: MessageLimits = MessageLimits {
     side: Side::Client,
     message_bytes_max: ECHO_MESSAGE_BYTES_MAX,
@@ -26,7 +27,7 @@ struct Link {
 }
 
 enum Phase {
-    /// The answer so far.
+    /// The answer to the upgrade so far.
     Upgrading(Vec<u8>),
     Open,
 }
@@ -69,7 +70,9 @@ impl<S: Script> WebSockets<S> {
                     wire.pong(client, &scratch);
                 }
                 Ok(Some(WsEvent::Pong(_))) => {}
-                Ok(Some(WsEvent::Text(text))) => return Err(format!("an unasked text: {text}")),
+                Ok(Some(WsEvent::Text(text))) => {
+                    return Err(format!("an unexpected text frame: {text}"));
+                }
                 Ok(Some(WsEvent::Close(why))) => return Err(format!("the server closed: {why:?}")),
                 Err(error) => return Err(format!("a broken frame: {error:?}")),
             }
@@ -111,7 +114,9 @@ impl<S: Script> Speech for WebSockets<S> {
         let consumed = match parse_answer(answer, KEY) {
             Answer::Partial => return Ok(()),
             Answer::Accepted { consumed, .. } => consumed,
-            Answer::Refused { status } => return Err(format!("the upgrade got {status}")),
+            Answer::Refused { status } => {
+                return Err(format!("the upgrade was answered with HTTP {status}"));
+            }
             Answer::Malformed(why) => return Err(format!("the upgrade failed: {why}")),
         };
         let mut rest = answer.split_off(consumed);

@@ -1,5 +1,5 @@
-//! What a script says to its clients' servers: bytes wait per client until the batch is over, then
-//! leave in one send each. On the load's core.
+//! Bytes that a script sends: they wait per client until the batch is over, then leave in one send per
+//! client. Lives on the load's core.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,11 +12,11 @@ use newim_proto::ws::frame::masked_frame_into;
 use newim_runtime::{Io, SendOutcome};
 
 use super::Counts;
+use crate::limits::LATENCY_US_MAX;
 
-/// Any but zero, so that the server's unmasking shows; nobody is between us and the server.
+/// Masking key of every frame. Not zero, so that a server's unmasking errors show; there is no intermediary
+/// that a fixed key could endanger.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// A minute, in microseconds: later ones count as this.
-const LATENCY_US_MAX: u64 = 60_000_000;
 
 pub struct Wire {
     outs: Vec<Out>,
@@ -54,12 +54,12 @@ impl Wire {
         }
     }
 
-    /// Read once per batch.
+    /// The time, read once per batch.
     pub fn now_us(&self) -> u64 {
         self.now_us
     }
 
-    /// One masked binary message.
+    /// Queues one masked binary message.
     pub fn message(&mut self, client: usize, payload: &[u8]) {
         masked_frame_into(
             &mut self.outs[client].unsent,
@@ -77,13 +77,13 @@ impl Wire {
         self.mark_dirty(client);
     }
 
-    /// Frames that were masked before, see [`masked`].
+    /// Queues frames that were masked before, see [`masked`].
     pub fn frames(&mut self, client: usize, frames: &[u8]) {
         self.outs[client].unsent.extend_from_slice(frames);
         self.mark_dirty(client);
     }
 
-    /// This client is all there. Once for each: a server may list boxes again.
+    /// The client is ready. Counts once for each client, because a server may list boxes again.
     pub fn settle(&mut self, client: usize) {
         if std::mem::replace(&mut self.outs[client].is_settled, true) {
             return;
@@ -97,7 +97,7 @@ impl Wire {
         self.leaving.push(client as u32);
     }
 
-    /// One more message came as it should, so long after it was sent.
+    /// Counts a message that came as it should, and records how long after its send.
     pub fn arrived(&mut self, sent_us: u64) {
         self.counts.messages.fetch_add(1, Ordering::Relaxed);
         let latency_us = self.now_us.saturating_sub(sent_us).max(1);
@@ -161,7 +161,7 @@ impl Wire {
     }
 }
 
-/// `count` masked binary messages of that payload, to be sent as they are.
+/// `count` masked binary messages with this payload, ready to be sent.
 pub fn masked(payload: &[u8], count: usize) -> Vec<u8> {
     let mut frames = Vec::new();
     for _ in 0..count {

@@ -1,10 +1,10 @@
-//! What clients say, as protobuf.
+//! Requests of clients, as protobuf.
 
 use newim_proto::schema::ChatMessage;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 use prost::Message;
 
-/// "List my boxes."
+/// Asks for the list of the client's boxes.
 pub fn list() -> Vec<u8> {
     ChatMessage::default().encode_to_vec()
 }
@@ -21,7 +21,7 @@ pub fn join(boxid: &str) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// "Send me what follows `after`."
+/// Asks for the messages after `after`.
 pub fn pull(boxid: &str, after: u64) -> Vec<u8> {
     ChatMessage {
         boxid: boxid.to_owned(),
@@ -32,7 +32,7 @@ pub fn pull(boxid: &str, after: u64) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Message `number` of its sender in that box: to the receiver, or to all members where there is none.
+/// Message `number` of its sender in this box: to the receiver; None: to all members of the box.
 pub fn chat(boxid: &str, receiver: Option<&str>, number: u64, body: &str) -> Vec<u8> {
     ChatMessage {
         boxid: boxid.to_owned(),

@@ -1,20 +1,17 @@
-//! What it brings that frames which wait for a client leave in one send, and that it costs no time where
-//! nothing waits: a node as it is, beside one that sends each frame by itself. In turns.
-
-use std::time::Duration;
+//! What combining waiting frames into one send saves, and that it costs no time where nothing waits: a node
+//! as it is, compared with one that sends each frame by itself, in turns.
 
 use crate::failure::Failure;
 use crate::generator;
+use crate::limits::{COALESCING_RUN_MAX, SLOWER_MAX, SPOILED_TRIES_MAX};
 use crate::options::Options;
 use crate::report::{Figure, Report};
 use crate::servers::Server;
 
 const SCENARIO: &str = "coalescing";
-/// Of the issue: the median of latency at a low rate, beside that without coalescing.
-const SLOWER_MAX: f64 = 1.1;
-/// So few that hardly ever two frames wait for one client.
+/// Traffic so low that two frames hardly ever wait for one client.
 const SELDOM: [&str; 5] = ["p2p", "--connections", "100", "--rate", "200"];
-/// One sender with many in flight, so that frames pile up for everybody.
+/// One sender with many messages in flight, so that frames pile up for everybody.
 const OFTEN: [&str; 7] = [
     "group",
     "--connections",
@@ -24,14 +21,11 @@ const OFTEN: [&str; 7] = [
     "--closed-loop",
     "16",
 ];
-const LIMIT: Duration = Duration::from_secs(600);
-/// Of a run that is spoiled by the generator each time.
-const TRIES_MAX: u32 = 5;
 
 struct Turn {
     name: &'static str,
     node: Server,
-    /// By round.
+    /// Figures by round.
     median_us: Vec<f64>,
     cpu_us: Vec<f64>,
 }
@@ -44,7 +38,7 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
         cpu_us: Vec::new(),
     };
     let mut turns = [
-        turn("together", Server::standalone(options)?),
+        turn("combined", Server::standalone(options)?),
         turn(
             "one by one",
             Server::standalone(&options.with_single_frames())?,
@@ -61,7 +55,7 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     };
     let (slower, dearer) = (ratios(|turn| &turn.median_us), ratios(|turn| &turn.cpu_us));
     for turn in &turns {
-        let what = format!("200 messages a second, {}: delivery, p50", turn.name);
+        let what = format!("200 messages per second, {}: delivery, p50", turn.name);
         report.add(Figure::new(SCENARIO, what, "µs", &turn.median_us));
         let what = format!("box of 1000, 16 in flight, {}", turn.name);
         report.add(Figure::new(
@@ -71,11 +65,11 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
             &turn.cpu_us,
         ));
     }
-    let what = "200 messages a second: p50, together / one by one";
+    let what = "200 messages per second: p50, combined / one by one";
     let mut figure = Figure::new(SCENARIO, what, "×", &slower);
     figure.expected_max = Some(SLOWER_MAX);
     report.add(figure);
-    let what = "box of 1000, 16 in flight: CPU, together / one by one";
+    let what = "box of 1000, 16 in flight: CPU, combined / one by one";
     report.add(Figure::new(SCENARIO, what, "×", &dearer));
     Ok(())
 }
@@ -84,18 +78,19 @@ impl Turn {
     fn measure(&mut self, options: &Options) -> Result<(), Failure> {
         let median_us = self.unspoiled_median_us(options)?;
         self.median_us.push(median_us);
-        let often = generator::run(options, &self.words(&OFTEN, options)?, LIMIT)?;
+        let often = generator::run(options, &self.words(&OFTEN, options)?, COALESCING_RUN_MAX)?;
         let server = often.server.as_ref();
         self.cpu_us
             .push(server.map_or(0.0, |server| server.cpu_us_per_delivery));
         Ok(())
     }
 
-    /// A run that the generator was late for itself says nothing of the server, so there is another.
+    /// Runs again when the generator itself was late: such a run says nothing about the server.
     fn unspoiled_median_us(&self, options: &Options) -> Result<f64, Failure> {
         let mut spoiled = String::new();
-        for _ in 0..TRIES_MAX {
-            let seldom = generator::run(options, &self.words(&SELDOM, options)?, LIMIT)?;
+        for _ in 0..SPOILED_TRIES_MAX {
+            let seldom =
+                generator::run(options, &self.words(&SELDOM, options)?, COALESCING_RUN_MAX)?;
             let delivery = seldom.latencies.iter().find(|l| l.name == "delivery");
             match delivery {
                 Some(latency) if seldom.honesty.spoiled.is_empty() => {
@@ -105,7 +100,7 @@ impl Turn {
             }
         }
         Err(Failure::Setup(format!(
-            "the generator was late itself in {TRIES_MAX} runs: {spoiled}"
+            "the generator itself was late in {SPOILED_TRIES_MAX} runs: {spoiled}"
         )))
     }
 

@@ -1,7 +1,8 @@
-//! Echo through the standalone node's `/echo`, and through the peer, in turns.
+//! Echo through the standalone node's `/echo` and through the peer, in turns.
 
 use super::rounds::{Rounds, Wording};
 use crate::failure::Failure;
+use crate::limits::OPENING_MAX;
 use crate::load::echo::Echo;
 use crate::load::{Load, Plan, Who};
 use crate::options::Options;
@@ -9,13 +10,12 @@ use crate::report::{Figure, Report};
 use crate::servers::Server;
 
 const PAYLOAD_BYTES: usize = 128;
-const OPENING_MAX: usize = 128;
 const SCENARIO: &str = "echo";
 
 pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     let newim = Server::standalone(options)?;
     let peer = Server::echo_peer(options)?;
-    // Both are connected all the while, so that one's turn finds the machine as the other's does.
+    // Both stay connected, so that each turn finds the machine in the same state.
     let (to_newim, to_peer) = (open(&newim, options)?, open(&peer, options)?);
     for (in_flight, expected_ratio_max) in [(1, Some(1.0)), (16, None)] {
         let mut of_newim = Rounds::of(vec![newim.watched()]);
@@ -36,7 +36,7 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
         };
         of_newim.report(&wording, report);
         of_peer.report(&wording, report);
-        // Neighbours in time are compared: what the machine did to one it did to the other.
+        // Neighbours in time are compared, so that the machine's changes affect both.
         let pairs = of_newim.total_us().iter().zip(of_peer.total_us());
         let ratios: Vec<f64> = pairs.map(|(newim, peer)| newim / peer).collect();
         let mut ratio = Figure::new(SCENARIO, format!("{what}: newim / peer"), "×", &ratios);

@@ -1,9 +1,10 @@
-//! One message to many, beside the servers that people would take for it: ours stores each message and
+//! One message to many, compared with servers that people would use for it: ours stores each message and
 //! acknowledges it, theirs pass it on. In turns.
 
 use super::group::all_in_one_box;
 use super::rounds::{Rounds, Wording};
 use crate::failure::Failure;
+use crate::limits::OPENING_MAX;
 use crate::load::audience::Audience;
 use crate::load::{Load, Plan};
 use crate::options::Options;
@@ -13,10 +14,9 @@ use crate::report::{Figure, Report};
 use crate::servers::Server;
 
 const SCENARIO: &str = "fanout";
-const OPENING_MAX: usize = 128;
 
-/// A server with its audience, who are connected all the while: one's turn finds the machine as the
-/// others' do.
+/// A server with its audience. All audiences stay connected, so that each turn finds the machine in the
+/// same state.
 struct Turn {
     watched: Watched,
     load: Load,
@@ -42,7 +42,7 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     turns.into_iter().try_for_each(|turn| turn.load.close())
 }
 
-/// Those that are installed.
+/// The peers that are installed.
 fn peers(report: &mut Report) -> Result<Vec<Peer>, Failure> {
     let mut there = Vec::new();
     let all = [
@@ -100,7 +100,7 @@ fn measure(
         .for_each(|of_one| of_one.report(&wording, report));
     let (newim, peers) = rounds.split_first().expect("newim is always there");
     for (peer, turn) in peers.iter().zip(&turns[1..]) {
-        // Neighbours in time are compared: what the machine did to one it did to the other.
+        // Neighbours in time are compared, so that the machine's changes affect all.
         let pairs = newim.total_us().iter().zip(peer.total_us());
         let ratios: Vec<f64> = pairs.map(|(newim, peer)| newim / peer).collect();
         let what = format!("{what}: newim / {}", turn.watched.name);

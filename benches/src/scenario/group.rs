@@ -1,9 +1,10 @@
-//! Fan-out: one box, one sender, and all members online; on one node, and over two gateways.
+//! Fan-out: one box, one sender, all members online; on one node, and over two gateways.
 
 use std::net::SocketAddr;
 
 use super::rounds::{Rounds, Wording};
 use crate::failure::Failure;
+use crate::limits::{DELIVERY_US_MAX, ENROLLING_MAX, OPENING_MAX};
 use crate::load::enrol::Enrol;
 use crate::load::group::Group;
 use crate::load::{Load, Plan, Who};
@@ -14,11 +15,6 @@ use crate::servers::{Cluster, Server};
 
 const USERS: &str = "member-";
 const BOX: &str = "large";
-/// A JOIN reaches whoever is online, so few join at a time.
-const ENROLLING_MAX: usize = 32;
-const OPENING_MAX: usize = 128;
-/// Of the issue: to 10,000 in one box, with 16 messages in flight.
-const DELIVERY_US_MAX: f64 = 1.5;
 
 pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     let newim = Server::standalone(options)?;
@@ -49,7 +45,7 @@ struct Target {
     servers: Vec<SocketAddr>,
     watched: Vec<Watched>,
     members: usize,
-    /// With 16 in flight.
+    /// With 16 messages in flight.
     expected_us_max: Option<f64>,
 }
 
@@ -71,7 +67,7 @@ fn through(target: Target, options: &Options, report: &mut Report) -> Result<(),
     load.close()
 }
 
-/// Makes so many users members of one box, and connects them all.
+/// Makes this many users members of one box, and connects them all.
 pub(super) fn all_in_one_box(servers: &[SocketAddr], members: usize) -> Result<Load, Failure> {
     let plan = |opening_max| Plan {
         servers: servers.to_vec(),

@@ -1,10 +1,11 @@
-//! Memory of connections that say nothing: sessions (v2) of users with a box each, on a standalone node and on
-//! the gateways of a cluster; bare connections on `/echo`, and the same on the peer.
+//! Memory of idle connections: v2 sessions of users with a box each, on a standalone node and on the
+//! gateways of a cluster; bare connections on `/echo`, on the node and on the peer.
 
 use std::net::SocketAddr;
 use std::slice;
 
 use crate::failure::Failure;
+use crate::limits::{OPENING_MAX, SESSION_BYTES_MAX};
 use crate::load::echo::Echo;
 use crate::load::enrol::Enrol;
 use crate::load::idle::Idle;
@@ -18,12 +19,9 @@ use crate::slab::{Part, Slabs};
 const SCENARIO: &str = "idle";
 const UNIT: &str = "bytes per connection";
 const USERS: &str = "idle-";
-const OPENING_MAX: usize = 128;
-/// Of the issue: user memory of an idle connection with its session.
-const SESSION_BYTES_MAX: f64 = 600.0;
 
 pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
-    // As users run it, then exactly.
+    // As users run it, then with exact figures.
     for options in [options.clone(), options.with_small_pages()] {
         standalone(&options, report)?;
     }
@@ -43,7 +41,7 @@ fn standalone(options: &Options, report: &mut Report) -> Result<(), Failure> {
     let clients = options.idle_connections();
     let newim = Server::standalone(options)?;
     enrol(vec![newim.ws()?], clients)?;
-    // A new process: what the JOINs took in the store's caches is not the connections'.
+    // A new process, because the JOINs filled the store's caches, which is not the connections' memory.
     let newim = newim.restarted(options)?;
     let open = sessions(vec![newim.ws()?], clients);
     let weight = weigh(&[newim.watched()], clients, open)?;
@@ -107,13 +105,13 @@ enum Half {
     Second = 1,
 }
 
-/// Per connection.
+/// Bytes per connection.
 struct Weight {
-    /// All that the processes grew by.
+    /// Growth of the processes with all connections.
     user_bytes: f64,
-    /// What the second half of the connections made them grow by: without what is there once.
+    /// Growth with the second half of the connections: without what exists once.
     next_user_bytes: f64,
-    /// Both ends of the connection; None where /proc/slabinfo cannot be read.
+    /// Kernel memory of both ends of the connection. None: /proc/slabinfo can't be read.
     kernel: Option<Vec<Part>>,
 }
 
@@ -146,7 +144,10 @@ impl Weight {
     fn report(&self, what: &str, expected_max: Option<f64>, report: &mut Report) {
         let users = [
             ("user memory", self.user_bytes),
-            ("user memory, second half alone", self.next_user_bytes),
+            (
+                "user memory, second half of the connections",
+                self.next_user_bytes,
+            ),
         ];
         for (name, bytes) in users {
             let mut figure = Figure::new(SCENARIO, format!("{what}, {name}"), UNIT, &[bytes]);
@@ -155,9 +156,9 @@ impl Weight {
         }
         match &self.kernel {
             Some(parts) => report_kernel(what, parts, report),
-            None => report.note(
-                "idle: /proc/slabinfo cannot be read here: kernel memory is unknown (be root)",
-            ),
+            None => {
+                report.note("idle: only root can read /proc/slabinfo, so kernel memory is unknown")
+            }
         }
     }
 }

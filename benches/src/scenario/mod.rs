@@ -1,4 +1,4 @@
-//! What is measured, one file for each kind of traffic. Runs on the main thread.
+//! The scenarios, one file for each kind of traffic. Main thread.
 
 pub mod coalescing;
 pub mod echo;

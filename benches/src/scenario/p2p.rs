@@ -1,10 +1,11 @@
 //! Person to person: a thousand users in pairs, through one node and through a cluster in which the two
-//! of a pair are on different gateways.
+//! users of a pair are on different gateways.
 
 use std::net::SocketAddr;
 
 use super::rounds::{Rounds, Wording};
 use crate::failure::Failure;
+use crate::limits::PAIRS_OPENING_MAX;
 use crate::load::pairs::Pairs;
 use crate::load::{Load, Plan, Who};
 use crate::options::Options;
@@ -13,7 +14,6 @@ use crate::report::Report;
 use crate::servers::{Cluster, Server};
 
 const USERS: &str = "p2p-";
-const OPENING_MAX: usize = 64;
 
 pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     let newim = Server::standalone(options)?;
@@ -48,7 +48,7 @@ fn through(
     let plan = Plan {
         servers,
         clients: 2 * pairs,
-        opening_max: OPENING_MAX,
+        opening_max: PAIRS_OPENING_MAX,
     };
     let load = Load::open(plan, Who::users(USERS), Pairs::new(pairs, USERS))?;
     for in_flight in [1, 16] {

@@ -14,14 +14,14 @@ use crate::report::{Figure, Report};
 
 pub struct Rounds {
     watched: Vec<Watched>,
-    /// By process, then by round: CPU in µs per message.
+    /// CPU in µs per message, by process, then by round.
     cpu_us: Vec<Vec<f64>>,
-    /// The same of all processes together.
+    /// CPU in µs per message of all processes together, by round.
     total_us: Vec<f64>,
-    /// By round: messages per second.
+    /// Messages per second, by round.
     rates: Vec<f64>,
     latencies_us: Option<Histogram<u64>>,
-    /// By process, then by the name of its threads: CPU in all rounds.
+    /// CPU in all rounds, by process, then by the name of its threads.
     threads_ns: Vec<BTreeMap<String, u64>>,
     /// By process: what the engines of a node did in all rounds.
     engines: Vec<EngineCounters>,
@@ -29,14 +29,14 @@ pub struct Rounds {
     pulled: u64,
 }
 
-/// How the report words a measurement.
+/// The words of the report for a measurement.
 pub struct Wording {
     pub scenario: &'static str,
-    /// Before the process's name.
+    /// Text before the process's name.
     pub what: String,
-    /// Of the CPU figures.
+    /// Unit of the CPU figures.
     pub unit: &'static str,
-    /// At most so much, of all processes together.
+    /// Highest expected value for all processes together.
     pub expected_us_max: Option<f64>,
 }
 
@@ -55,7 +55,7 @@ impl Rounds {
         }
     }
 
-    /// One round with so many messages in flight. Everything sent has arrived when it returns.
+    /// Runs one round with this many messages in flight. Everything sent has arrived when it returns.
     pub fn run(&mut self, load: &Load, in_flight: usize, options: &Options) -> Result<(), Failure> {
         let pulled = load.pulled();
         load.begin(in_flight);
@@ -73,7 +73,7 @@ impl Rounds {
         self.take(&before, &after)
     }
 
-    /// By round, of all processes.
+    /// CPU of all processes together, by round.
     pub fn total_us(&self) -> &[f64] {
         &self.total_us
     }
@@ -126,8 +126,8 @@ impl Rounds {
         )
     }
 
-    /// Which threads a process's time went to; those with a hundredth of it or less are left out.
-    /// None where one thread did all.
+    /// The threads that a process's time went to, without those with a hundredth of it or less. None: one
+    /// thread did everything.
     fn thread_note(&self, process: usize, wording: &Wording) -> Option<String> {
         let threads = &self.threads_ns[process];
         let all_ns: u64 = threads.values().sum();
@@ -213,7 +213,7 @@ impl Rounds {
 
 struct Reading {
     at: Instant,
-    /// By process, then by the name of its threads.
+    /// CPU in all rounds, by process, then by the name of its threads.
     threads_ns: Vec<BTreeMap<String, u64>>,
     engines: Vec<EngineCounters>,
     messages: u64,

@@ -1,12 +1,13 @@
-//! Questions of the control thread that wait for the shard's answer, with where each answer goes. Lives on the
-//! shard's core. Bounded by the shard: it answers at once what is over its `questions_max`.
+//! Questions of the control thread that wait for the shard's answer, each with the call that takes the answer
+//! back. Lives on the shard's core. The shard bounds their number: it answers a question beyond its
+//! `questions_max` at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::events::{Answer, Ticket};
 
-/// Where an answer goes: called once, on the shard's core, so it must not wait.
+/// The call that takes an answer back: made once, on the shard's core, so it must not wait.
 pub struct AnswerTo(Box<dyn FnOnce(Answer) + Send>);
 
 impl AnswerTo {
@@ -29,7 +30,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The ticket to ask under.
+    /// Keeps the call, and makes the ticket to ask the shard under.
     pub fn ticket(&mut self, answer_to: AnswerTo) -> Ticket {
         self.next = self.next.wrapping_add(1);
         let ticket = Ticket(self.next);

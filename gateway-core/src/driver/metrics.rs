@@ -14,6 +14,11 @@ impl GatewaySnapshot {
             |snapshot| u64::from(snapshot.store_up),
         ),
         Metric::gauge(
+            "newim_store_fault",
+            "1 while the message store refuses work (a full disk, out of memory, read-only); /readyz says why.",
+            |snapshot| u64::from(snapshot.store_fault.is_some()),
+        ),
+        Metric::gauge(
             "newim_mail_waiting",
             "Mail to other shards that waits because their queues are full; a value that stays above 0 means that \
              a shard is overloaded.",

@@ -1,5 +1,5 @@
-//! What a run found, as values: filled by the run, merged across processes, and shown by the other files
-//! of this folder. Lives on the main thread. Times in microseconds where a name ends in `_us`.
+//! The result of a run as values: filled by the run, merged across processes, and shown by the other files
+//! of this folder. Main thread. Times are microseconds where a name ends in `_us`.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::json::fields;
 
-/// One run, of one process or of several merged.
+/// The report of one run, by one process or merged of several.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub version: String,
-    /// The command line, of the first process.
+    /// Command line of the first process.
     pub command: Vec<String>,
     pub scenario: String,
     pub targets: Vec<String>,
     pub started_unix_ms: u64,
-    /// From the first connect to the last message heard.
+    /// Time from the first connect to the last message.
     pub duration_ms: u64,
     pub machine: Machine,
     pub processes: u32,
@@ -27,12 +27,12 @@ pub struct Report {
     pub latencies: Vec<Latency>,
     pub verified: Verified,
     pub honesty: Honesty,
-    /// In order of time; once a second.
+    /// Samples in order of time, one per second.
     pub samples: Vec<Sample>,
     pub phases: Vec<Phase>,
-    /// None: no `--admin` was given, so nothing is known of the server's inside.
+    /// Figures of the server. None: neither `--admin` nor `--server-pid` was given.
     pub server: Option<Server>,
-    /// Processes that should be in here and are not, in words. Empty: this is the whole run.
+    /// Processes whose reports are missing, in words. Empty: this is the whole run.
     #[serde(default)]
     pub missing: Vec<String>,
 }
@@ -52,10 +52,10 @@ pub struct Connections {
     pub asked: u64,
     pub opened: u64,
     pub refused: u64,
-    /// Ended by the server or the network, unasked.
+    /// Connections that the server or the network ended unasked.
     pub lost: u64,
     pub reconnects: u64,
-    /// Over the time from the first connect to the last upgrade.
+    /// Connections opened per second, from the first connect to the last upgrade.
     #[serde(with = "fields::number")]
     pub handshakes_per_s: f64,
 }
@@ -63,18 +63,19 @@ pub struct Connections {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Messages {
-    /// Per second, as the schedule had it; 0 in a closed loop.
+    /// Messages per second by the schedule; 0 in a closed loop.
     #[serde(with = "fields::number")]
     pub offered_per_s: f64,
-    /// Per second, as they were sent.
+    /// Messages per second as they were sent.
     #[serde(with = "fields::number")]
     pub achieved_per_s: f64,
     pub sent: u64,
-    /// Acknowledged by the server; echoes where the scenario is echo.
+    /// Messages that the server acknowledged; in `echo`, those that came back.
     pub acknowledged: u64,
-    /// Messages at clients.
+    /// Messages that clients received.
     pub delivered: u64,
-    /// Of these, those that came while a pull was on its way: what it brought, and pushes meanwhile.
+    /// Delivered messages that came while a pull was on its way: those that it brought, and pushes
+    /// meanwhile.
     pub pulled: u64,
     pub bytes_out: u64,
     pub bytes_in: u64,
@@ -83,12 +84,12 @@ pub struct Messages {
     pub refusals: Vec<String>,
 }
 
-/// One kind of latency. `corrected` runs from the intended send, `raw` from the actual one; in a closed
-/// loop there is no intention and both are the same.
+/// One kind of latency. `corrected` runs from the intended send, `raw` from the actual one. In a closed
+/// loop there are no intended times and both are the same.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Latency {
-    /// "delivery", "ack", "echo", "handshake" (TCP and upgrade together). Where a run has deliveries of both
-    /// kinds, "direct" (from person to person) and "group" are parts of "delivery".
+    /// "delivery", "ack", "echo" or "handshake" (TCP and upgrade together). Where a run has both kinds of
+    /// deliveries, "direct" (from person to person) and "group" are parts of "delivery".
     pub name: String,
     #[serde(rename = "corrected", with = "fields::histogram")]
     pub corrected_us: Histogram<u64>,
@@ -96,7 +97,7 @@ pub struct Latency {
     pub raw_us: Histogram<u64>,
 }
 
-/// Without its thousands of buckets.
+/// Shown without its thousands of buckets.
 impl fmt::Debug for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (corrected, raw) = (self.corrected_us.len(), self.raw_us.len());
@@ -108,7 +109,7 @@ impl fmt::Debug for Latency {
     }
 }
 
-/// What the clients checked. All zeros but `checked`: every message came once, whole and in order.
+/// What the clients checked. If all but `checked` are zero, every message came once, whole and in order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verified {
@@ -117,9 +118,9 @@ pub struct Verified {
     pub duplicated: u64,
     pub misordered: u64,
     pub corrupted: u64,
-    /// To somebody who should not have had it.
+    /// Messages that reached a client that should not have got them.
     pub strayed: u64,
-    /// The first few, in words.
+    /// The first few examples, in words.
     pub examples: Vec<String>,
 }
 
@@ -129,35 +130,35 @@ impl Verified {
     }
 }
 
-/// What the generator did to its own figures.
+/// How much the generator distorted its own figures.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Honesty {
-    /// How late sends left against the schedule.
+    /// How late sends left, compared with the schedule.
     pub send_lag_p99_us: u64,
     pub send_lag_max_us: u64,
-    /// Of one core, the busiest shard's thread, over the measured time: 1.0 is all of it.
+    /// CPU of the busiest shard's thread over the measured time, as a share of one core: 1.0 is all of it.
     #[serde(with = "fields::number")]
     pub busiest_shard_cpu: f64,
-    /// Of the whole process, in cores.
+    /// CPU of the whole process over the measured time, in cores.
     #[serde(with = "fields::number")]
     pub cpu: f64,
-    /// Why the latencies are not to be believed. Empty: they are.
+    /// Reasons not to believe the latencies. Empty: they are good.
     pub spoiled: Vec<String>,
 }
 
-/// The phase before the ramp in which users are made members of large boxes.
+/// Name of the phase before the ramp in which users become members of large boxes.
 pub const ENROL: &str = "enrol";
 
 /// One second of the run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sample {
-    /// From the start of the run.
+    /// Time since the start of the run.
     pub at_ms: u64,
     pub phase: String,
     pub connections: u64,
-    /// Users who were made members of their boxes before the ramp.
+    /// Users who became members of their boxes before the ramp, so far.
     pub enrolled: u64,
     #[serde(with = "fields::number")]
     pub offered_per_s: f64,
@@ -165,22 +166,22 @@ pub struct Sample {
     pub sent_per_s: f64,
     #[serde(with = "fields::number")]
     pub delivered_per_s: f64,
-    /// Delivery (or echo) latency within this second, corrected.
+    /// Corrected latency of deliveries (or echoes) within this second.
     pub p50_us: u64,
     pub p99_us: u64,
     pub p999_us: u64,
     pub max_us: u64,
-    /// Of the run so far: refused and lost connections, refused requests, wrong messages.
+    /// Errors of the run so far: refused and lost connections, refused requests, wrong messages.
     pub errors: u64,
-    /// Of this process in this second, in cores.
+    /// CPU of this process in this second, in cores.
     #[serde(with = "fields::number")]
     pub cpu: f64,
     pub rss_bytes: u64,
-    /// The server's user memory, where `--admin` or `--server-pid` tells it.
+    /// The server's user memory. None: neither `--admin` nor `--server-pid` tells it.
     pub server_rss_bytes: Option<u64>,
 }
 
-/// A part of a run with a name, for the plots' background and the table.
+/// A named part of a run, for charts and tables.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Phase {
@@ -189,18 +190,18 @@ pub struct Phase {
     pub to_ms: u64,
 }
 
-/// The server, as its own admin address or `/proc` tells it.
+/// The server's figures, from its admin address or `/proc`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Server {
-    /// Bytes for each connection at the end of the ramp, by part ("user", "kernel", …), in the order to
-    /// be shown; "total" last.
+    /// Bytes per connection at the end of the ramp, by part ("user", "kernel", …) in the order to be shown;
+    /// "total" is last.
     #[serde(with = "fields::parts")]
     pub bytes_per_conn: Vec<(String, f64)>,
     /// CPU seconds that the server's processes used during the measured time.
     #[serde(with = "fields::number")]
     pub cpu_s: f64,
-    /// The same for each delivered message, in microseconds.
+    /// CPU of the server per delivered message, in microseconds.
     #[serde(with = "fields::number")]
     pub cpu_us_per_delivery: f64,
 }

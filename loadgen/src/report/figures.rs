@@ -1,5 +1,5 @@
-//! How figures are written for people: units that adapt, three digits that matter, thousands apart.
-//! Pure; used by the live view, the table and the HTML page.
+//! Writes figures for people: units that adapt, three significant digits, thousands separated. Pure; used
+//! by the live view, the table and the HTML page.
 
 use hdrhistogram::Histogram;
 
@@ -12,10 +12,10 @@ pub const PERCENTILES: [(&str, f64); 5] = [
     ("p99.99", 0.9999),
 ];
 
-/// What stands where a figure is unknown.
+/// Text for a figure that is unknown.
 pub const UNKNOWN: &str = "–";
 
-/// `None` where nothing was recorded: an empty histogram's percentiles are no zeros.
+/// A percentile in µs. `None`: nothing was recorded; an empty histogram's percentiles are not zeros.
 pub fn percentile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
     (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64)
 }
@@ -28,7 +28,7 @@ pub fn mean_us(histogram: &Histogram<u64>) -> Option<f64> {
     (!histogram.is_empty()).then(|| histogram.mean())
 }
 
-/// `312 µs`, `1.21 ms`, `3.4 s`, `2 min 5 s`.
+/// A duration of this many µs, as `312 µs`, `1.21 ms`, `3.4 s`, `2 min 5 s`.
 pub fn duration(us: f64) -> String {
     match us {
         us if !us.is_finite() => UNKNOWN.to_owned(),
@@ -51,7 +51,7 @@ pub fn duration_or_unknown(us: Option<f64>) -> String {
     us.map_or(UNKNOWN.to_owned(), duration)
 }
 
-/// `0:07`, `12:34`, `1:02:03`: a clock.
+/// A clock, as `0:07`, `12:34`, `1:02:03`.
 pub fn clock(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds / 3600 {
@@ -60,7 +60,7 @@ pub fn clock(ms: u64) -> String {
     }
 }
 
-/// `1,234,567`.
+/// A count, as `1,234,567`.
 pub fn count(value: u64) -> String {
     let plain = value.to_string();
     let mut text = String::with_capacity(plain.len() + plain.len() / 3);
@@ -73,7 +73,7 @@ pub fn count(value: u64) -> String {
     text
 }
 
-/// `17`, `9,998`, `1.86 M`: for rates, where the last digits say nothing.
+/// A rate, as `17`, `9,998`, `1.86 M`; the digits left out mean nothing.
 pub fn rate(value: f64) -> String {
     match value {
         value if !value.is_finite() => UNKNOWN.to_owned(),
@@ -84,7 +84,8 @@ pub fn rate(value: f64) -> String {
     }
 }
 
-/// Powers of 1,000, as networks and memory budgets are counted here: `256 B`, `4.76 KB`, `1.2 GB`.
+/// Bytes by powers of 1,000, as `256 B`, `4.76 KB`, `1.2 GB`; networks and memory budgets are counted so
+/// here.
 pub fn bytes(value: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
     if !value.is_finite() {
@@ -99,7 +100,7 @@ pub fn bytes(value: f64) -> String {
     format!("{} {}", digits(value), UNITS[unit])
 }
 
-/// `43 %`.
+/// A share of 1, as `43 %`.
 pub fn percent(share: f64) -> String {
     if share.is_finite() {
         format!("{} %", digits(share * 100.0))
@@ -108,7 +109,7 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// `2026-11-23 09:30:00 UTC`.
+/// A moment, as `2026-11-23 09:30:00 UTC`.
 pub fn moment(unix_ms: u64) -> String {
     let timestamp = i64::try_from(unix_ms)
         .ok()
@@ -119,7 +120,7 @@ pub fn moment(unix_ms: u64) -> String {
     }
 }
 
-/// Three digits that matter, without zeros behind the point that say nothing.
+/// Three significant digits, without trailing zeros after the point.
 pub fn digits(value: f64) -> String {
     if !value.is_finite() {
         return UNKNOWN.to_owned();
@@ -143,12 +144,13 @@ pub fn digits(value: f64) -> String {
     }
 }
 
-/// Columns of a terminal that a text of ours takes: it has no wide and no combining characters.
+/// Terminal columns of a text of ours, which has no wide or combining characters.
 pub fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// What others wrote, fit for a terminal: control characters would move the cursor or worse.
+/// Text of others, made safe for a terminal: control characters, which could move the cursor or worse, are
+/// replaced.
 pub fn plain(text: &str) -> String {
     let visible = |character: char| {
         if character.is_control() {

@@ -1,22 +1,18 @@
-//! Reports of several processes become one: counts are added, histograms too, samples are laid over each
-//! other by the wall clock, and of what spoils or is late the worst is kept. Pure; called by `together`
-//! and for reports read from files.
+//! Merges the reports of several processes: counts and histograms are added, samples are aligned by the
+//! wall clock, and of what spoils or is late the worst is kept. Pure; called by `together` and for reports
+//! read from files.
 //!
-//! Merging is associative and, but for the order of words, commutative in all counts.
+//! Merging is associative. Except for the order of words it is commutative too.
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
 use super::{Connections, Honesty, Latency, Messages, Phase, Report, Sample, Server, Verified};
+use crate::limits::{GAP_S_MAX, WORDS_MAX};
 
-/// Examples, refusals and reasons kept of all processes together.
-const WORDS_MAX: usize = 16;
-/// A process that gave no sample for so many seconds is taken to hold what it last held; after a longer
-/// silence it counts as gone.
-const GAP_S_MAX: u64 = 3;
-
-/// One report of them all; None of none. Command, scenario, version and machine are the first's.
+/// One report of all of them. None: there are none. Command, scenario, version and machine are those of the
+/// first.
 pub fn merge(reports: impl IntoIterator<Item = Report>) -> Option<Report> {
     reports.into_iter().reduce(two)
 }
@@ -85,7 +81,7 @@ fn verified(first: Verified, second: Verified) -> Verified {
     }
 }
 
-/// The worst of both; the CPU of all processes together.
+/// The worst of both; the CPU is that of all processes together.
 fn honesty(first: Honesty, second: Honesty) -> Honesty {
     Honesty {
         send_lag_p99_us: first.send_lag_p99_us.max(second.send_lag_p99_us),
@@ -96,7 +92,7 @@ fn honesty(first: Honesty, second: Honesty) -> Honesty {
     }
 }
 
-/// Both saw the same server: what it holds counts once, and its CPU served the deliveries of both.
+/// Both saw the same server: its memory counts once, and its CPU served the deliveries of both.
 fn server(first: Option<Server>, second: Option<Server>, delivered: u64) -> Option<Server> {
     let (first, second) = match (first, second) {
         (first, None) => return first,
@@ -120,7 +116,7 @@ fn server(first: Option<Server>, second: Option<Server>, delivered: u64) -> Opti
     })
 }
 
-/// One of each text, in the order of their first mention, at most so many.
+/// Each text once, in the order of its first mention, at most `WORDS_MAX`.
 fn union(first: Vec<String>, second: Vec<String>, words_max: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in first.into_iter().chain(second) {
@@ -131,7 +127,7 @@ fn union(first: Vec<String>, second: Vec<String>, words_max: usize) -> Vec<Strin
     words
 }
 
-/// Of one kind with its like; the kinds of the first come first.
+/// Merges latencies of the same kind; the kinds of the first report come first.
 fn latencies(first: Vec<Latency>, second: Vec<Latency>) -> Vec<Latency> {
     let mut merged: Vec<Latency> = Vec::new();
     for latency in first.into_iter().chain(second) {
@@ -152,8 +148,8 @@ fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) {
         .expect("a histogram that resizes takes every value");
 }
 
-/// Phases of one name belong together in the order in which they come: the second "hold" of one process
-/// with that of the other. A merged phase lasts from the first start to the last end.
+/// Merges phases of the same name in the order in which they come: the second "hold" of one process with
+/// that of the other. A merged phase lasts from the first start to the last end.
 fn phases(first: &Report, second: &Report, started_unix_ms: u64) -> Vec<Phase> {
     let mut merged: Vec<Phase> = Vec::new();
     for report in [first, second] {
@@ -181,7 +177,7 @@ fn phases(first: &Report, second: &Report, started_unix_ms: u64) -> Vec<Phase> {
     merged
 }
 
-/// By whole seconds of the wall clock, which is what the processes have in common.
+/// Samples by whole seconds of the wall clock, which all processes share.
 fn samples(first: &Report, second: &Report, started_unix_ms: u64) -> Vec<Sample> {
     let mut seconds = by_second(first);
     for (second, sample) in by_second(second) {
@@ -198,8 +194,8 @@ fn samples(first: &Report, second: &Report, started_unix_ms: u64) -> Vec<Sample>
     moved.collect()
 }
 
-/// Each sample at the second nearest to it, no two at one: a clock that jitters around half a second must
-/// not make a dip beside a peak.
+/// Each sample at its nearest second, never two at one: a clock that jitters around half a second must not
+/// make a dip beside a peak.
 fn by_second(report: &Report) -> BTreeMap<u64, Sample> {
     let mut seconds: BTreeMap<u64, Sample> = BTreeMap::new();
     for sample in &report.samples {
@@ -224,8 +220,8 @@ fn by_second(report: &Report) -> BTreeMap<u64, Sample> {
     seconds
 }
 
-/// Rates, connections, errors and memory are added. The median is weighted by deliveries; of the higher
-/// percentiles the worse one stands, which the true one can't exceed.
+/// Merges samples of one second. Rates, connections, errors and memory are added. The median is weighted by
+/// deliveries. Of higher percentiles the worst is kept; the true one can't exceed it.
 fn both(first: Sample, second: Sample) -> Sample {
     Sample {
         at_ms: first.at_ms,
@@ -271,7 +267,7 @@ mod tests {
     type Kind = (String, u64, u64);
     type Second = (u64, u64, u64);
 
-    /// All that is counted, and the histograms with it.
+    /// A report's counts and histograms, which merging must keep.
     fn counts(report: &Report) -> (Vec<u64>, Vec<Kind>, Vec<Second>) {
         let (c, m, v) = (&report.connections, &report.messages, &report.verified);
         let numbers = vec![

@@ -1,7 +1,7 @@
-//! What a run found, and every way to show it. All of it lives on the main thread, away from the shards:
-//! `live` while the run goes on, and at its end `table` for people, `json` for programs, `html` for both
-//! eyes and archives, `assertions` for pipelines. `together` starts several processes at one moment and
-//! brings their reports to one of them, which adds them up with `merge`.
+//! The result of a run, and every way to show it. All of it runs on the main thread, away from the shards:
+//! `live` while the run goes on; at its end `table` and `html` for people, `json` for programs,
+//! `assertions` for pipelines. `together` starts several processes at one moment and collects their reports
+//! in one of them, which adds them up with `merge`.
 
 pub mod assertions;
 pub mod data;

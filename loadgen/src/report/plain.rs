@@ -1,4 +1,4 @@
-//! The report as plain text, and a line for each second. On the main thread.
+//! The report as plain text, and a line for each second, for `--plain`. Main thread.
 
 use std::io::{self, Write};
 

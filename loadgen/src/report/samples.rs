@@ -1,4 +1,4 @@
-//! Reports for the tests of this folder: one that looks like a real run, and any that can be.
+//! Reports for the tests of this folder: one like that of a real run, and arbitrary ones.
 
 use hdrhistogram::Histogram;
 use proptest::collection::vec;
@@ -22,7 +22,7 @@ pub fn latency(name: &str, values_us: impl Iterator<Item = u64> + Clone) -> Late
     }
 }
 
-/// Nothing happened in it.
+/// A report of a run in which nothing happened.
 pub fn empty() -> Report {
     Report {
         version: "0.1.0".to_owned(),
@@ -203,7 +203,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Any report, sensible or not, hostile words included.
+    /// An arbitrary report, sensible or not, with hostile texts.
     pub fn any_report()(
         (connections, messages, verified, honesty) in counted(), command in vec(text(), 0..4),
         targets in vec(text(), 0..3), scenario in text(), started_unix_ms in 1_795_426_200_000..1_795_426_260_000_u64,
@@ -222,7 +222,7 @@ prop_compose! {
     }
 }
 
-/// Text that doesn't deflate to less than three quarters.
+/// Text that doesn't deflate to less than three quarters of its size.
 pub fn noise(bytes: usize) -> String {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64; // xorshift: the same in every run
     let letter = |_| {

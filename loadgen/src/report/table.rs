@@ -1,5 +1,4 @@
-//! The end of a run as a table for people, at most 80 columns wide. Pure; the main thread prints it to
-//! stdout.
+//! The report as a table for people, at most 80 columns wide. Pure; the main thread prints it to stdout.
 
 use hdrhistogram::Histogram;
 
@@ -7,15 +6,11 @@ use super::figures::{
     self, PERCENTILES, bytes, count, duration, duration_or_unknown, percent, plain, rate,
 };
 use super::{Latency, Report, Server};
+use crate::limits::{EXAMPLES_SHOWN_MAX, SENTENCE_LINES_MAX, TABLE_WIDTH_MAX};
 
-const WIDTH_MAX: usize = 80;
-/// Left of it stand the titles of parts.
+/// Columns of a part's title, left of its text.
 const TITLE_WIDTH: usize = 14;
 const CELL_WIDTH: usize = 9;
-/// Refusals, wrong messages and reasons that are shown of each; JSON has all that were kept.
-const EXAMPLES_MAX: usize = 5;
-/// Lines of a sentence; what is longer is cut.
-const SENTENCE_LINES_MAX: usize = 3;
 
 pub fn render(report: &Report) -> String {
     let mut page = Page::default();
@@ -124,7 +119,7 @@ fn messages(page: &mut Page, report: &Report) {
             format!("{} sent", count(messages.sent)),
             format!("{} acknowledged", count(messages.acknowledged)),
             format!("{} delivered", count(messages.delivered)),
-            unless_zero(messages.pulled, "of them pulled"),
+            unless_zero(messages.pulled, "delivered by a pull"),
             format!("{} out", bytes(messages.bytes_out as f64)),
             format!("{} in", bytes(messages.bytes_in as f64)),
             unless_zero(messages.refused, "requests refused"),
@@ -133,11 +128,11 @@ fn messages(page: &mut Page, report: &Report) {
     page.words("", &messages.refusals);
 }
 
-/// Latencies that the generator spoiled are no result: then the reasons stand here instead.
+/// The latencies. If the generator spoiled them, the reasons stand here instead.
 fn latencies(page: &mut Page, report: &Report) {
     if !report.honesty.spoiled.is_empty() {
         page.gap();
-        page.line("No latencies: the generator spoiled them itself.");
+        page.line("No latencies: the generator was too slow, so they would mean nothing.");
         page.words("because", &report.honesty.spoiled);
         page.gap();
         return;
@@ -172,7 +167,7 @@ fn verified(page: &mut Page, report: &Report) {
     let verified = &report.verified;
     let checked = format!("{} messages checked", count(verified.checked));
     if verified.checked == 0 && verified.wrong() == 0 {
-        page.facts("verified", &["no message was to be checked".to_owned()]);
+        page.facts("verified", &["there was no message to check".to_owned()]);
     } else if verified.wrong() == 0 {
         page.facts(
             "verified",
@@ -238,23 +233,23 @@ struct Page {
 impl Page {
     fn line(&mut self, line: &str) {
         let line = line.trim_end();
-        if figures::width(line) <= WIDTH_MAX {
+        if figures::width(line) <= TABLE_WIDTH_MAX {
             self.text.push_str(line);
         } else {
-            self.text.extend(line.chars().take(WIDTH_MAX - 1));
+            self.text.extend(line.chars().take(TABLE_WIDTH_MAX - 1));
             self.text.push('…');
         }
         self.text.push('\n');
     }
 
-    /// One empty line, never two.
+    /// Adds one empty line, never two.
     fn gap(&mut self) {
         if !self.text.ends_with("\n\n") {
             self.text.push('\n');
         }
     }
 
-    /// Short facts after a title, as many on a line as fit. Empty ones are left out.
+    /// Short facts after a title, as many on a line as fit. Empty facts are left out.
     fn facts(&mut self, title: &str, facts: &[String]) {
         let mut line = format!("{title:<TITLE_WIDTH$}");
         let mut is_fresh = true;
@@ -262,7 +257,7 @@ impl Page {
             let separator = if is_fresh { "" } else { " · " };
             if !is_fresh
                 && figures::width(&line) + figures::width(separator) + figures::width(fact)
-                    > WIDTH_MAX
+                    > TABLE_WIDTH_MAX
             {
                 self.line(&line);
                 line = format!("{:TITLE_WIDTH$}{fact}", "");
@@ -274,16 +269,16 @@ impl Page {
         self.line(&line);
     }
 
-    /// Sentences, each from a line of its own on; others wrote parts of them.
+    /// Sentences after a title, each beginning a line; parts of them are other people's text.
     fn words(&mut self, title: &str, words: &[String]) {
         let mut title = title;
-        for word in words.iter().take(EXAMPLES_MAX) {
-            for line in wrapped(&plain(word), WIDTH_MAX - TITLE_WIDTH) {
+        for word in words.iter().take(EXAMPLES_SHOWN_MAX) {
+            for line in wrapped(&plain(word), TABLE_WIDTH_MAX - TITLE_WIDTH) {
                 self.line(&format!("{title:<TITLE_WIDTH$}{line}"));
                 title = "";
             }
         }
-        if let Some(more @ 1..) = words.len().checked_sub(EXAMPLES_MAX) {
+        if let Some(more @ 1..) = words.len().checked_sub(EXAMPLES_SHOWN_MAX) {
             self.line(&format!("{:TITLE_WIDTH$}and {more} more", ""));
         }
     }
@@ -302,7 +297,7 @@ impl Page {
     }
 }
 
-/// In lines of at most that width, where there are spaces. What doesn't fit is left to the last one.
+/// Breaks a text at spaces into lines of at most this width. A last line takes what doesn't fit.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -387,7 +382,10 @@ server        per connection user 256 B · kernel 3.86 KB · total 4.12 KB
             text.contains("\n              allowed. Give the generator cores of its own\n"),
             "{text}"
         );
-        assert!(text.lines().all(|line| figures::width(line) <= WIDTH_MAX));
+        assert!(
+            text.lines()
+                .all(|line| figures::width(line) <= TABLE_WIDTH_MAX)
+        );
     }
 
     #[test]
@@ -414,7 +412,7 @@ server        per connection user 256 B · kernel 3.86 KB · total 4.12 KB
             !text.contains("messages  ") && !text.contains("latency"),
             "{text}"
         );
-        assert!(text.contains("no message was to be checked"), "{text}");
+        assert!(text.contains("there was no message to check"), "{text}");
     }
 
     proptest! {
@@ -422,7 +420,7 @@ server        per connection user 256 B · kernel 3.86 KB · total 4.12 KB
         #[test]
         fn no_line_is_wider_than_a_terminal_nor_moves_its_cursor(report in any_report()) {
             for line in render(&report).lines() {
-                prop_assert!(figures::width(line) <= WIDTH_MAX, "{}", line);
+                prop_assert!(figures::width(line) <= TABLE_WIDTH_MAX, "{}", line);
                 prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
             }
         }

@@ -1,4 +1,4 @@
-//! One box with everyone in it, those of other generators too.
+//! `broadcast`: one box with everyone in it, the users of other generators included.
 
 use super::{base, pace, steady};
 use crate::cli::Broadcast;

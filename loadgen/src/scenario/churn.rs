@@ -1,5 +1,5 @@
-//! Members quit their box, leave, come back and join, all through the measured time. Nothing of a box may
-//! reach whoever has left it.
+//! `churn`: members quit their box, disconnect, come back and join, all through the measured time. Nothing
+//! of a box may reach a client that has quit it.
 
 use super::group::disturbed;
 use crate::cli::Churn;

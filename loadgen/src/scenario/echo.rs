@@ -1,4 +1,5 @@
-//! Every client sends to itself. Against NewIM on `/echo`, or any server that sends back what it gets.
+//! `echo`: every client sends to itself, through NewIM's `/echo` or any server that sends back what it
+//! gets.
 
 use super::{base, pace, steady};
 use crate::cli::Echo;

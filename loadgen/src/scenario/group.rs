@@ -1,4 +1,5 @@
-//! Boxes with members, of whom the first few send to all. Storm, churn and slow are disturbances of it.
+//! `group`: boxes with members, the first few of which send to all. `storm`, `churn` and `slow` disturb
+//! this traffic.
 
 use super::{base, members, pace, steady};
 use crate::cli::Group;
@@ -11,7 +12,7 @@ pub fn plan(options: &Group) -> Result<Plan, Failure> {
     disturbed("group", options, "hold", None)
 }
 
-/// The same, and while it is measured something happens to the members.
+/// The plan of `group`, with a fault while it is measured.
 pub fn disturbed(
     scenario: &'static str,
     options: &Group,

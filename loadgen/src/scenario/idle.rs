@@ -1,4 +1,4 @@
-//! Sessions that are there and say nothing but their heartbeats.
+//! `idle`: sessions that send nothing but heartbeats.
 
 use super::{base, members};
 use crate::cli::Idle;

@@ -1,4 +1,4 @@
-//! P2P and groups together, in the phases of a plan file.
+//! `mixed`: P2P and groups together, in the phases of a plan file.
 
 use super::base;
 use crate::cli::Mixed;

@@ -1,5 +1,5 @@
-//! From the command line to a checked plan, before any connection opens. Each scenario is a file: who is in
-//! which box, who sends, and in which phases. On the main thread.
+//! Makes a checked plan of the command line, before any connection opens. Each scenario has a file: who is
+//! in which box, who sends, and in which phases. Main thread.
 
 mod broadcast;
 mod churn;
@@ -22,7 +22,8 @@ use crate::plan::{Dialect, Fault, Flow, Pace, Phase, Plan, Ramp, Traffic};
 use crate::sources::Sources;
 use crate::target::Target;
 
-/// What a command line asks for. Panics for what is no scenario.
+/// The plan that a command asks for. Errors: options that contradict each other or ask for too much. Panics
+/// if the command is not a scenario.
 pub fn plan(command: &Command) -> Result<Plan, Failure> {
     let plan = match command {
         Command::Idle(options) => idle::plan(options),
@@ -40,7 +41,7 @@ pub fn plan(command: &Command) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-/// All that scenarios share: nobody is in a box, nobody sends, nothing happens.
+/// The plan without what a scenario adds: nobody is in a box, nobody sends, nothing is disturbed.
 fn base(scenario: &'static str, common: &Common) -> Result<Plan, Failure> {
     let mut targets = Vec::new();
     for url in &common.target {
@@ -50,13 +51,15 @@ fn base(scenario: &'static str, common: &Common) -> Result<Plan, Failure> {
     }
     let first = &targets[0];
     let users = common.first_user.checked_add(common.connections);
-    let users = users.ok_or_else(|| Failure::Option("--first-user is too high".into()))?;
+    let users = users.ok_or_else(|| {
+        Failure::Option("--first-user is too high: the last user's number must fit 32 bits".into())
+    })?;
     let sources = match &common.sources {
         Some(text) => Sources::parse(text, common.connections)?,
         None => Sources::fitting(first.address.ip()),
     };
     let run_id = run_id(common, users);
-    // Names stay within 23 bytes, which servers keep without a heap block each.
+    // Names stay within 23 bytes: a server keeps such names without a heap block for each.
     let own_prefix = || format!("lg{:06x}-", run_id & 0xff_ffff);
     let prefix = common.users_prefix.clone().unwrap_or_else(own_prefix);
     Ok(Plan {
@@ -93,7 +96,7 @@ fn dialect(targets: &[Target], common: &Common) -> Dialect {
     }
 }
 
-/// Generators that run together share it by the run's name; all others differ.
+/// Number of the run. Generators that run together derive the same from the run's name; all others differ.
 fn run_id(common: &Common, users: u32) -> u32 {
     let id = match &common.run {
         Some(name) => mix(&name.bytes().map(u64::from).collect::<Vec<_>>()),
@@ -106,21 +109,21 @@ fn run_id(common: &Common, users: u32) -> u32 {
     id as u32
 }
 
-/// Enough for the descriptors.
+/// Number of shards that the limit on descriptors asks for.
 fn shards(common: &Common) -> Result<u16, Failure> {
     let each = machine::conns_per_shard_max();
     let needed = common.connections.div_ceil(each).max(1);
     let shards = common.shards.map_or(needed, u32::from);
     if shards < needed || needed > u32::from(newim_proto::limits::SHARDS_MAX) {
         return Err(Failure::Option(format!(
-            "{} connections need {needed} shards: the limit of open files leaves {each} to each",
+            "{} connections need {needed} shards, because the limit of open files (`ulimit -Hn`) leaves {each} connections to each",
             common.connections
         )));
     }
     Ok(shards as u16)
 }
 
-/// As the options have it: closed loop, given rate, or what the scenario takes by itself.
+/// The pace by the options: closed loop, the given rate, or the scenario's own.
 fn pace(common: &Common, default: Pace) -> Pace {
     match (common.closed_loop, common.rate) {
         (Some(in_flight), _) => Pace::Closed { in_flight },
@@ -137,7 +140,7 @@ fn members(boxes: &Boxes, connections: u32) -> Option<u32> {
     }
 }
 
-/// The flow's warm-up, which is not measured, and then what is.
+/// The phases of one flow: the warm-up, which is not measured, then the measured time.
 fn steady(common: &Common, flow: Flow, name: &str, fault: Option<Fault>) -> Vec<Phase> {
     let phase = |name: &str, duration: Duration, fault: Option<Fault>| Phase {
         name: name.to_owned(),
@@ -158,22 +161,22 @@ fn steady(common: &Common, flow: Flow, name: &str, fault: Option<Fault>) -> Vec<
     phases
 }
 
-/// What can be known to fail before it is tried.
+/// Refuses what can be known to fail before it is tried.
 fn check(plan: &Plan) -> Result<(), Failure> {
     let wrong = |why: &str| Err(Failure::Option(why.to_owned()));
     let speaks_echo = plan.flows.iter().any(|flow| flow.traffic == Traffic::Echo);
     if plan.targets.iter().any(|target| target.is_raw) {
         if !plan.targets.iter().all(|target| target.is_raw) {
-            return wrong("targets are either all raw or all NewIM's");
+            return wrong("either all targets are raw or none is");
         }
         if !speaks_echo && plan.scenario != "idle" {
-            return wrong("a raw target can only be used with `echo` and `idle`");
+            return wrong("a raw target works with `echo` and `idle` only");
         }
     }
     for flow in &plan.flows {
         let senders = plan.senders_in(flow.traffic, 0..plan.connections);
         if senders == 0 {
-            return wrong("nobody would send: a pair needs two connections, a box one");
+            return wrong("nobody would send; a pair needs two connections, a box one");
         }
         let paces = plan.phases.iter().flat_map(|phase| &phase.paces);
         if paces
@@ -181,7 +184,7 @@ fn check(plan: &Plan) -> Result<(), Failure> {
             .any(|pace| matches!(pace, Pace::Open { per_s } if *per_s == 0.0))
             && plan.scenario != "mixed"
         {
-            return wrong("a --rate of 0 sends nothing");
+            return wrong("with --rate 0 nothing is sent");
         }
     }
     Ok(())
@@ -233,9 +236,12 @@ mod tests {
     #[test]
     fn contradictions_are_named() {
         assert!(refusal("group -t raw:ws://127.0.0.1:1").contains("raw target"));
-        assert!(refusal("echo -t raw:ws://127.0.0.1:1,ws://127.0.0.1:2").contains("all raw"));
+        assert!(
+            refusal("echo -t raw:ws://127.0.0.1:1,ws://127.0.0.1:2")
+                .contains("all targets are raw")
+        );
         assert!(refusal("p2p -t ws://127.0.0.1:1 -c 1").contains("two connections"));
-        assert!(refusal("echo -t ws://127.0.0.1:1 --rate 0").contains("sends nothing"));
+        assert!(refusal("echo -t ws://127.0.0.1:1 --rate 0").contains("nothing is sent"));
         assert!(refusal("idle -t ws://127.0.0.1:1 -c 50000000").contains("shards"));
     }
 

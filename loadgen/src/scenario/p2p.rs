@@ -1,4 +1,4 @@
-//! Pairs: each even user sends to the odd one behind it.
+//! `p2p`: pairs of users; each even user sends to the odd user after it.
 
 use super::{base, members, pace, steady};
 use crate::cli::P2p;

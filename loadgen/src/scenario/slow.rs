@@ -1,5 +1,5 @@
-//! A share of all members reads slowly, or nothing until the end: the others must not notice, and the slow
-//! ones must have everything once they read on.
+//! `slow`: a share of all members reads slowly, or nothing until the end. The others must not notice, and
+//! the slow ones must have everything once they read on.
 
 use super::group::disturbed;
 use crate::cli::Slow;

@@ -1,5 +1,5 @@
-//! A share of all connections is cut under load, all at once or so many a second, and comes back. Who was
-//! away pulls what it missed.
+//! `storm`: a share of all connections is cut under load, all at once or some per second, and comes back. A
+//! client that was away pulls what it missed.
 
 use super::group::disturbed;
 use crate::cli::Storm;

@@ -1,5 +1,5 @@
-//! The check at the end: what every shard knows of each box is put together by the main thread, and then
-//! every member of every box must have all of it.
+//! The final check: the main thread puts together what every shard knows of each box, and then every member
+//! of every box must have all of it. Lives on the shards' cores.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::place::Seq;
 use crate::plan::{Dialect, Traffic};
 use crate::stream::StreamKey;
 
-/// What one shard knows.
+/// What one shard knows at the end.
 #[derive(Debug, Default)]
 pub struct Claims {
     /// The newest seq of each box that was acknowledged, or that a member has.
     pub boxes: Vec<(BoxNumber, Seq)>,
-    /// Sender, box, and how many messages it sent there that were not refused at the end.
+    /// Sender, box, and how many messages it sent there that were not refused for good.
     pub sent: Vec<(u32, BoxNumber, u32)>,
-    /// Sender, stream and number.
+    /// Sender, stream and number of messages that were refused for good.
     pub refused: Vec<(u32, u32, u32)>,
 }
 
@@ -43,7 +43,7 @@ impl Heads {
     }
 }
 
-/// What one client has not got.
+/// Messages that one client lacks.
 struct Missing {
     messages: u64,
     number: BoxNumber,
@@ -79,11 +79,11 @@ impl Shard {
                     .extend(number.map(|number| (user, number, sender.next)));
             }
         }
-        // Nobody listens any more when the main thread has given up.
+        // Nobody listens once the main thread has given up.
         let _ = self.answers.send(Answer::Claims(Box::new(claims)));
     }
 
-    /// For the main thread, which waits until nothing is missing.
+    /// Counts who is behind and what is missing, for the main thread, which waits until nothing is.
     pub(super) fn look_for_missing(&mut self) {
         let clients = self.clients.iter();
         let behind =
@@ -109,7 +109,9 @@ impl Shard {
                     "group"
                 };
                 let wrong = &mut self.tally.wrong;
-                wrong.add(|| format!("a member of {kind} {number} has not got its last {count}"));
+                wrong.add(|| {
+                    format!("a member of {kind} {number} never got its last {count} messages")
+                });
             }
         }
         self.tally.counts.lost_messages += self.streams.missing();
@@ -123,7 +125,7 @@ impl Shard {
         let _ = self.answers.send(Answer::Concluded(tally));
     }
 
-    /// Sent, and neither answered nor refused.
+    /// Counts messages that were sent and neither answered nor refused.
     fn count_unanswered(&mut self) {
         for flow in &self.flows {
             let what = match flow.traffic {
@@ -138,7 +140,7 @@ impl Shard {
                 self.tally.counts.lost_messages += unanswered as u64;
                 let user = self.plan.first_user + self.first + sender.local;
                 let wrong = &mut self.tally.wrong;
-                wrong.add(|| format!("of user {user}, {unanswered} messages: none {what}"));
+                wrong.add(|| format!("{unanswered} messages of user {user}: none {what}"));
             }
         }
     }
@@ -154,7 +156,7 @@ impl Shard {
         }
     }
 
-    /// Members that have not all that their box has.
+    /// Members that don't have everything that their box has.
     fn missing(&self) -> impl Iterator<Item = Missing> {
         let heads = self.heads.clone().unwrap_or_default();
         let clients = self.clients.iter();
@@ -179,8 +181,8 @@ impl Shard {
         })
     }
 
-    /// A v1 client has no marks: the last that it has of each sender is compared with the last that was sent.
-    /// One that was away is not asked: what it missed then nobody told it.
+    /// Messages that a v1 client lacks. It has no marks, so its last message of each sender is compared
+    /// with the last that was sent. A client that was away is not checked: what it missed nobody told it.
     fn missing_of_v1(&self, heads: &Heads, user: u32, number: BoxNumber) -> u64 {
         let client = self.clients.look(user - self.plan.first_user - self.first);
         let place = if number.is_pair() {

@@ -1,5 +1,5 @@
-//! What is done to the clients: connections cut (storm), members who leave and come back (churn), and
-//! readers who are slow.
+//! Disturbances of the clients: connections are cut (storm), members leave and come back (churn), readers
+//! are slow. Lives on the shard's core.
 
 use std::collections::VecDeque;
 
@@ -8,12 +8,10 @@ use newim_proto::schema::chat_message::ChatOp;
 use super::{Act, Shard};
 use crate::clients::{Life, Local};
 use crate::hash::mix;
+use crate::limits::CHURN_TRIES_MAX;
 use crate::plan::Fault;
 use crate::schedule::{Arrivals, Schedule};
 use crate::timers::Timer;
-
-/// Clients that are looked at for one that may leave.
-const CHURN_TRIES_MAX: u32 = 32;
 
 #[derive(Default)]
 pub(super) struct Faults {
@@ -21,7 +19,7 @@ pub(super) struct Faults {
     to_drop: VecDeque<Local>,
     dropping: Option<Schedule>,
     churning: Option<Schedule>,
-    /// Of slow readers; 0: they read nothing.
+    /// Bytes per second that a slow reader reads; 0: none.
     bytes_per_s: u32,
 }
 
@@ -65,7 +63,7 @@ impl Shard {
         }
     }
 
-    /// Slow readers read on; nobody else is cut or leaves.
+    /// Ends the disturbance: slow readers read on, nobody is cut or leaves any more.
     pub(super) fn end_faults(&mut self) {
         self.faults = Faults::default();
         for local in 0..self.clients.len() {
@@ -122,7 +120,7 @@ impl Shard {
         }
     }
 
-    /// Chosen by chance; at 100 all of them.
+    /// Random clients, about this percentage of all; at 100 all of them.
     fn some_clients(&mut self, percent: f64) -> VecDeque<Local> {
         let mut chosen = VecDeque::new();
         for local in 0..self.clients.len() {
@@ -133,7 +131,7 @@ impl Shard {
         chosen
     }
 
-    /// So many bytes came to a slow reader: it reads on when they would have been read.
+    /// Pauses a slow reader that received this many bytes, for as long as reading them takes it.
     pub(super) fn slow_down(&mut self, local: Local, bytes: usize) {
         if !self.clients.look(local).life.is_upgraded() {
             return;
@@ -145,7 +143,7 @@ impl Shard {
         }
     }
 
-    /// A slow reader that is there (again) stops reading.
+    /// Pauses a slow reader that is ready (again).
     pub(super) fn keep_slow(&mut self, local: Local) {
         let client = self.clients.look(local);
         if client.is_slow && self.faults.bytes_per_s == 0 && client.life == Life::Settled {

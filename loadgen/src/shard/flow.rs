@@ -1,22 +1,19 @@
-//! One flow on one shard: its senders, when the next message is due, and what is on its way.
+//! One flow on one shard: its senders, when the next message is due, and what is on its way. Pure; lives on
+//! the shard's core.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::clients::Local;
 use crate::hash::mix;
+use crate::limits::{IN_FLIGHT_MAX, IN_FLIGHT_PER_SENDER_MAX};
 use crate::plan::{Flow, Pace, Plan, Traffic};
 use crate::schedule::Schedule;
-
-/// Messages of one shard on their way; at it the schedule waits, and its lag tells.
-const IN_FLIGHT_MAX: u64 = 65_536;
-/// The same of one sender: a gateway reads no further at 64 requests of one session.
-const IN_FLIGHT_PER_SENDER_MAX: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InFlight {
     pub number: u32,
-    /// 0: waits for its sender's connection.
+    /// Time of the send; 0: it waits for its sender's connection.
     pub sent_us: u64,
     pub intended_us: u64,
     pub is_acked: bool,
@@ -27,21 +24,21 @@ pub(super) struct InFlight {
 pub(super) struct Sender {
     pub local: Local,
     pub next: u32,
-    /// By number, without gaps; the front one is not done.
+    /// Messages by number, without gaps; the first is not done.
     pub in_flight: VecDeque<InFlight>,
-    /// Stands in `ready`.
+    /// Whether it stands in `ready`.
     pub is_ready: bool,
 }
 
 pub(super) struct FlowState {
     pub traffic: Traffic,
     pub pace: Pace,
-    /// By local number.
+    /// Senders, ascending by local number.
     pub senders: Vec<Sender>,
-    /// Of all shards.
+    /// Senders of this flow on all shards.
     senders_of_all: u32,
     pub schedule: Option<Schedule>,
-    /// Whose turn it is in the open loop.
+    /// The sender whose turn is next in the open loop.
     turn: usize,
     /// Senders that may have room for another message in the closed loop.
     pub ready: VecDeque<u32>,
@@ -118,7 +115,7 @@ impl FlowState {
             && sender.is_some_and(|s| s.in_flight.len() < IN_FLIGHT_PER_SENDER_MAX)
     }
 
-    /// The next send of the open loop: whose, and for when.
+    /// Takes the next send of the open loop, if it is due: the sender and the intended time.
     pub fn due(&mut self, now_us: u64) -> Option<(u32, u64)> {
         if !self.has_room_for_next() {
             return None;
@@ -129,7 +126,7 @@ impl FlowState {
         Some((turn as u32, intended_us))
     }
 
-    /// In the closed loop: has this sender room for another?
+    /// Whether this sender has room for another message in the closed loop.
     pub fn has_room(&self, sender: u32) -> bool {
         match self.pace {
             Pace::Closed { in_flight } => {
@@ -147,9 +144,9 @@ impl FlowState {
         }
     }
 
-    /// The sender that this client is in this flow.
+    /// The index of the sender that this client is in this flow. None: it doesn't send.
     pub fn sender_of(&self, local: Local) -> Option<u32> {
-        // Where every client sends it is its own place.
+        // Where every client sends, the index is the local number.
         let own = self.senders.get(local as usize);
         if own.is_some_and(|sender| sender.local == local) {
             return Some(local);
@@ -171,7 +168,7 @@ impl FlowState {
         in_flight.get_mut(at as usize)
     }
 
-    /// Lets go of what is done at the front.
+    /// Removes the messages at the front that are done.
     pub fn retire(&mut self, sender: u32) {
         let is_closed = matches!(self.pace, Pace::Closed { .. });
         let waits_for_delivery = is_closed && self.traffic != Traffic::Echo;
@@ -186,7 +183,7 @@ impl FlowState {
         self.mark_ready(sender);
     }
 
-    /// What is on its way will not be answered any more.
+    /// Forgets what is on its way: it won't be answered any more.
     pub fn forget(&mut self, sender: u32) {
         let in_flight = &mut self.senders[sender as usize].in_flight;
         self.in_flight -= in_flight.len() as u64;

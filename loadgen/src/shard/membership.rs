@@ -1,4 +1,5 @@
-//! How a client gets to know its boxes: list, JOIN where it isn't a member, QUIT where it is to leave.
+//! How a client learns of its boxes: it asks for the list, JOINs where it isn't a member, QUITs where it is
+//! to leave. Lives on the shard's core.
 
 use newim_proto::chat::ChatView;
 use newim_proto::schema::ErrorCode;
@@ -19,7 +20,7 @@ impl Shard {
             .message(&mut self.clients, local, &self.text.payload);
     }
 
-    /// An answer to "list my boxes", or a server's word that a list is wanted.
+    /// Takes an answer to the list request, or the server's word that the client should ask for the list.
     pub(super) fn listed(&mut self, local: Local, view: &ChatView<'_>) {
         let life = self.clients.look(local).life;
         if view.done.is_none() && view.status_count == 0 {
@@ -68,7 +69,7 @@ impl Shard {
         }
     }
 
-    /// A box that isn't listed has no messages yet.
+    /// Ends the list: a box that wasn't in it has no messages yet.
     fn all_listed(&mut self, local: Local) {
         let from_start = !self.has_begun;
         let client = self.clients.get(local);
@@ -86,7 +87,7 @@ impl Shard {
         let is_v1 = self.plan.dialect == Dialect::V1;
         let client = self.clients.get(local);
         client.life = Life::Joining;
-        // A v1 client can't know whether it is a member still.
+        // A v1 client can't know whether it is still a member.
         if has_home && (is_v1 || !client.home.is_joined) {
             return self.ask_membership(local, ChatOp::Join);
         }
@@ -97,8 +98,7 @@ impl Shard {
         let is_v2 = self.plan.dialect == Dialect::V2;
         let attempt = self.clients.look(local).connects;
         let letter = if op == ChatOp::Join { 'j' } else { 'q' };
-        // Not the same as any before: of a JOIN that was answered and quit since, the server would say
-        // that it is a duplicate.
+        // The id must be new: a JOIN that was answered, and quit since, would come back as a duplicate.
         let client_id = format!("{:x}.{letter}{attempt}", self.plan.run_id);
         let client_id = is_v2.then_some(client_id.as_str());
         self.say_of_box(local, false, |out, boxid| {
@@ -106,7 +106,7 @@ impl Shard {
         });
     }
 
-    /// The ACK of a JOIN or QUIT. False: it was neither that is waited for.
+    /// Takes the ACK of a JOIN or QUIT. False: the client waits for neither.
     pub(super) fn membership_acknowledged(&mut self, local: Local, view: &ChatView<'_>) -> bool {
         match self.clients.look(local).life {
             Life::Joining => self.joined(local, view),
@@ -123,7 +123,7 @@ impl Shard {
         let from_start = !self.has_begun;
         let is_v1 = self.plan.dialect == Dialect::V1;
         let epoch = view.epoch.unwrap_or(0);
-        // One's own JOIN comes as a message, too, so the mark stands right before it.
+        // A client's own JOIN also comes as a message, so the mark stands right before it.
         let before = seq_of(view.seq).unwrap_or(0).saturating_sub(1);
         let client = self.clients.get(local);
         let is_first = client.connects == 0;
@@ -163,7 +163,7 @@ impl Shard {
         self.act(local, Act::Close);
     }
 
-    /// Counts of what this connection was, as it ends.
+    /// Updates gauges and places as a connection ends, or is about to.
     pub(super) fn leaves_session(&mut self, local: Local, life: Life) {
         if life.is_upgraded() {
             self.gauges.connected -= 1;
@@ -175,7 +175,7 @@ impl Shard {
             self.forget_echoes(local);
         }
         if life == Life::Quitting {
-            // Whether it was done is not known: it joins again, and begins anew.
+            // Whether the QUIT was done is unknown: the client joins again and begins anew.
             self.clients.get(local).home = Default::default();
         }
         if self.plan.dialect == Dialect::V1 {
@@ -185,7 +185,7 @@ impl Shard {
         }
     }
 
-    /// An error to whatever was asked.
+    /// Takes an error, the answer to any request.
     pub(super) fn refused(&mut self, local: Local, view: &ChatView<'_>) {
         let code = view.error_code.unwrap_or_default();
         let is_drain = code == ErrorCode::Draining as u32;
@@ -209,7 +209,7 @@ impl Shard {
         }
     }
 
-    /// Leaves, and comes back after so long.
+    /// Closes the connection and comes back after `wait_ms`, jittered.
     fn moves_on(&mut self, local: Local, wait_ms: u64) {
         let life = self.clients.look(local).life;
         if !life.is_upgraded() {

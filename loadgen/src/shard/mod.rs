@@ -1,7 +1,7 @@
 //! One shard of clients: a plain value that owns them all, driven by the engine on its own core. The files
-//! follow a client's life: `opening` (connect, upgrade), `session` (what comes in), `sending` (flows, ACKs),
-//! `membership` (list, join, quit), `faults` (storm, churn, slow), `ending` (the check at the end). The main
-//! thread gives orders by [`Ask`] and reads snapshots.
+//! follow a client's life: `opening` (connect, upgrade), `session` (incoming messages), `sending` (flows,
+//! ACKs), `membership` (list, join, quit), `faults` (storm, churn, slow), `ending` (the final check). The
+//! main thread gives orders by [`Ask`] and reads snapshots.
 
 mod ending;
 mod faults;
@@ -36,28 +36,28 @@ use faults::Faults;
 use flow::FlowState;
 use opening::Opening;
 
-/// Snapshots at most so often.
+/// Shortest time between two snapshots, in µs.
 const PUBLISH_US: u64 = 100_000;
-/// Pings that fall due together leave together.
+/// Interval at which pings that are due leave together, in µs.
 const HEARTBEATS_US: u64 = 250_000;
 
-/// From the main thread, in this order; numbered by `Gauges::order` as they are taken in.
+/// Orders from the main thread, in this order. `Gauges::order` counts those that were taken in.
 pub enum Ask {
-    /// Connect everyone; only after the enrolment, where there is one.
+    /// Connect everyone. Comes after the enrolment, where there is one.
     Ramp,
-    /// Into the phase with that index, at that time.
+    /// Begin the phase with this index at this time.
     Phase { index: usize, from_us: u64 },
-    /// Send nothing new, disturb nobody.
+    /// Send nothing new and disturb nobody.
     Stop { at_us: u64 },
-    /// Say what is known of each box.
+    /// Answer with what is known of each box.
     Claim,
-    /// This is what everybody should have.
+    /// Check against this: what everybody should have.
     Check(Arc<Heads>),
-    /// Count what is missing, tell all, end.
+    /// Count what is missing, answer with the tally, and end.
     Conclude,
 }
 
-/// Back to the main thread.
+/// Answers to the main thread.
 pub enum Answer {
     Claims(Box<Claims>),
     Concluded(Box<Tally>),
@@ -69,24 +69,24 @@ pub struct Birth {
     pub shard: u16,
     pub snapshot: SharedSnapshot,
     pub answers: mpsc::Sender<Answer>,
-    /// CLOCK_MONOTONIC less the runtime's clock.
+    /// CLOCK_MONOTONIC minus the runtime's clock, in µs.
     pub clock_offset_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Makes memberships, few clients at a time.
+    /// Makes clients members, few at a time.
     Enrolling,
     /// Waits for the ramp.
     Waiting,
-    /// From the ramp on.
+    /// Connects and sends, from the ramp on.
     Running,
-    /// Nothing new is sent.
+    /// Sends nothing new.
     Stopped,
     Concluded,
 }
 
-/// To be done to connections when the engine is at hand.
+/// What to do to a connection once the engine is at hand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     Pause,
@@ -98,7 +98,7 @@ pub(crate) enum Act {
 pub struct Shard {
     plan: Arc<Plan>,
     shard: u16,
-    /// The number of its first client.
+    /// Number of its first client among all clients.
     first: u32,
     clients: Clients,
     wire: Wire,
@@ -109,16 +109,16 @@ pub struct Shard {
     rooms: Map<BoxNumber, Room>,
     /// The newest seq that the server acknowledged in each box.
     acked: Map<BoxNumber, Seq>,
-    /// Numbers that the server refused for good: nobody can have them.
+    /// Messages that the server refused for good, so nobody can have them: sender, stream, number.
     refused: Vec<(u32, u32, u32)>,
     heads: Option<Arc<Heads>>,
     timers: Timers,
     heartbeat: Heartbeat,
     acts: Vec<(ConnId, Act)>,
-    /// Intended times within these are measured.
+    /// Messages whose intended times are within these windows are measured.
     windows: Vec<(u64, u64)>,
     stage: Stage,
-    /// The first phase has begun: whoever comes to a box now comes late.
+    /// Whether the first phase has begun: a client that enters a box now comes late.
     has_begun: bool,
     tally: Tally,
     interval_us: Histogram<u64>,
@@ -129,13 +129,13 @@ pub struct Shard {
     snapshot: SharedSnapshot,
     answers: mpsc::Sender<Answer>,
     clock_offset_us: u64,
-    /// CLOCK_MONOTONIC, once per batch.
+    /// CLOCK_MONOTONIC in µs, read once per batch.
     now_us: u64,
     random: fastrand::Rng,
     text: Texts,
 }
 
-/// Reused for each message.
+/// Buffers that are reused for each message.
 #[derive(Default)]
 struct Texts {
     boxid: String,

@@ -1,35 +1,32 @@
-//! How a client gets to be connected: whose turn it is, so many at a time; connect and upgrade; and what
-//! follows when a connection ends.
+//! How clients connect: a bounded number at a time, connect and upgrade; and what follows when a connection
+//! ends. Lives on the shard's core.
 
 use std::collections::VecDeque;
 
+use newim_proto::backoff::Backoff;
 use newim_proto::ws::client::{Answer, ClientRequest, parse_answer, write_request};
 use newim_runtime::{CloseCause, Io};
 
 use super::{Act, Shard, Stage};
 use crate::clients::{Life, Local};
 use crate::hash::{Map, mix};
-use crate::plan::{Dialect, ENROLLING_MAX, Plan};
+use crate::limits::{ENROLLING_MAX, RECONNECT_MS_MAX, RECONNECT_MS_MIN, UPGRADE_ANSWER_BYTES_MAX};
+use crate::plan::{Dialect, Plan};
 use crate::schedule::{Arrivals, Schedule};
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // of RFC 6455, 1.3: nobody caches what we do
-/// Of the answer to an upgrade; more is no answer.
-const ANSWER_BYTES_MAX: usize = 8 * 1024;
-/// After a connection that failed: doubled with each in a row, and spread over as much again.
-const BACKOFF_US: u64 = 100_000;
-const BACKOFF_US_MAX: u64 = 5_000_000;
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ=="; // the example of RFC 6455, 1.3; it may be fixed, as no cache is in between
 
 pub(super) struct Opening {
     /// The next client that was never connected in this stage.
     next: Local,
-    /// Those that were, and are to be again.
+    /// Clients that were connected and are to connect again.
     again: VecDeque<Local>,
-    /// Being connected, upgraded or settled.
+    /// Number of clients that are connecting, upgrading or settling.
     opening: u32,
     opening_max: u32,
-    /// None: no faster than `opening_max` lets it.
+    /// Schedule of the ramp. None: `opening_max` alone limits it.
     pace: Option<Schedule>,
-    /// Answers to upgrades that came in parts.
+    /// Answers to upgrades that have come in part.
     parts: Map<Local, Vec<u8>>,
 }
 
@@ -68,7 +65,7 @@ impl Shard {
         }
     }
 
-    /// When it is anybody's turn to connect, and nothing else would tell.
+    /// When the next client may connect, where no event would tell.
     pub(super) fn opening_due_us(&self) -> Option<u64> {
         let is_free = self.opening.opening < self.opening.opening_max;
         let is_left = self.stage == Stage::Running && self.opening.next < self.clients.len();
@@ -141,7 +138,7 @@ impl Shard {
         self.clients.get(local).life = Life::Upgrading;
     }
 
-    /// Bytes before the upgrade is through. Returns what follows the answer, if it is.
+    /// Takes bytes of the answer to the upgrade. Returns what follows the answer, once that is whole.
     pub(super) fn upgrade<'b>(&mut self, local: Local, bytes: &'b mut [u8]) -> Option<Rest<'b>> {
         let earlier = self.opening.parts.remove(&local);
         let Some(mut answer) = earlier else {
@@ -160,12 +157,17 @@ impl Shard {
                 self.upgraded(local);
                 return Some(consumed);
             }
-            Answer::Partial if answer.len() < ANSWER_BYTES_MAX => {
+            Answer::Partial if answer.len() < UPGRADE_ANSWER_BYTES_MAX => {
                 self.opening.parts.insert(local, answer.to_vec());
                 return None;
             }
-            Answer::Accepted { .. } => "the server does not speak newim.v2 (try --v1)".to_owned(),
-            Answer::Partial => "the answer to the upgrade does not end".to_owned(),
+            Answer::Accepted { .. } => {
+                "the server doesn't speak newim.v2 (try --v1, or --raw for another server)"
+                    .to_owned()
+            }
+            Answer::Partial => {
+                "the head of the answer to the upgrade is longer than 8 KiB".to_owned()
+            }
             Answer::Refused { status } => format!("the upgrade was answered with HTTP {status}"),
             Answer::Malformed(why) => format!("the upgrade failed: {why}"),
         };
@@ -186,7 +188,7 @@ impl Shard {
         self.begin_session(local);
     }
 
-    /// All there: the next may open.
+    /// The client is ready: it frees its place, and the next may open.
     pub(super) fn settle(&mut self, local: Local) {
         let client = self.clients.get(local);
         debug_assert!(client.life.is_opening());
@@ -202,7 +204,7 @@ impl Shard {
         self.begin_to_follow(local);
     }
 
-    /// It takes no place among those that open any more.
+    /// Frees the client's place among those that are being opened.
     pub(super) fn opening_ends(&mut self, local: Local) {
         debug_assert!(self.clients.look(local).life.is_opening());
         self.opening.opening -= 1;
@@ -233,7 +235,7 @@ impl Shard {
         }
     }
 
-    /// As we wanted it.
+    /// The connection ended as this client wanted.
     fn left(&mut self, local: Local) {
         if self.stage == Stage::Enrolling && self.clients.look(local).is_enrolled {
             self.gauges.enrolled += 1;
@@ -261,17 +263,22 @@ impl Shard {
     }
 
     fn reconnect_later(&mut self, local: Local) {
+        let random = self.random.u64(..);
         let client = self.clients.get(local);
+        let mut backoff =
+            Backoff::new(RECONNECT_MS_MIN, RECONNECT_MS_MAX).after(client.failures.into());
         client.failures = client.failures.saturating_add(1);
-        let doublings = u32::from(client.failures - 1).min(16);
-        let wait_us = (BACKOFF_US << doublings).min(BACKOFF_US_MAX);
-        self.reconnect_in(local, wait_us);
+        self.reconnect_at(local, self.now_us + backoff.failed(random) * 1000);
     }
 
-    /// After so long, and up to as much again.
+    /// Connects again after `wait_us` and up to as much again, so that clients that were told the same wait
+    /// don't all come at once.
     pub(super) fn reconnect_in(&mut self, local: Local, wait_us: u64) {
         let jitter_us = self.random.u64(0..=wait_us);
-        let due_us = self.now_us + wait_us + jitter_us;
+        self.reconnect_at(local, self.now_us + wait_us + jitter_us);
+    }
+
+    fn reconnect_at(&mut self, local: Local, due_us: u64) {
         self.timers
             .set(due_us, crate::timers::Timer::Reconnect(local));
     }

@@ -1,5 +1,5 @@
-//! What clients send: whose turn it is and when, what became of it, and sending it again where the server
-//! couldn't take it or the connection ended first.
+//! What clients send: whose turn it is and when, what became of each message, and sending it again where
+//! the server couldn't take it or the connection ended first. Lives on the shard's core.
 
 use newim_proto::chat::ChatView;
 
@@ -8,13 +8,11 @@ use super::flow::InFlight;
 use super::session::seq_of;
 use crate::body::{self, ECHO_STREAM, Header};
 use crate::clients::{Life, Local};
+use crate::limits::SENDS_PER_BATCH_MAX;
 use crate::plan::{Dialect, Pace, Traffic};
 use crate::tally::record;
 use crate::timers::Timer;
 use crate::words;
-
-/// Sends of one batch; then what came in meanwhile has its turn.
-const SENDS_PER_BATCH_MAX: usize = 1024;
 
 impl Shard {
     pub(super) fn set_paces(&mut self, paces: &[Pace], from_us: u64) {
@@ -35,7 +33,7 @@ impl Shard {
         }
     }
 
-    /// The closed loop: whoever has room.
+    /// Sends in the closed loop, for every sender that has room.
     fn send_ready(&mut self, index: usize) {
         let waiting = self.flows[index].ready.len();
         for _ in 0..waiting {
@@ -53,7 +51,8 @@ impl Shard {
         }
     }
 
-    /// `intended_us`: by the schedule; None: now.
+    /// Makes the next message of a sender and sends it, if its client is ready. `intended_us`: the time by
+    /// the schedule; None: now.
     fn submit(&mut self, index: usize, sender: u32, intended_us: Option<u64>) {
         let now_us = newim_runtime::clock::now().mono_us + self.clock_offset_us;
         let intended = intended_us.unwrap_or(now_us);
@@ -85,7 +84,7 @@ impl Shard {
         self.transmit(index, local, &message);
     }
 
-    /// The same bytes each time, or the server would take a retry for another message.
+    /// Writes the same bytes each time, or the server would take a retry for another message.
     fn transmit(&mut self, index: usize, local: Local, message: &InFlight) {
         let user = self.user_of(local);
         let header = |stream| Header {
@@ -122,7 +121,7 @@ impl Shard {
         self.wire.message(&mut self.clients, local, &text.payload);
     }
 
-    /// An ACK, of whatever this client asked.
+    /// Takes an ACK of any request.
     pub(super) fn acknowledged(&mut self, local: Local, view: &ChatView<'_>) {
         let is_chat = match self.plan.dialect {
             Dialect::V2 => view
@@ -142,7 +141,7 @@ impl Shard {
             let first = !std::mem::replace(&mut message.is_acked, true);
             Some((index, sender, *message, first))
         });
-        // A retry may be answered twice: once for each time that it was sent.
+        // A message that was sent twice may be answered twice.
         let Some((index, sender, message, true)) = message else {
             return;
         };
@@ -160,7 +159,7 @@ impl Shard {
         self.flows[index].retire(sender);
     }
 
-    /// v1 names no client_id: a session's requests are answered in their order.
+    /// An ACK of v1 names no client_id: a session's requests are answered in their order.
     fn oldest_unanswered(&self, local: Local, boxid: &str) -> Option<u32> {
         if self.clients.look(local).life != Life::Settled {
             return None;
@@ -171,7 +170,7 @@ impl Shard {
         oldest.map(|message| message.number)
     }
 
-    /// The flow in which this client sends to that box.
+    /// The flow in which this client sends to this box.
     fn flow_of(&self, local: Local, boxid: &str) -> Option<(usize, u32)> {
         let is_pair = self.plan.names.parse_boxid(boxid)?.is_pair();
         let mut flows = self.flows.iter().enumerate();
@@ -199,7 +198,7 @@ impl Shard {
             let Some(sender) = flow.sender_of(local) else {
                 continue;
             };
-            // Those before it that are not back have been counted as missing, and keep no place.
+            // Earlier messages that are not back count as missing already and keep no place.
             let mut number = header.number;
             while let Some(message) = flow.find(sender, number)
                 && !message.is_acked
@@ -214,7 +213,7 @@ impl Shard {
         }
     }
 
-    /// What was on its way on a connection that ended does not come back.
+    /// Forgets the echoes that were on their way on a connection that ended: they won't come back.
     pub(super) fn forget_echoes(&mut self, local: Local) {
         for flow in &mut self.flows {
             if let Some(sender) = flow.sender_of(local) {
@@ -223,7 +222,8 @@ impl Shard {
         }
     }
 
-    /// For the closed loop: the receiver of a pair, or the sender's own copy, stands for the delivery.
+    /// Notes a delivery for the closed loop: that to the receiver of a pair, or to the sender itself,
+    /// stands for all.
     pub(super) fn delivered_to(&mut self, local: Local, header: &Header) {
         for index in 0..self.flows.len() {
             let flow = &mut self.flows[index];
@@ -250,7 +250,7 @@ impl Shard {
         }
     }
 
-    /// The server could not, or would not, take a message.
+    /// Takes the server's refusal of a message, for the moment or for good.
     pub(super) fn message_refused(&mut self, local: Local, view: &ChatView<'_>) {
         if let Some(retry_ms) = view.retry_after_ms {
             self.timers
@@ -280,7 +280,7 @@ impl Shard {
         self.flows[index].retire(sender);
     }
 
-    /// A client is all there: its boxes are followed, and what waited for it is sent.
+    /// A client is ready: it follows its boxes, and what waited for it is sent.
     pub(super) fn begin_to_follow(&mut self, local: Local) {
         self.keep_slow(local);
         if self.plan.dialect == Dialect::V2 {
@@ -295,7 +295,7 @@ impl Shard {
         }
     }
 
-    /// Everything that is not acknowledged, in its order.
+    /// Sends everything again that is not acknowledged, in order.
     pub(super) fn send_again(&mut self, local: Local) {
         if self.clients.look(local).life != Life::Settled {
             return;
@@ -326,7 +326,7 @@ impl Shard {
     }
 }
 
-/// Replaces what `out` holds. The same for each time that a message is sent.
+/// Writes a message's client_id into `out`: the same each time that the message is sent.
 fn write_client_id(out: &mut String, run_id: u32, number: u32) {
     use std::fmt::Write;
     out.clear();

@@ -1,5 +1,5 @@
-//! What comes in on a client's connection: frames, then messages of the protocol, each checked for whether
-//! this client should have it, in this order, whole.
+//! What comes in on a client's connection: frames, then messages of the protocol. Each is checked: whether
+//! this client should get it, in this order, whole. Lives on the shard's core.
 
 use newim_proto::chat::ChatView;
 use newim_proto::limits::ECHO_MESSAGE_BYTES_MAX;
@@ -23,9 +23,9 @@ const LIMITS: MessageLimits = MessageLimits {
     side: Side::Client,
     message_bytes_max: ECHO_MESSAGE_BYTES_MAX,
 };
-/// A good client says now and then up to where it holds everything.
+/// Messages between two marks: a good client tells now and then up to where it has everything.
 const MARK_EVERY: Seq = 64;
-/// Streams of whole boxes have no reader of their own.
+/// The reader of a stream that a whole box shares.
 const EVERYBODY: u32 = u32::MAX;
 
 impl Shard {
@@ -47,7 +47,7 @@ impl Shard {
     }
 
     fn frames(&mut self, local: Local, mut bytes: &mut [u8]) {
-        // Taken out, so that a message can be looked at while the shard changes.
+        // Taken out, so that the shard can change while a message is read.
         let mut messages = std::mem::take(&mut self.clients.get(local).messages);
         loop {
             match messages.next(LIMITS, &mut bytes) {
@@ -60,7 +60,7 @@ impl Shard {
                 Ok(Some(WsEvent::Pong(_))) => {}
                 Ok(Some(WsEvent::Text(text))) => {
                     let text = text.chars().take(40).collect::<String>();
-                    self.corrupted(local, || format!("an unasked text: {text}"));
+                    self.corrupted(local, || format!("an unexpected text frame: {text}"));
                 }
                 Ok(Some(WsEvent::Close(why))) => {
                     self.refusal = Some(format!("the server closed a connection: {why:?}"));
@@ -77,7 +77,7 @@ impl Shard {
         self.clients.get(local).messages = messages;
     }
 
-    /// The client may speak.
+    /// The upgrade is done: the client begins its session.
     pub(super) fn begin_session(&mut self, local: Local) {
         match self.plan.dialect {
             Dialect::Echo => {
@@ -116,11 +116,11 @@ impl Shard {
         let user = self.user_of(local);
         let header = match body::read(payload) {
             Some(header) if header.run == self.plan.run_id => header,
-            _ => return self.corrupted(local, || "an echo is not what was sent".into()),
+            _ => return self.corrupted(local, || "an echo differs from what was sent".into()),
         };
         if header.sender != user || header.stream != ECHO_STREAM {
             let from = header.sender;
-            return self.strayed(local, || format!("an echo of what user {from} sent"));
+            return self.strayed(local, || format!("an echo of user {from}'s message"));
         }
         let key = StreamKey {
             reader: user,
@@ -135,10 +135,12 @@ impl Shard {
         }
     }
 
-    /// A message of a box: pushed, or brought by a pull.
+    /// Takes a message of a box, pushed or brought by a pull.
     fn delivered(&mut self, local: Local, view: &ChatView<'_>) {
         let Some((number, is_pair)) = self.place_named(local, view.boxid) else {
-            return self.strayed(local, || format!("a message of the box {}", view.boxid));
+            return self.strayed(local, || {
+                format!("a message of the foreign box {}", view.boxid)
+            });
         };
         if self.is_own_pair(local, is_pair) {
             return; // what it sent on a connection before this one
@@ -156,7 +158,7 @@ impl Shard {
             Heard::Apply { pulled, misordered } => {
                 if misordered {
                     self.misordered(local, || {
-                        format!("seq {seq} of {} after a later one", view.boxid)
+                        format!("seq {seq} of {} came after a later one", view.boxid)
                     });
                 }
                 self.tally.counts.pulled += u64::from(pulled);
@@ -167,7 +169,7 @@ impl Shard {
             }
             Heard::Duplicate => {
                 self.tally.counts.checked += 1;
-                self.duplicated(local, || format!("seq {seq} of {} again", view.boxid));
+                self.duplicated(local, || format!("seq {seq} of {} came again", view.boxid));
             }
             Heard::Pull => self.pull(local, is_pair),
             Heard::NewEpoch => self.begin_epoch(local, is_pair, epoch, seq),
@@ -175,7 +177,7 @@ impl Shard {
         }
     }
 
-    /// Which of its two boxes it is, if it is one of them.
+    /// The box with this id and whether it is the pair's. None: it is none of the client's two boxes.
     pub(super) fn place_named(&self, local: Local, boxid: &str) -> Option<(BoxNumber, bool)> {
         let number = self.plan.names.parse_boxid(boxid)?;
         let user = self.user_of(local);
@@ -185,7 +187,8 @@ impl Shard {
         (is_home || is_pair).then_some((number, is_pair))
     }
 
-    /// The senders of pairs are the even users, and nothing is sent to them.
+    /// Whether this is the pair's box and the user its sender: even users send, and nothing is sent to
+    /// them.
     pub(super) fn is_own_pair(&self, local: Local, is_pair: bool) -> bool {
         is_pair && self.user_of(local).is_multiple_of(2)
     }
@@ -199,7 +202,7 @@ impl Shard {
         }
     }
 
-    /// The next message of a box: is it what its sender sent, and what the other members saw?
+    /// Checks the next message of a box: it must be what its sender sent and what other members saw.
     fn check(&mut self, local: Local, number: BoxNumber, view: &ChatView<'_>, seq: Seq) {
         self.tally.counts.checked += 1;
         if view.op != ChatOp::Chat {
@@ -211,7 +214,7 @@ impl Shard {
         let body = view.body.unwrap_or_default().as_bytes();
         let Some(header) = body::read(body) else {
             return self.corrupted(local, || {
-                format!("a body in {} is not what was sent", view.boxid)
+                format!("a body in {} differs from what was sent", view.boxid)
             });
         };
         if header.stream != number.0 && header.run == self.plan.run_id {
@@ -241,8 +244,8 @@ impl Shard {
         }
     }
 
-    /// Against what other clients saw there. Whose stream it is to be counted in, and after how many holes;
-    /// None: another's, who was first.
+    /// Compares a message with what other clients saw there. Returns the reader whose stream it counts in,
+    /// and the number of holes before it. None: another client was first, and its stream counts.
     fn compare(
         &mut self,
         local: Local,
@@ -262,7 +265,7 @@ impl Shard {
             return Some((user, if place.from_start { 0 } else { late }));
         }
         if number.is_pair() {
-            // One reader alone: its mark says that nothing is left out.
+            // The box has one reader, and its mark says that nothing is left out.
             return Some((EVERYBODY, u32::from(!place.from_start)));
         }
         let room = self.rooms.entry(number).or_default();
@@ -295,20 +298,20 @@ impl Shard {
         self.delivered_to(local, header);
     }
 
-    /// For the second's sample.
+    /// Records a latency for the sample of this second.
     pub(super) fn time(&mut self, header: &Header) {
         let latency_us = self.now_us.saturating_sub(header.intended_us).max(1);
         record(&mut self.interval_us, latency_us);
     }
 
-    /// True: it counts as delivered.
+    /// Counts a verdict. True: the message counts as delivered.
     fn judge(&mut self, local: Local, verdict: Verdict, header: &Header) -> bool {
         let what = || format!("message {} of user {}", header.number, header.sender);
         match verdict {
             Verdict::InOrder => true,
             Verdict::Gap(_) => true,
             Verdict::Late => {
-                // A message that was sent again may be overtaken by its sender's next ones.
+                // A message that was sent again may be overtaken by later ones of its sender.
                 if self.tally.counts.retried == 0 {
                     self.misordered(local, || format!("{} came after a later one", what()));
                 }
@@ -321,10 +324,12 @@ impl Shard {
         }
     }
 
-    /// The end of a pull's answer, or word of more.
+    /// Takes the end of a pull's answer, or word of a newer head.
     fn synced(&mut self, local: Local, view: &ChatView<'_>) {
         let Some((_, is_pair)) = self.place_named(local, view.boxid) else {
-            return self.strayed(local, || format!("word of the box {}", view.boxid));
+            return self.strayed(local, || {
+                format!("a SYNC of the foreign box {}", view.boxid)
+            });
         };
         if self.is_own_pair(local, is_pair) {
             return;
@@ -349,7 +354,7 @@ impl Shard {
         self.pull_if_behind(local, is_pair);
     }
 
-    /// The box lost its past: all of what it has now is pulled.
+    /// Begins a new epoch: the box lost its past, and all that it has now is pulled.
     fn begin_epoch(&mut self, local: Local, is_pair: bool, epoch: u64, head: Seq) {
         let user = self.user_of(local);
         let number = if is_pair {
@@ -402,7 +407,7 @@ impl Shard {
             .message(&mut self.clients, local, &self.text.payload);
     }
 
-    /// The request of a pull or mark was refused.
+    /// The server refused a pull or a mark.
     pub(super) fn sync_refused(&mut self, local: Local, view: &ChatView<'_>) {
         let Some(retry_ms) = view.retry_after_ms else {
             return;
@@ -440,7 +445,7 @@ impl Shard {
     }
 }
 
-/// None: absent, or beyond what a box of a run can have.
+/// A seq as 32 bits. None: absent, or beyond what a box can have in a run.
 pub(super) fn seq_of(seq: Option<u64>) -> Option<Seq> {
     Seq::try_from(seq?).ok()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use newim_testkit::{Process, TempFolder, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_newim-loadgen");
-/// For a run of a few seconds, on a machine that is busy with other tests.
+/// Time for a run of a few seconds, on a machine that is busy with other tests.
 const LIMIT: Duration = Duration::from_secs(60);
 pub const POLL: Duration = Duration::from_millis(5);
 
@@ -15,13 +15,13 @@ pub struct Generator {
 }
 
 pub struct Ended {
-    /// None: killed by a signal.
+    /// Exit status. None: a signal killed it.
     pub status: Option<i32>,
     pub text: String,
 }
 
 impl Generator {
-    /// `line`: words with single spaces between them.
+    /// Runs the generator. `line`: arguments, separated by single spaces.
     pub fn start(line: &str) -> Generator {
         let folder = TempFolder::new("loadgen");
         let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
@@ -64,7 +64,7 @@ impl Generator {
 }
 
 impl Ended {
-    /// Ended so, and said that.
+    /// Asserts the exit status, and that this text was printed.
     #[track_caller]
     pub fn assert(&self, status: i32, says: &[&str]) {
         assert_eq!(self.status, Some(status), "it said:\n{}", self.text);
@@ -77,8 +77,8 @@ impl Ended {
         }
     }
 
-    /// Good, or spoiled by the machine's other work, which is no fault of the run's: every message was
-    /// verified, and right.
+    /// Asserts that the run was good, or spoiled by other work of the machine, which is not its fault:
+    /// every message was verified and right.
     #[track_caller]
     pub fn assert_verified(&self, says: &[&str]) {
         let right = ": 0 lost, 0 duplicated, 0 out of order, 0 corrupted, 0 strayed";
@@ -86,7 +86,7 @@ impl Ended {
         self.assert(status, &[says, &[right]].concat());
     }
 
-    /// The number before that word.
+    /// The number before this word.
     #[track_caller]
     pub fn count(&self, word: &str) -> u64 {
         let words: Vec<&str> = self.text.split_whitespace().collect();

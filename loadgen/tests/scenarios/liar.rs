@@ -1,5 +1,5 @@
-//! Servers that lie: an echo server, and a proxy in front of a real node. Each tells one kind of lie, once
-//! it has told enough of the truth.
+//! Servers that lie: an echo server, and a proxy in front of a real node. Each tells one kind of lie, after
+//! enough of the truth.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,24 +13,24 @@ use newim_proto::ws::{
     MessageLimits, Messages, Opcode, Side, Upgrade, WsEvent, parse_upgrade, write_accept,
 };
 
-/// Messages that are passed on as they are.
+/// Messages that are passed on unchanged before the lie.
 const TRUTHS: usize = 30;
 const READ_BYTES: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     Nothing,
-    /// This message and no other is kept back.
+    /// One message is kept back.
     Drop,
-    /// This and all that follow on this connection.
+    /// This message and all later ones on this connection are kept back.
     DropRest,
     Duplicate,
     Corrupt,
-    /// It changes places with the next.
+    /// A message changes places with the next.
     Swap,
 }
 
-/// Shared by all connections of a liar: only one of them lies.
+/// State that all connections of a liar share: only one of them lies.
 struct Liar {
     lie: Lie,
     heard: AtomicUsize,
@@ -44,7 +44,7 @@ struct Mouth {
 }
 
 impl Liar {
-    /// One whole message on its way to a client.
+    /// Passes on one whole message, or lies about it.
     fn tell(&self, mouth: &mut Mouth, mut message: Vec<u8>, out: &mut Vec<Vec<u8>>) {
         let is_time = self.heard.fetch_add(1, Ordering::Relaxed) == TRUTHS;
         match self.lie {
@@ -55,7 +55,7 @@ impl Liar {
             }
             Lie::Duplicate if is_time => out.push(message.clone()),
             Lie::Corrupt if is_time => {
-                // In the middle of the filler, which any text may hold.
+                // In the middle of the filler, which may hold any text.
                 let at = message.len() / 2;
                 message[at] ^= 1;
             }
@@ -70,14 +70,15 @@ impl Liar {
     }
 }
 
-/// Any WebSocket echo server, but for its lie.
+/// Starts a WebSocket echo server that lies.
 pub fn echo(lie: Lie) -> SocketAddr {
     serve(lie, |liar, client| {
         let _ = echo_one(&liar, client);
     })
 }
 
-/// In front of a node: what goes to it is passed on, what comes from it is lied about.
+/// Starts a proxy in front of a node: it passes on what goes to the node, and lies about what comes from
+/// it.
 pub fn proxy(lie: Lie, node: &str) -> SocketAddr {
     let node: SocketAddr = node.parse().expect("an address");
     serve(lie, move |liar, client| {
@@ -85,7 +86,7 @@ pub fn proxy(lie: Lie, node: &str) -> SocketAddr {
     })
 }
 
-/// A thread for each connection; all of them end with the test's process.
+/// Serves each connection on a thread; all of them end with the test's process.
 fn serve(lie: Lie, each: impl Fn(Arc<Liar>, TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -131,7 +132,7 @@ fn echo_one(liar: &Liar, mut client: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Returns what came behind the request.
+/// Reads a request. Returns the bytes behind it.
 fn upgrade(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut request = Vec::new();
     let mut bytes = vec![0; READ_BYTES];
@@ -203,7 +204,7 @@ fn take_frame(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
     (unread.len() >= whole).then(|| unread.drain(..whole).collect())
 }
 
-/// Lies about messages of people alone: ACKs and lists pass.
+/// Whether it is a message of a person: ACKs and lists pass unchanged.
 fn tell_of_frame(liar: &Liar, mouth: &mut Mouth, frame: Vec<u8>) -> Vec<Vec<u8>> {
     let header_bytes = match parse_header(&frame, Side::Client) {
         Ok(Some((header, bytes))) if header.opcode == Opcode::Binary => bytes,

@@ -1,4 +1,4 @@
-//! Exit status 2: a server that loses, doubles, changes or exchanges one message is found out.
+//! Exit status 2: a server is found out that loses, duplicates, changes or reorders one message.
 
 use crate::generator::{Ended, Generator};
 use crate::liar::{self, Lie};
@@ -35,7 +35,7 @@ fn a_server_that_tells_the_truth_is_believed() {
 fn an_echo_that_is_lost_doubled_changed_or_exchanged_is_found() {
     echo(Lie::Drop).assert(2, &["1 lost", "never came"]);
     echo(Lie::Duplicate).assert(2, &["1 duplicated", "came twice"]);
-    echo(Lie::Corrupt).assert(2, &["1 corrupted", "not what was sent"]);
+    echo(Lie::Corrupt).assert(2, &["1 corrupted", "differs from what was sent"]);
     echo(Lie::Swap).assert(2, &["1 out of order"]);
 }
 
@@ -50,8 +50,8 @@ fn a_closed_loop_goes_on_after_a_lost_echo_and_tells_of_it() {
 
 #[test]
 fn a_receiver_whose_last_messages_never_come_is_found() {
-    p2p(Lie::DropRest).assert(2, &["has not got its last"]);
-    group(Lie::DropRest).assert(2, &["has not got its last"]);
+    p2p(Lie::DropRest).assert(2, &["never got its last"]);
+    group(Lie::DropRest).assert(2, &["never got its last"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The generator as its users have it: the program itself, against a real standalone node, and against
-//! servers that lie. Each exit status is shown to be reachable, and for its reason alone.
+//! The generator as its users run it: the program itself, against a real standalone node and against
+//! servers that lie. Each exit status is shown to be reachable, for its reason alone.
 
 mod generator;
 mod honesty;

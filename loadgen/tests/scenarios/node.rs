@@ -62,13 +62,14 @@ impl Node {
         self.process.pid()
     }
 
-    /// host:port
+    /// HOST:PORT.
     pub fn address(&self) -> &str {
         self.ws.trim_start_matches("ws://")
     }
 }
 
-/// Built like this test, if it isn't yet: no package of ours may depend on the node's.
+/// The newim binary, built in the profile of this test if it isn't yet: none of our packages may depend on
+/// the node's.
 fn newim() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Every scenario in small, against a node that does as it should.
+//! Every scenario in small, against a node that works as it should.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ fn a_broadcast_reaches_all_and_its_members_join_beforehand() {
         "{}",
         first.text
     );
-    // They are members by now, and what was said before is history.
+    // They are members by now, and earlier messages are history.
     let again = Generator::run(&line);
     again.assert_verified(&[]);
     assert_eq!(
@@ -119,7 +119,7 @@ fn a_broadcast_reaches_all_and_its_members_join_beforehand() {
 }
 
 #[test]
-fn who_is_cut_in_a_storm_comes_back_and_misses_nothing() {
+fn clients_cut_in_a_storm_come_back_and_miss_nothing() {
     let node = Node::start();
     for drop in ["--drop 100", "--drop 50 --pace 100"] {
         let line = format!("storm -t {} -c 60 --rate 200 {drop} {SHORT}", node.ws);
@@ -192,7 +192,7 @@ fn a_signal_ends_a_run_early_and_it_still_reports() {
     let mut run = Generator::start(&line);
     run.await_text(" hold ");
     let status = run.process().terminate(Duration::from_secs(20));
-    // 3 where the machine was too busy for so short a run.
+    // Status 3, where the machine was too busy for so short a run.
     assert!(
         matches!(status.code(), Some(0 | 3)),
         "{status}: {}",

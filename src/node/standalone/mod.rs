@@ -15,7 +15,7 @@ use newim_gateway_core::driver::{
 use newim_proto::ids::ShardIndex;
 use newim_proto::log::{StoreResult, StoreToken};
 use newim_proto::routes::Role;
-use newim_store::embedded::{ClosedStore, EmbeddedStore, EmbeddedThread};
+use newim_store::embedded::{EmbeddedQueue, EmbeddedThread};
 
 use super::cells::{Cells, ChatCell};
 use super::controls::Teller;
@@ -33,8 +33,8 @@ pub struct Standalone {
     data_dir: PathBuf,
     gateways: Vec<SharedSnapshot>,
     chats: Vec<ChatCell>,
-    /// The store, until its folder is opened.
-    closed: Option<ClosedStore>,
+    /// The store's queue, until its folder is opened.
+    queue: Option<EmbeddedQueue>,
     /// The store's thread. When it is dropped, after the shards, it answers what was submitted and closes the file.
     store: Option<EmbeddedThread>,
 }
@@ -47,7 +47,7 @@ impl Standalone {
             data_dir,
             gateways: shards.clone().map(|_| SharedSnapshot::default()).collect(),
             chats: shards.map(|_| ChatCell::default()).collect(),
-            closed: None,
+            queue: Some(EmbeddedQueue::new(settings::embedded(config))),
             store: None,
         }
     }
@@ -66,10 +66,8 @@ impl Kind for Standalone {
     async fn start(&mut self, me: &Me<'_>) -> Result<Started<GatewayControl>, RunError> {
         let (config, boot_id) = (me.config.clone(), me.boot_id);
         let (gateways, chats) = (self.gateways.clone(), self.chats.clone());
-        let closed = EmbeddedStore::prepare(&self.data_dir, settings::embedded(me.config));
-        let closed = closed.map_err(RunError::Store)?;
-        let store = closed.handle();
-        self.closed = Some(closed);
+        let queue = self.queue.as_ref().expect("it is opened after this");
+        let store = queue.handle();
         let make = move |shard: ShardIndex| {
             let mut settings = settings::gateway(&config, boot_id, shard);
             settings.local_chat = true;
@@ -99,8 +97,8 @@ impl Kind for Standalone {
         ports: &Ports,
         teller: &Teller<GatewayControl>,
     ) -> Result<Cluster, RunError> {
-        let closed = self.closed.take().expect("it was checked at the start");
-        let store = closed.open().map_err(RunError::Store)?;
+        let queue = self.queue.take().expect("it is opened once");
+        let store = queue.open(&self.data_dir).map_err(RunError::Store)?;
         let thread = store
             .on_quiet(newim_runtime::give_back_all_memory)
             .start(replier(teller.clone()));

@@ -84,7 +84,7 @@ impl Default for EmbeddedConfig {
     }
 }
 
-/// Why the store can't be opened. Each text says what to do.
+/// Why the store can't be opened.
 #[derive(Debug)]
 pub enum OpenError {
     /// The folder can't be made, reached or written to.
@@ -127,18 +127,12 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            OpenError::Folder { path, error } => write!(
-                f,
-                "can't use the data folder {}: {error}. Name a folder that this user may write to, with \
-                 --data-dir or data_dir",
-                path.display()
-            ),
-            OpenError::InUse { path } => write!(
-                f,
-                "{} is in use by another process: stop it, or name another data folder with --data-dir or \
-                 data_dir",
-                path.display()
-            ),
+            OpenError::Folder { path, error } => {
+                write!(f, "can't use the data folder {}: {error}", path.display())
+            }
+            OpenError::InUse { path } => {
+                write!(f, "{} is in use by another process", path.display())
+            }
             OpenError::Format { path, found, known } => write!(
                 f,
                 "{} has format {found}, this version of NewIM knows format {known}",
@@ -206,30 +200,40 @@ pub(crate) enum Job {
     Stop,
 }
 
-/// A store that isn't opened yet: its folder was checked and not changed. Commands may be submitted already;
-/// they are answered once the store has been opened and started.
+/// The queue of a store whose folder has not been opened. Commands may be submitted already; they are answered
+/// once the store has been opened and started, and handed back if this value is dropped.
 ///
-/// A node makes this value first, then everything else that can fail (ports, shards), and opens the store
-/// last, so that a start that is refused leaves no files behind.
-pub struct ClosedStore {
-    folder: PathBuf,
+/// A node makes the queue first, then everything else that can fail (ports, shards), and opens the folder last,
+/// so that a start that is refused leaves no files behind.
+pub struct EmbeddedQueue {
     config: EmbeddedConfig,
     handle: EmbeddedHandle,
     receiver: Receiver<Job>,
 }
 
-impl ClosedStore {
+impl EmbeddedQueue {
+    /// An empty queue of `queue_batches_max` batches.
+    pub fn new(config: EmbeddedConfig) -> EmbeddedQueue {
+        let (sender, receiver) = bounded(config.queue_batches_max);
+        let health = Health::default();
+        EmbeddedQueue {
+            config,
+            handle: EmbeddedHandle { sender, health },
+            receiver,
+        }
+    }
+
     /// The shards' end of the queue.
     pub fn handle(&self) -> EmbeddedHandle {
         self.handle.clone()
     }
 
-    /// Opens the store, making the folder and the files that are missing, and locks it. After a crash it
-    /// first does again what the write-ahead log holds (at most two rounds). When a new store can't be made,
-    /// the part of it that was made is removed again.
-    pub fn open(self) -> Result<EmbeddedStore, OpenError> {
-        let made = folder::make(&self.folder)?;
-        let opened = Engine::open(self.folder.clone(), self.config);
+    /// Opens the store in `folder`, making the folder and the files that are missing, and locks it. After a
+    /// crash it first does again what the write-ahead log holds (at most two rounds). When a new store can't be
+    /// made, the part of it that was made is removed again.
+    pub fn open(self, folder: &Path) -> Result<EmbeddedStore, OpenError> {
+        let made = folder::make(folder)?;
+        let opened = Engine::open(folder.into(), self.config);
         let engine = opened.map_err(|error| {
             made.remove();
             error.blame_folder()
@@ -254,25 +258,9 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Checks that there can be a store in `folder`, as far as that shows without changing anything:
-    /// [`OpenError::Folder`] if the folder can't be made or written to.
-    pub fn prepare(folder: &Path, config: EmbeddedConfig) -> Result<ClosedStore, OpenError> {
-        folder::check(folder)?;
-        let (sender, receiver) = bounded(config.queue_batches_max);
-        Ok(ClosedStore {
-            folder: folder.into(),
-            config,
-            handle: EmbeddedHandle {
-                sender,
-                health: Health::default(),
-            },
-            receiver,
-        })
-    }
-
-    /// [`EmbeddedStore::prepare`] and [`ClosedStore::open`] in one.
+    /// Opens the store in `folder`: see [`EmbeddedQueue::open`].
     pub fn open(folder: &Path, config: EmbeddedConfig) -> Result<EmbeddedStore, OpenError> {
-        EmbeddedStore::prepare(folder, config)?.open()
+        EmbeddedQueue::new(config).open(folder)
     }
 
     /// Sets what each of the store's threads calls whenever it has had nothing to do for a while. What one

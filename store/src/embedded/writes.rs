@@ -53,7 +53,7 @@ impl<'l> Writes<'l> {
             Ok(()) => Ok(()),
             Err(Stop::Disk(error)) => Err(error),
             Err(Stop::Refused(error)) => {
-                let text = format!("the write-ahead log doesn't fit the file: {error:?}");
+                let text = format!("the write-ahead log doesn't fit the file: {error}");
                 Err(redb::Error::Corrupted(text))
             }
         }

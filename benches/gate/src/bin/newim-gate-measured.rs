@@ -1,5 +1,6 @@
-//! `newim-gate-measured CASE [FAULT]`: does one case and prints nothing. `newim-gate` starts it under
-//! callgrind. A binary of its own, on the product's allocator: counting allocations would be counted.
+//! `newim-gate-measured CASE [FAULT]`: runs one case and prints nothing. `newim-gate` starts it under
+//! callgrind. It is a binary of its own with the product's allocator, because the work of counting
+//! allocations would be counted.
 
 use std::process::ExitCode;
 
@@ -21,7 +22,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         (None, _) => {
-            eprintln!("no such case");
+            eprintln!(
+                "usage: newim-gate-measured CASE [FAULT], with a case of `newim-gate --list`"
+            );
             ExitCode::from(WRONG_USAGE)
         }
         (_, Err(why)) => {

@@ -1,4 +1,5 @@
-//! Whole messages through a chat shard: a publish in, a delivery to every gateway that listens out.
+//! Cases of whole messages through a chat shard: a publish in, a delivery out to every gateway that
+//! listens.
 
 use newim_chat_core::{ChatShard, Input, LinkId, Output, Settings};
 use newim_proto::ids::{BootId, ShardIndex, Topic};
@@ -9,7 +10,7 @@ use newim_proto::time::Now;
 use super::messages::{delivery, routes};
 use crate::case::{Body, Case};
 
-/// Of the routes' only node.
+/// The only node of the routes.
 const NODE: BootId = BootId(1 << 32);
 
 pub fn cases() -> Vec<Case> {
@@ -43,7 +44,7 @@ struct ChatRig {
 }
 
 impl ChatRig {
-    /// So many gateways, all of which listen to the topic.
+    /// A chat shard with this many gateways, all of which listen to the topic.
     fn new(gateways: u32, topic: Topic) -> ChatRig {
         let mut rig = ChatRig {
             shard: ChatShard::new(Settings::new(NODE, ShardIndex(0), 1)),
@@ -89,7 +90,7 @@ impl ChatRig {
         self.says(self.links[0], LinkMessage::Publish(publish));
     }
 
-    /// How many messages leave.
+    /// Takes what leaves, and counts the messages.
     fn outputs(&mut self) -> u64 {
         let mut sent = 0;
         while let Some(output) = self.shard.poll_output() {

@@ -1,4 +1,4 @@
-//! The WebSocket codec: frames in and out, masks, fragments.
+//! Cases of the WebSocket codec: frames in and out, masks, fragments.
 
 use newim_proto::ws::frame::{apply_mask, frame_into, masked_frame_into};
 use newim_proto::ws::{MessageLimits, Messages, Opcode, Side, WsEvent};
@@ -70,8 +70,8 @@ fn unmask(name: &'static str, prepare: fn() -> Body) -> Case {
     }
 }
 
-/// One message in frames of these sizes. Unmasking twice gives the same bytes again, so that one buffer
-/// serves all turns, and nothing is copied for the measurement's sake.
+/// One message in frames of these sizes. Unmasking twice gives the same bytes again, so one buffer serves
+/// all turns and the measurement copies nothing.
 fn decoding(frames: &[usize]) -> Body {
     let mut bytes = Vec::new();
     for (number, size) in frames.iter().enumerate() {

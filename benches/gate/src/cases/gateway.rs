@@ -1,5 +1,5 @@
-//! Whole messages through a gateway shard: bytes in to acknowledgement and publish out, and a delivery to
-//! every member's send.
+//! Cases of whole messages through a gateway shard: from the client's bytes to acknowledgement and publish,
+//! and a delivery to every member's send.
 
 use newim_proto::ids::Topic;
 use newim_proto::schema::ChatMessage;
@@ -13,7 +13,7 @@ use super::upgrade::request;
 use crate::case::{Body, Case};
 
 const BOXID: &str = "lobby";
-/// Unmasking changes nothing, and costs what it costs: one buffer serves all turns.
+/// The mask is zero: unmasking changes nothing and costs the same, so one buffer serves all turns.
 const MASK: [u8; 4] = [0; 4];
 
 pub fn cases() -> Vec<Case> {
@@ -44,7 +44,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case(
             "gateway/chat/v2",
-            "a v2 CHAT with a client_id: the same",
+            "a v2 CHAT with a client_id: store, acknowledgement, publish",
             200,
             || saying(&group_message(BOXID, Some("c-0001-4711"))),
         ),

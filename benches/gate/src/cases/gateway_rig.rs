@@ -1,6 +1,6 @@
-//! A gateway shard with a chat shard, a store and sockets that answer at once, for the cases. They keep
-//! to the contract and allocate nothing of their own on the path of a message, so that what is counted is
-//! the shard's. `tests/steady.rs` counts the same with a store on disk and its thread.
+//! A gateway shard for the cases, with a chat shard, a store and sockets that answer at once. They keep to
+//! the contract and allocate nothing of their own on a message's path, so that only the shard is counted.
+//! `tests/steady.rs` counts the same path with a store on disk and its thread.
 
 use newim_gateway_core::{GatewayShard, Input, LinkInput, Output, Settings};
 use newim_proto::ids::{BootId, BoxId, ChatShard, ConnId, ShardIndex, Uuid};
@@ -17,7 +17,7 @@ const CHAT: ChatShard = ChatShard {
     node: BootId(1 << 32),
     shard: ShardIndex(0),
 };
-/// Of every box at the start: so far on that no number grows by a byte while it is counted.
+/// Position of every box at the start: so large that no number grows by a byte while it is counted.
 const HEAD: Head = Head {
     epoch: 1,
     seq: 1_000_000,
@@ -34,7 +34,7 @@ pub struct GatewayRig {
     tally: Tally,
 }
 
-/// What came out since it was last taken.
+/// What the shard put out since it was last taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub sends: u64,
@@ -42,7 +42,7 @@ pub struct Tally {
     pub publishes: u64,
 }
 
-/// What the store is to answer.
+/// Commands that the store is to answer.
 enum Asked {
     Append { uuid: Uuid, ts_ms: u64 },
     Boxes,
@@ -50,7 +50,7 @@ enum Asked {
 }
 
 impl GatewayRig {
-    /// Connected to its chat shard; no client yet.
+    /// A shard that is connected to its chat shard and has no client yet.
     pub fn new() -> GatewayRig {
         let mut rig = GatewayRig {
             shard: GatewayShard::new(Settings {
@@ -74,7 +74,7 @@ impl GatewayRig {
         rig
     }
 
-    /// So many members of the box on this core, all known and in force.
+    /// A shard with this many members of the box, all known and in force.
     pub fn with_members(members: u32, boxid: &str) -> GatewayRig {
         let mut rig = GatewayRig::new();
         let boxes = [joined(boxid)];
@@ -89,7 +89,7 @@ impl GatewayRig {
         rig
     }
 
-    /// A connection comes, upgrades, and hears of its boxes; all that follows from it is done.
+    /// A connection comes, upgrades and learns its boxes. Returns when all that follows is done.
     pub fn open(&mut self, index: u32, request: &mut [u8], boxes: &[BoxState]) {
         let conn = conn(index);
         self.input(Input::Accepted { conn });
@@ -105,14 +105,14 @@ impl GatewayRig {
         self.settle(&[]);
     }
 
-    /// Bytes of a client; all that follows from them is done, the store's answer included.
+    /// Takes bytes of a client. Returns when all that follows is done, the store's answer included.
     pub fn received(&mut self, index: u32, bytes: &mut [u8]) {
         let conn = conn(index);
         self.input(Input::Received { conn, bytes });
         self.settle(&[]);
     }
 
-    /// From the chat shard, the next of its box; what it makes the shard send waits for `settle`.
+    /// Takes the next message of its box from the chat shard. What the shard sends then waits for `settle`.
     pub fn deliver(&mut self, delivery: &Delivery) {
         self.seq += 1;
         let message = LinkMessage::Deliver(Delivery {
@@ -123,7 +123,7 @@ impl GatewayRig {
         self.input(Input::Link { chat: CHAT, input });
     }
 
-    /// Does all that the shard wants done, until it wants nothing.
+    /// Does everything that the shard asks for, until it asks for nothing.
     pub fn settle(&mut self, boxes: &[BoxState]) {
         loop {
             while let Some(output) = self.shard.poll_output() {
@@ -162,7 +162,7 @@ impl GatewayRig {
         }
     }
 
-    /// As a chat shard does: in force, accepted.
+    /// Answers as a chat shard does: in force, accepted.
     fn chat_answers(&mut self, message: &LinkMessage) {
         let answer = match message {
             LinkMessage::Interest { barrier, .. } if *barrier > 0 => {

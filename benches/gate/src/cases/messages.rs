@@ -1,5 +1,5 @@
-//! ChatMessage on the hot path: read by borrowing, stamped by appending, acknowledged; and its way to a
-//! topic, a slot, a chat shard and a link's frame.
+//! Cases of ChatMessage on the hot path: read by borrowing, stamped by appending, acknowledged; and its way
+//! to a topic, a slot, a chat shard and a link's frame.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use prost::Message;
 
 use crate::case::{Body, Case};
 
-/// Chat nodes of the route table, of four shards each.
+/// Chat nodes of the route table, with four shards each.
 const CHAT_NODES: u64 = 8;
 
 pub fn cases() -> Vec<Case> {
@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case(
             "message/digest",
-            "a message's digest, by which a retry is known",
+            "the digest of a message, by which a retry is recognised",
             digesting,
         ),
         case(
@@ -63,7 +63,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A CHAT of 64 bytes of text, as a client sends it.
+/// A CHAT with 64 bytes of text, as a client sends it.
 pub fn group_message(boxid: &str, client_id: Option<&str>) -> ChatMessage {
     ChatMessage {
         boxid: boxid.to_owned(),
@@ -76,7 +76,7 @@ pub fn group_message(boxid: &str, client_id: Option<&str>) -> ChatMessage {
     }
 }
 
-/// The same, from person to person.
+/// A CHAT with 64 bytes of text, from person to person.
 pub fn direct_message(boxid: &str, receiver: &str) -> ChatMessage {
     ChatMessage {
         group: 0,
@@ -85,7 +85,7 @@ pub fn direct_message(boxid: &str, receiver: &str) -> ChatMessage {
     }
 }
 
-/// A stored message on its way to a topic's subscribers; `seq` is 1 of epoch 1.
+/// A stored message on its way to a topic's subscribers; its position is seq 1 of epoch 1.
 pub fn delivery(topic: Topic, boxid: &str) -> Delivery {
     let message = ChatMessage {
         sender: Some("somebody".to_owned()),
@@ -164,7 +164,7 @@ fn acknowledging() -> Body {
     })
 }
 
-/// A table of so many chat nodes, the first of them `BootId(1 << 32)`.
+/// A route table of this many chat nodes, the first of them `BootId(1 << 32)`.
 pub fn routes(chat_nodes: u64, shards: u16) -> Arc<RouteTable> {
     let nodes = (1..=chat_nodes).map(|number| {
         let name = format!("10.0.0.{number}:8181");

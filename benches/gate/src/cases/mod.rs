@@ -1,4 +1,4 @@
-//! All cases, in the order of the data. A case is defined here once; the gate and criterion run it.
+//! All cases, in the order of the data. A case is defined once, here; the gate and criterion run it.
 
 mod chat_node;
 mod frames;
@@ -25,7 +25,7 @@ pub fn all() -> Vec<Case> {
     areas.into_iter().flatten().collect()
 }
 
-/// Its name is one case's alone.
+/// Names are unique.
 pub fn by_name(name: &str) -> Option<Case> {
     all().into_iter().find(|case| case.name == name)
 }

@@ -1,4 +1,4 @@
-//! The parts that a shard is made of, alone: outbox, timer wheel, mesh.
+//! Cases of single parts of a shard: outbox, timer wheel, mesh.
 
 use std::rc::Rc;
 
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
         Case {
             name: "timers/insert-64",
             turn: "a second passes: 64 timers come due and 64 are set",
-            // Once round the wheel, so that each bucket has had its growth before.
+            // Once round the wheel, so that each bucket has grown before.
             turns: 512,
             prepare: ticking,
         },
@@ -63,11 +63,11 @@ fn ticking() -> Body {
     Box::new(move || timers.second(64, 300) as u64)
 }
 
-/// One timer far away, so that the wheel is not empty, and nearly every second looks into nothing.
+/// One timer far away, so that the wheel is not empty, and nearly every second finds nothing.
 fn idling() -> Body {
     let mut timers = TimersBench::default();
     for _ in 0..1024 {
-        timers.second(1, 300); // each bucket has had its one
+        timers.second(1, 300); // each bucket has held one before
     }
     for _ in 0..300 {
         timers.second(0, 0);

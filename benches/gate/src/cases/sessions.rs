@@ -1,4 +1,4 @@
-//! A session's whole life on a gateway shard.
+//! Cases of a session's whole life on a gateway shard.
 
 use super::gateway_rig::{GatewayRig, joined};
 use super::upgrade::request;
@@ -14,15 +14,15 @@ pub fn cases() -> Vec<Case> {
         },
         Case {
             name: "session/shared-box",
-            turn: "the same with a box that others on this core are in",
+            turn: "a connection upgrades, subscribes to its user and a box of others on this core, is settled, and goes",
             turns: 100,
             prepare: || living("lobby"),
         },
     ]
 }
 
-/// Among a hundred other members of the lobby. The store's two answers are lists, a block each, as a store
-/// makes them.
+/// A session among a hundred other members of the lobby. The store's two answers are lists, a block each,
+/// as a store makes them.
 fn living(boxid: &'static str) -> Body {
     const OTHERS: u32 = 100;
     let mut rig = GatewayRig::with_members(OTHERS, "lobby");

@@ -1,14 +1,14 @@
-//! Bytes of what there is one of per connection, topic, link or message in flight; and what an idle
+//! Bytes of each structure that exists per connection, topic, link or message in flight; and what an idle
 //! session makes a gateway shard hold in all, tables and their spare room included.
 
 use super::gateway_rig::{GatewayRig, joined};
 use super::upgrade::request;
 use crate::allocations;
 
-/// Enough that what a shard has once doesn't show.
+/// Sessions: enough that what a shard has once doesn't show.
 const SESSIONS: u32 = 10_000;
 
-/// Name and bytes. Needs the counting allocator.
+/// Name and bytes of each. Needs the counting allocator.
 pub fn all() -> Vec<(&'static str, u64)> {
     let structures = [
         newim_gateway_core::bench::sizes(),
@@ -30,7 +30,7 @@ pub fn all() -> Vec<(&'static str, u64)> {
     sizes
 }
 
-/// Heap bytes of a gateway shard for each session, which has its user's topic and one box.
+/// Heap bytes of a gateway shard per session that has its user's topic and one box.
 fn held_each(boxid_of: impl Fn(u32) -> String) -> u64 {
     let mut rig = GatewayRig::new();
     let ((), bytes) = allocations::held(|| {

@@ -1,4 +1,4 @@
-//! The opening handshake: an HTTP request becomes an agreement.
+//! Cases of the opening handshake: an HTTP request is read and answered.
 
 use newim_proto::ws::handshake::PROTOCOL_V2;
 use newim_proto::ws::{Upgrade, parse_upgrade, write_accept};
@@ -22,7 +22,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// As an app sends it.
+/// A request as an app sends it.
 pub fn request(uid: &str) -> String {
     format!(
         "GET /websocket HTTP/1.1\r\nHost: im.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

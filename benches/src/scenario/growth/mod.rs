@@ -1,16 +1,18 @@
-//! What a delivery costs as there are more connections, and as boxes have more members: flat, if nothing
-//! that is done for one grows with the number of all. A standalone node, driven by newim-loadgen.
+//! The cost of a delivery as there are more connections, and as boxes have more members. It stays flat if
+//! no work for one grows with the number of all. A standalone node, driven by newim-loadgen.
 //!
-//! Descriptors cap what one shard can hold, so many connections take more shards, here all on one core. To
-//! tell the one from the other, as many shards are measured with few connections, too, and the one is put
-//! beside the other.
+//! Descriptors cap what one shard can hold, so many connections need more shards, here all on one core. To
+//! tell the two apart, the same number of shards is also measured with few connections and shown beside it.
 
 mod page;
 
 use std::time::Duration;
 
+use newim_loadgen::output;
+
 use crate::failure::Failure;
 use crate::generator;
+use crate::limits::{CONNECTIONS_PER_SHARD_MAX, FLAT_MAX, MEMBERS_MIN};
 use crate::machine;
 use crate::options::Options;
 use crate::report::{Figure, Report};
@@ -18,43 +20,37 @@ use crate::servers::Server;
 
 const SCENARIO: &str = "growth";
 const UNIT: &str = "µs CPU per delivery";
-/// Of the issue: the largest cost is at most so many times the smallest.
-const FLAT_MAX: f64 = 1.25;
-/// Person to person, everybody in turn: messages a second of all together.
+/// Person to person, all users in turn, at this rate in all.
 const AT_RATE: [&str; 3] = ["p2p", "--rate", "2000"];
-/// The same of a thousand users alone, whoever else is connected: what grows here, grows with connections
-/// that say nothing; what grows above and not here, with how much memory the messages touch.
+/// Person to person, a thousand users alone, whoever else is connected. What grows here grows with idle
+/// connections; what grows only above grows with the memory that messages touch.
 const AT_RATE_FEW: [&str; 5] = ["p2p", "--rate", "2000", "--senders", "500"];
-/// Person to person, a few with one message each under way. At a rate, a faster disk makes for smaller
-/// commits, and those cost more a message; here commits are as large whatever the disk does.
+/// Person to person, a few users with one message each in flight. At a rate, a faster disk makes smaller
+/// commits, which cost more per message; here commits are as large whatever the disk does.
 const IN_FLIGHT: [&str; 5] = ["p2p", "--closed-loop", "1", "--senders", "500"];
 const RATE: &str = "p2p at a rate";
 const FLIGHT: &str = "p2p, 500 in flight";
 const ALONE: &str = "1,000 alone";
-/// A ring's table is as long as RLIMIT_NOFILE, which is 20,000 where nobody raised it.
-const CONNECTIONS_PER_SHARD_MAX: u32 = 19_000;
-/// Members of all boxes together, so that as many deliveries are under way whatever a box's size.
-const MEMBERS_MIN: u32 = 10_000;
 
-/// One line of a plot.
+/// One line of a chart.
 struct Series {
     name: String,
-    /// Lines of the same traffic may be put beside one another.
+    /// Name of the traffic; lines of the same traffic can be compared.
     traffic: &'static str,
-    /// Few connections, on as many shards as so many would take.
+    /// Whether these are few connections, on as many shards as many connections would need.
     is_alone: bool,
     cases: Vec<Case>,
 }
 
-/// One point of it.
+/// One point of a line.
 struct Case {
-    /// Connections or members: what the line runs over.
+    /// Connections or members: what the line grows by.
     size: u32,
     connections: u32,
     shards: u16,
-    /// To newim-loadgen, beside the usual.
+    /// Arguments for newim-loadgen, besides the usual ones.
     words: Vec<String>,
-    /// By round: CPU of the node in µs per delivery.
+    /// CPU of the node in µs per delivery, by round.
     cpu_us: Vec<f64>,
 }
 
@@ -86,11 +82,8 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     for round in 1..=options.rounds() {
         let series = by_connections.iter_mut().chain(&mut by_members);
         for case in series.flat_map(|series| &mut series.cases) {
-            eprintln!(
-                "  round {round}: {}, {} shards",
-                case.words.join(" "),
-                case.shards
-            );
+            let words = case.words.join(" ");
+            output::tell(&format!("  round {round}: {words}, {} shards", case.shards));
             measure(case, options, report)?;
         }
     }
@@ -125,7 +118,7 @@ fn by_connections(options: &Options) -> Vec<Series> {
             .map(|size| Case::new(size, size, shards_for(size), words))
             .collect()
     };
-    // Where one shard is enough there is nothing to tell apart.
+    // Where one shard is enough, there is nothing to tell apart.
     let crowded = sizes().filter(|size| shards_for(*size) > 1);
     let least = sizes().min().unwrap_or(1000);
     let few = |words: &'static [&str]| {
@@ -182,13 +175,13 @@ fn by_members(options: &Options) -> Vec<Series> {
     vec![series("1"), series("16")]
 }
 
-/// One round: a new node, on which nobody was before.
+/// Measures one round on a new node, to which nobody has connected before.
 fn measure(case: &mut Case, options: &Options, report: &mut Report) -> Result<(), Failure> {
     let needed_kib = u64::from(case.connections) * 9 + 500_000;
     if machine::available_kib() < needed_kib {
         let connections = case.connections;
         return Err(Failure::Setup(format!(
-            "{connections} connections need {needed_kib} KiB of free memory: take a smaller --largest"
+            "{connections} connections need {needed_kib} KiB of free memory; give a smaller --largest"
         )));
     }
     let node = Server::standalone(&options.with_shards(case.shards))?;
@@ -214,7 +207,7 @@ fn measure(case: &mut Case, options: &Options, report: &mut Report) -> Result<()
     let run = generator::run(options, &words, limit)?;
     let server = run.server.as_ref();
     let cpu_us = server.map_or(0.0, |server| server.cpu_us_per_delivery);
-    eprintln!("    {cpu_us:.3} {UNIT}");
+    output::tell(&format!("    {cpu_us:.3} {UNIT}"));
     let what = case.words.join(" ");
     if !(cpu_us.is_finite() && cpu_us > 0.0) {
         return Err(Failure::Missing(format!("{what}: nothing was delivered")));
@@ -255,8 +248,8 @@ fn tell(series: &Series, report: &mut Report) {
     }
 }
 
-/// What connections alone make dearer: each case beside the same traffic of the fewest connections on as many
-/// shards.
+/// How much more connections alone make a delivery cost: each case compared with the same traffic of the
+/// fewest connections on as many shards.
 fn tell_beside_few(series: &Series, all: &[Series], report: &mut Report) {
     let same = all.iter().filter(|one| one.traffic == series.traffic);
     let cases: Vec<&Case> = same.flat_map(|one| &one.cases).collect();

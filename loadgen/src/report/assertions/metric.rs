@@ -1,4 +1,4 @@
-//! Which figures of a report can be asserted, what they are called, and where in it they stand. Pure;
+//! The figures of a report that can be asserted: their names, and where they stand in the report. Pure;
 //! used by the parser and the check.
 
 use hdrhistogram::Histogram;
@@ -9,7 +9,7 @@ use super::super::{Latency, Report, Server, figures};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Metric {
     Latency {
-        /// None: of deliveries, or of echoes in a run that has no deliveries.
+        /// The kind of latency. None: deliveries, or echoes in a run that has no deliveries.
         kind: Option<&'static str>,
         raw: bool,
         statistic: Statistic,
@@ -17,11 +17,11 @@ pub enum Metric {
     Counted(Counted),
     SendLagP99,
     SendLagMax,
-    /// Sends that were achieved per second.
+    /// Messages sent per second.
     Rate,
     Handshakes,
     CpuPerDelivery,
-    /// A part by the server's name for it; "total" for all.
+    /// Part of the memory, by the server's name for it; "total": all of it.
     BytesPerConnection(String),
 }
 
@@ -39,14 +39,14 @@ pub enum Counted {
     Misordered,
     Corrupted,
     Strayed,
-    /// All that went wrong: with connections, with requests, with messages.
+    /// Everything that went wrong: with connections, requests and messages.
     Errors,
-    /// Connections and requests.
+    /// Refused connections and requests.
     Refused,
     LostConnections,
 }
 
-/// Which units a bound may have.
+/// The units that a bound may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// Microseconds.
@@ -57,7 +57,7 @@ pub enum Dimension {
 }
 
 const KINDS: [&str; 6] = ["delivery", "direct", "group", "ack", "echo", "handshake"];
-const MAX: (&str, Statistic) = ("max", Statistic::Max);
+const HIGHEST: (&str, Statistic) = ("max", Statistic::Max);
 const MEAN: (&str, Statistic) = ("mean", Statistic::Mean);
 const BYTES_PER_CONN: &str = "bytes_per_conn";
 
@@ -83,11 +83,11 @@ const OTHERS: [(&str, Metric); 5] = [
 fn statistics() -> impl Iterator<Item = (&'static str, Statistic)> {
     let quantiles =
         figures::PERCENTILES.map(|(name, quantile)| (name, Statistic::Quantile(quantile)));
-    quantiles.into_iter().chain([MAX, MEAN])
+    quantiles.into_iter().chain([HIGHEST, MEAN])
 }
 
-/// Every name that a bound can be put on, for "did you mean"; parts of the memory that only a server
-/// names are not among them.
+/// Every name that can be asserted, for "did you mean"; without those parts of the memory that only a
+/// server names.
 pub fn known_names() -> Vec<String> {
     let mut names: Vec<String> = statistics().map(|(name, _)| name.to_owned()).collect();
     for (statistic, _) in statistics() {
@@ -155,12 +155,12 @@ impl Metric {
         }
     }
 
-    /// The name itself says microseconds, so a bare number is no riddle.
+    /// Whether a bound needs no unit, because the name itself says microseconds.
     pub fn names_its_unit(&self) -> bool {
         *self == Metric::CpuPerDelivery || self.dimension() != Dimension::Time
     }
 
-    /// Can it be a share of something?
+    /// Whether the metric can be a share of something.
     pub fn can_be_relative(&self) -> bool {
         match self {
             Metric::Counted(counted) => !matches!(counted, Counted::Errors | Counted::Refused),
@@ -168,7 +168,8 @@ impl Metric {
         }
     }
 
-    /// In its dimension's unit, or as a share of 1. Errors: why this run has no such figure.
+    /// The metric's value in its dimension's unit, or as a share of 1. Errors: why this run has no such
+    /// figure.
     pub fn measure(&self, report: &Report, relative: bool) -> Result<f64, String> {
         let value = match self {
             Metric::Latency {

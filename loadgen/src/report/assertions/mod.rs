@@ -1,5 +1,5 @@
-//! What a pipeline demands of a run: `--assert "p99<5ms,loss=0,bytes_per_conn<600"`. Parsed before the
-//! run, so that a slip costs no run; checked at its end on the main thread. Exit code 4 is the caller's.
+//! Assertions on a run, such as `--assert "p99<5ms,loss=0,bytes_per_conn<600"`. Parsed before the run, so
+//! that a slip costs no run; checked at its end. Main thread; the caller exits with status 4.
 
 mod metric;
 mod parse;
@@ -14,13 +14,13 @@ use metric::Dimension;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assertion {
-    /// As it was written.
+    /// The assertion as it was written.
     pub text: String,
     pub metric: Metric,
     pub operator: Operator,
-    /// In the metric's own unit, or as a share of 1 where `relative`.
+    /// The bound in the metric's own unit; a share of 1 where `relative`.
     pub bound: f64,
-    /// The bound was given in percent.
+    /// Whether the bound was given in percent.
     pub relative: bool,
 }
 
@@ -47,11 +47,11 @@ impl Operator {
     }
 }
 
-/// What became of one assertion.
+/// The outcome of one assertion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub assertion: Assertion,
-    /// In the unit of the bound; or why there is no figure, which never holds.
+    /// The value in the unit of the bound, or why there is none. Without a value the assertion fails.
     pub measured: Result<f64, String>,
 }
 
@@ -83,7 +83,7 @@ impl Outcome {
     }
 }
 
-/// One outcome for each assertion, in their order.
+/// Checks each assertion against the report. Returns the outcomes in the same order.
 pub fn check(assertions: &[Assertion], report: &Report) -> Vec<Outcome> {
     let outcome = |assertion: &Assertion| Outcome {
         measured: assertion.metric.measure(report, assertion.relative),
@@ -96,7 +96,7 @@ pub fn all_hold(outcomes: &[Outcome]) -> bool {
     outcomes.iter().all(Outcome::holds)
 }
 
-/// For people: what was demanded, what was found. Ends with a newline, unless there is nothing to tell.
+/// The outcomes as text: what was demanded and what was found. Ends with a newline, unless it is empty.
 pub fn table(outcomes: &[Outcome]) -> String {
     let texts = outcomes
         .iter()
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn percents_are_shares_of_what_could_have_been() {
+    fn percentages_are_shares_of_what_could_have_been() {
         let mut report = report();
         report.verified.lost = 10; // of 10,010
         assert!(all_hold(&outcomes(
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_spoiled_its_latencies_meets_no_bound_of_them() {
+    fn spoiled_latencies_meet_no_bound() {
         let mut spoiled = report();
         spoiled.honesty.spoiled.push("sends left late".to_owned());
         assert!(!all_hold(&outcomes("p99<1s", &spoiled)));

@@ -1,13 +1,11 @@
-//! The text after `--assert`: assertions parted by commas, each a metric, an operator and a bound with its
-//! unit. Every error names the column where it stands. Pure; called by the command line.
+//! Parses the text of `--assert`: assertions separated by commas, each a metric, an operator and a bound
+//! with its unit. Every error names its column. Pure; called by the command line.
 
 use super::metric::{Dimension, known_names};
 use super::{Assertion, Metric, Operator};
+use crate::limits::ASSERTIONS_MAX;
 
-/// One text may hold so many: beyond it somebody pasted a wrong file.
-pub const ASSERTIONS_MAX: usize = 64;
-
-/// Columns count characters from 1.
+/// What is wrong with the text. Columns count characters from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     #[error("column {column}: an assertion is missing, as in p99<5ms")]
@@ -46,7 +44,7 @@ fn hint(nearest: &Option<String>) -> String {
     hint.unwrap_or_default()
 }
 
-/// A piece of the text and where it starts, so that every error can say where.
+/// A piece of the text with its place, so that every error can name a column.
 #[derive(Clone, Copy)]
 struct Piece<'a> {
     text: &'a str,
@@ -63,7 +61,7 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// Both sides of a byte offset, which must be a character's start.
+    /// Splits the piece at a byte offset, which must be a character's start.
     fn split_at(self, at: usize) -> (Piece<'a>, Piece<'a>) {
         let (left, right) = self.text.split_at(at);
         let column = self.column + left.chars().count();
@@ -131,7 +129,7 @@ fn unknown(name: Piece<'_>) -> ParseError {
     }
 }
 
-/// Longer ones first: `<=` is no `<` before `=`.
+/// Longer operators first: `<=` must not be read as `<` followed by `=`.
 const OPERATORS: [(&str, Operator); 7] = [
     ("<=", Operator::AtMost),
     (">=", Operator::AtLeast),
@@ -149,7 +147,7 @@ fn operator(rest: Piece<'_>) -> Option<(Operator, Piece<'_>)> {
     Some((*operator, rest.split_at(sign.len()).1))
 }
 
-/// In the metric's unit, or as a share of 1, which the second value says.
+/// The bound in the metric's unit, and whether it is a share of 1 instead.
 fn number(bound: Piece<'_>, name: Piece<'_>, metric: &Metric) -> Result<(f64, bool), ParseError> {
     let is_number = |character: char| character.is_ascii_digit() || character == '.';
     let end = bound
@@ -190,7 +188,7 @@ fn number(bound: Piece<'_>, name: Piece<'_>, metric: &Metric) -> Result<(f64, bo
     }
 }
 
-/// Those that a bound on this metric may have, with what one of them is.
+/// The units that a bound on this metric may have, with their factors.
 fn units(metric: &Metric) -> impl Iterator<Item = (&'static str, f64)> {
     let own: &[(&str, f64)] = match metric.dimension() {
         Dimension::Time => &[("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)],

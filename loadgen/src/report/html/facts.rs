@@ -1,13 +1,15 @@
-//! The figures of a run as the page shows them: tiles at its top, tables, and how it was made. Pure.
+//! The figures of a run on the page: tiles at the top, tables, and how the run was made. Pure; used by the
+//! page.
 
 use super::super::figures::{
     self, PERCENTILES, bytes, count, duration, duration_or_unknown, percent, rate,
 };
 use super::super::{Latency, Report};
-use super::WORDS_MAX;
-use super::escape::escape;
+use newim_charts::escape;
 
-/// What one looks for first.
+use crate::limits::WORDS_SHOWN_MAX;
+
+/// The figures that readers look for first.
 pub fn tiles(report: &Report) -> String {
     let connections = &report.connections;
     let messages = &report.messages;
@@ -144,7 +146,7 @@ fn messages(report: &Report) -> String {
             ("sent", count(messages.sent)),
             ("acknowledged", count(messages.acknowledged)),
             ("delivered", count(messages.delivered)),
-            ("of them pulled", count(messages.pulled)),
+            ("delivered by a pull", count(messages.pulled)),
             ("out", bytes(messages.bytes_out as f64)),
             ("in", bytes(messages.bytes_in as f64)),
             ("requests refused", count(messages.refused)),
@@ -180,7 +182,7 @@ fn messages(report: &Report) -> String {
                 "sends late, at most",
                 duration(honesty.send_lag_max_us as f64),
             ),
-            ("CPU, in cores", figures::digits(honesty.cpu)),
+            ("CPU cores used", figures::digits(honesty.cpu)),
             ("busiest shard", percent(honesty.busiest_shard_cpu)),
         ],
     );
@@ -212,7 +214,7 @@ fn server(report: &Report) -> String {
     )
 }
 
-/// What somebody needs to make the run again.
+/// What is needed to repeat the run: the command and the machine.
 pub fn circumstances(report: &Report) -> String {
     let machine = &report.machine;
     let facts = [
@@ -232,7 +234,7 @@ pub fn circumstances(report: &Report) -> String {
     )
 }
 
-/// As a shell takes it.
+/// A word quoted for a shell.
 fn quoted(word: &str) -> String {
     let is_plain =
         |character: char| character.is_ascii_alphanumeric() || "-_./:=,@%+".contains(character);
@@ -260,7 +262,7 @@ fn words(title: &str, words: &[String]) -> String {
     }
     let items: String = words
         .iter()
-        .take(WORDS_MAX)
+        .take(WORDS_SHOWN_MAX)
         .map(|word| format!("<li>{}</li>\n", escape(word)))
         .collect();
     format!("<section>\n<h2>{title}</h2>\n<ul>\n{items}</ul>\n</section>\n")

@@ -1,20 +1,18 @@
-//! The end of a run as one HTML file that needs nothing beside it: no script, no font, no fetch. Figures,
-//! plots, the command and the machine; light and dark; on paper too. Pure; the main thread writes it.
+//! The report of a run as one HTML file that needs nothing beside it: no script, no font, no fetch.
+//! Figures, charts, the command and the machine; light, dark, and on paper. Pure; the main thread writes
+//! it.
 
-pub mod chart;
-mod escape;
 mod facts;
 mod percentiles;
-pub mod scale;
 mod timeline;
+
+use newim_charts::escape;
 
 use super::Report;
 use super::figures;
-pub use escape::escape;
+use crate::limits::WORDS_SHOWN_MAX;
 
 const STYLE: &str = include_str!("style.css");
-/// Examples, refusals and reasons that are shown of each.
-const WORDS_MAX: usize = 8;
 
 pub fn render(report: &Report) -> String {
     let body = [
@@ -29,14 +27,15 @@ pub fn render(report: &Report) -> String {
     page(&title(report), &body.concat())
 }
 
-/// A page of this look around `body`, which is HTML.
+/// A page in this look around `body`, which is HTML.
 pub fn page(title: &str, body: &str) -> String {
     let title = escape(title);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+         <style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        newim_charts::STYLE
     )
 }
 
@@ -74,7 +73,7 @@ fn head(report: &Report) -> String {
     )
 }
 
-/// What a reader must know before any figure.
+/// Warnings that a reader must see before any figure.
 fn warnings(report: &Report) -> String {
     let wrong = report.verified.wrong();
     let wrong_title = format!("{} messages were wrong", figures::count(wrong));
@@ -92,7 +91,7 @@ fn warnings(report: &Report) -> String {
         ),
         warning(
             !spoiled.is_empty(),
-            "The generator spoiled its latencies; none are shown",
+            "The generator was too slow; its latencies mean nothing and are not shown",
             spoiled,
         ),
         warning(wrong > 0, &wrong_title, wrong_words),
@@ -106,7 +105,7 @@ fn warning(applies: bool, title: &str, words: &[String]) -> String {
     }
     let items: String = words
         .iter()
-        .take(WORDS_MAX)
+        .take(WORDS_SHOWN_MAX)
         .map(|word| format!("<li>{}</li>\n", escape(word)))
         .collect();
     format!(
@@ -122,7 +121,7 @@ mod tests {
     use crate::report::samples::{any_report, empty, report};
     use crate::report::{Sample, samples};
 
-    /// Every tag that opens closes in order: a page that others wrote into is still our page.
+    /// Every tag that opens is closed, in order: a page with other people's texts is still our page.
     fn assert_well_formed(page: &str) {
         const VOID: [&str; 3] = ["meta", "!doctype", "br"];
         let mut open: Vec<&str> = Vec::new();

@@ -1,20 +1,12 @@
-//! Latency by percentile, on the axis that HdrHistogram made known: each step to the right is ten times
-//! rarer. Pure; used by the page.
+//! The chart of latency by percentile, on the axis that HdrHistogram made known: each step to the right is
+//! ten times rarer. Pure; used by the page.
 
 use hdrhistogram::Histogram;
 
-use super::super::{Latency, Report, figures};
-use super::chart::{BOTTOM, Chart, LEFT, Line, Look, RIGHT, TOP, ticks};
-use super::scale::Scale;
+use newim_charts::{Axis, Chart, Line, Look, Width};
 
-/// Of a curve; between them it is straight to the eye.
-const POINTS_MAX: usize = 240;
-/// Rarer than one in ten million is not drawn.
-const NINES_MAX: f64 = 7.0;
-/// Beyond this ratio of the highest to the median, a linear axis would show the tail alone.
-const LINEAR_RATIO_MAX: f64 = 12.0;
-/// Kinds of latencies in one drawing.
-const KINDS_MAX: usize = 4;
+use super::super::{Latency, Report, figures};
+use crate::limits::{KINDS_MAX, LINEAR_RATIO_MAX, NINES_MAX, PERCENTILE_POINTS_MAX as POINTS_MAX};
 
 pub fn section(report: &Report) -> String {
     let kinds = report
@@ -29,14 +21,13 @@ pub fn section(report: &Report) -> String {
         .iter()
         .map(|kind| nines(&kind.corrected_us))
         .fold(1.0, f64::max);
-    let across = Scale::between(0.0, nines, LEFT, RIGHT);
     let (up, is_logarithmic) = vertical(&kinds);
     let mut lines = Vec::new();
     for (index, kind) in kinds.iter().enumerate() {
         let line = |histogram, name, is_dashed| Line {
             name,
             look: Look::nth(index),
-            points: curve(histogram, &across, &up),
+            points: curve(histogram),
             is_dashed,
         };
         lines.push(line(&kind.corrected_us, kind.name.clone(), false));
@@ -45,13 +36,12 @@ pub fn section(report: &Report) -> String {
         }
     }
     let chart = Chart {
-        title: "Latency by percentile",
+        title: "Latency by percentile".to_owned(),
         summary: summary(kinds[0]),
+        width: Width::Full,
+        across: Axis::whole(nines, percentile),
+        up,
         bands: Vec::new(),
-        vertical_ticks: ticks(&up, 5, figures::duration),
-        horizontal_ticks: (0..=nines.floor() as usize)
-            .map(|nines| (across.place(nines as f64), percentile(nines)))
-            .collect(),
         lines,
     };
     let scale = if is_logarithmic {
@@ -61,19 +51,20 @@ pub fn section(report: &Report) -> String {
     };
     format!(
         "<section class=\"chart\">\n{}<p class=\"note\">{scale} step to the right is ten times rarer. \
-         Latency runs from the moment at which the schedule meant to send; <i>raw</i> from the send itself.</p>\n</section>\n",
+         Latency runs from the time at which the schedule meant to send, <i>raw</i> latency from the send itself.</p>\n</section>\n",
         chart.draw()
     )
 }
 
-/// How far to the right this many values reach.
+/// How far to the right this many values reach, in tenfold steps: 3 for a thousand values.
 fn nines(histogram: &Histogram<u64>) -> f64 {
     (histogram.len().max(1) as f64)
         .log10()
         .clamp(1.0, NINES_MAX)
 }
 
-fn vertical(kinds: &[&Latency]) -> (Scale, bool) {
+/// The vertical axis, and whether it is logarithmic.
+fn vertical(kinds: &[&Latency]) -> (Axis, bool) {
     let each = |of: fn(&Histogram<u64>) -> u64| {
         let both = |kind: &&Latency| [of(&kind.corrected_us), of(&kind.raw_us)];
         kinds
@@ -91,42 +82,35 @@ fn vertical(kinds: &[&Latency]) -> (Scale, bool) {
     if lowest.is_finite() && highest / lowest > LINEAR_RATIO_MAX {
         let start = each(Histogram::min).into_iter().fold(lowest, f64::min);
         // Below a tenth of the median nobody looks for anything.
-        (
-            Scale::logarithmic(start.max(lowest / 10.0), highest, BOTTOM, TOP),
-            true,
-        )
+        let start = start.max(lowest / 10.0);
+        (Axis::logarithmic(start, highest, figures::duration), true)
     } else {
-        (Scale::from_zero(highest, BOTTOM, TOP, 5), false)
+        (Axis::from_zero(highest, figures::duration), false)
     }
 }
 
-fn curve(histogram: &Histogram<u64>, across: &Scale, up: &Scale) -> Vec<(f64, f64)> {
+/// Points of nines and microseconds, from the lowest value to the highest.
+fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let last = nines(histogram);
     let point = |step: usize| {
         let nines = last * step as f64 / POINTS_MAX as f64;
         // The right end is the one rarest value: the highest.
-        let is_end = step == POINTS_MAX;
-        let us = if is_end {
+        let us = if step == POINTS_MAX {
             histogram.max()
         } else {
             histogram.value_at_quantile(1.0 - 10_f64.powf(-nines))
         };
-        (across.place(nines), up.place(us as f64))
+        (nines, us as f64)
     };
-    let mut points: Vec<(f64, f64)> = (0..=POINTS_MAX).map(point).collect();
-    // Steps look like steps, and a straight run needs two points only.
-    points.dedup_by(|next, before| next.1 == before.1 && next.0 < RIGHT);
-    points.push((across.place(last), points.last().map_or(0.0, |(_, y)| *y)));
-    points
+    (0..=POINTS_MAX).map(point).collect()
 }
 
-fn percentile(nines: usize) -> String {
-    match nines {
-        0 => "0 %".to_owned(),
-        1 => "90 %".to_owned(),
-        2 => "99 %".to_owned(),
-        more => format!("99.{} %", "9".repeat(more - 2)),
-    }
+/// A percentile by its nines, as `90 %` for 1 and `99.9 %` for 3; in between with as many digits as tell
+/// neighbours apart.
+fn percentile(nines: f64) -> String {
+    let decimals = (nines.ceil() as usize).saturating_sub(2);
+    let decimals = decimals + usize::from(nines.fract() > 0.0);
+    format!("{:.decimals$} %", 100.0 * (1.0 - 10_f64.powf(-nines)))
 }
 
 fn summary(kind: &Latency) -> String {
@@ -151,11 +135,17 @@ mod tests {
     #[test]
     fn the_axis_has_a_tick_for_each_nine_that_there_are_values_for() {
         let section = section(&report());
-        for tick in [">0 %<", ">90 %<", ">99 %<", ">99.9 %<", ">99.99 %<"] {
+        for tick in [
+            "\n0 %\n<",
+            "\n90 %\n<",
+            "\n99 %\n<",
+            "\n99.9 %\n<",
+            "\n99.99 %\n<",
+        ] {
             assert!(section.contains(tick), "{tick}");
         }
         assert!(
-            !section.contains(">99.999 %<"),
+            !section.contains("\n99.999 %\n<"),
             "10,000 values say nothing of one in 100,000"
         );
     }
@@ -163,15 +153,31 @@ mod tests {
     #[test]
     fn a_curve_rises_to_the_highest_value_at_its_right_end() {
         let values = histogram((1..=1000).chain([50_000]));
-        let across = Scale::between(0.0, 3.0, 0.0, 300.0);
-        let up = Scale::from_zero(50_000.0, 0.0, 100.0, 5);
-        let curve = curve(&values, &across, &up);
+        let curve = curve(&values);
         assert!(
             curve
                 .windows(2)
                 .all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1)
         );
-        assert!((curve.last().expect("points").1 - 100.0).abs() < 1.0);
+        let (nines, us) = *curve.last().expect("points");
+        assert!((nines - 1001_f64.log10()).abs() < 1e-9);
+        assert_eq!(us, values.max() as f64);
+    }
+
+    #[test]
+    fn percentiles_are_written_with_the_digits_that_matter() {
+        for (nines, text) in [
+            (0.0, "0 %"),
+            (1.0, "90 %"),
+            (2.0, "99 %"),
+            (3.0, "99.9 %"),
+            (5.0, "99.999 %"),
+            (0.301, "50.0 %"),
+            (1.5, "96.8 %"),
+            (2.5, "99.68 %"),
+        ] {
+            assert_eq!(percentile(nines), text);
+        }
     }
 
     #[test]

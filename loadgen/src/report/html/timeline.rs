@@ -1,17 +1,12 @@
-//! Plots over the time of the run: rate, latency, connections, memory; its phases shaded behind. Pure;
-//! used by the page.
+//! Charts over the time of the run: rate, latency, connections, memory, with the phases shaded behind.
+//! Pure; used by the page.
+
+use newim_charts::{Axis, Band, Chart, Line, Look, Width};
 
 use super::super::{Report, Sample, figures};
-use super::chart::{BOTTOM, Band, Chart, LEFT, Line, Look, RIGHT, TOP, ticks};
-use super::scale::{Scale, time_ticks_ms};
+use crate::limits::{BANDS_MAX, COLUMNS_MAX, FAN_OUT_MIN};
 
-/// Columns of a drawing, each with its lowest and highest sample: more than the eye can tell apart.
-const COLUMNS_MAX: usize = 300;
-const BANDS_MAX: usize = 40;
-/// Deliveries of one send, from which on they are drawn apart.
-const FAN_OUT_MIN: f64 = 4.0;
-
-/// What is drawn of a sample: the name, the look, and None where it is unknown.
+/// One line: its name, its look, and its value in a sample, None where that is unknown.
 type Series<'a> = (&'a str, Look, &'a dyn Fn(&Sample) -> Option<f64>);
 
 pub fn sections(report: &Report) -> String {
@@ -35,8 +30,8 @@ pub fn sections(report: &Report) -> String {
     sections
 }
 
-/// Sends and deliveries each have their own drawing where a group makes many deliveries of a send: on
-/// one axis the sends would lie on the floor.
+/// The rate. Sends and deliveries get charts of their own where each send makes many deliveries: on one
+/// axis the sends would lie on the floor.
 fn rate(report: &Report) -> String {
     let is_offered = report
         .samples
@@ -57,7 +52,7 @@ fn rate(report: &Report) -> String {
             "Rate",
             "messages sent per second",
             &sent,
-            &figures::rate,
+            figures::rate,
         );
         return sent
             + &draw(
@@ -65,11 +60,11 @@ fn rate(report: &Report) -> String {
                 "Deliveries",
                 "per second",
                 &[delivered],
-                &figures::rate,
+                figures::rate,
             );
     }
     sent.push(delivered);
-    draw(report, "Rate", "messages per second", &sent, &figures::rate)
+    draw(report, "Rate", "messages per second", &sent, figures::rate)
 }
 
 fn latency(report: &Report) -> String {
@@ -84,7 +79,7 @@ fn latency(report: &Report) -> String {
         "Latency over time",
         "of each second, from the intended send",
         &series,
-        &figures::duration,
+        figures::duration,
     )
 }
 
@@ -102,7 +97,7 @@ fn connections(report: &Report) -> String {
         "Connections",
         "held by the generator",
         &series,
-        &figures::rate,
+        figures::rate,
     )
 }
 
@@ -119,7 +114,7 @@ fn memory(report: &Report) -> String {
             sample.server_rss_bytes.map(|bytes| bytes as f64)
         }));
     }
-    draw(report, "Memory", "resident", &series, &figures::bytes)
+    draw(report, "Memory", "resident", &series, figures::bytes)
 }
 
 fn draw(
@@ -127,7 +122,7 @@ fn draw(
     title: &str,
     of: &str,
     series: &[Series],
-    text: &dyn Fn(f64) -> String,
+    text: fn(f64) -> String,
 ) -> String {
     let ends_ms = report
         .samples
@@ -136,7 +131,6 @@ fn draw(
         .max()
         .unwrap_or(0);
     let duration_ms = ends_ms.max(1000);
-    let across = Scale::between(0.0, duration_ms as f64, LEFT, RIGHT);
     let values = || {
         let each = series
             .iter()
@@ -144,66 +138,57 @@ fn draw(
         each.filter(|value| value.is_finite())
     };
     let highest = values().fold(0.0, f64::max);
-    let up = Scale::from_zero(highest, BOTTOM, TOP, 5);
     let lines = series.iter().map(|(name, look, value)| Line {
         name: (*name).to_owned(),
         look: *look,
-        points: points(&report.samples, value, &across, &up),
+        points: points(&report.samples, value),
         is_dashed: matches!(look, Look::Meant),
     });
-    let clock = |at_ms: u64| (across.place(at_ms as f64), figures::clock(at_ms));
     let chart = Chart {
-        title,
+        title: title.to_owned(),
         summary: format!(
             "{title}, {of}, over {}: at most {}.",
             figures::clock(duration_ms),
             text(highest)
         ),
-        bands: bands(report, &across, duration_ms),
-        vertical_ticks: ticks(&up, 5, text),
-        horizontal_ticks: time_ticks_ms(duration_ms, 6)
-            .into_iter()
-            .map(clock)
-            .collect(),
+        width: Width::Half,
+        across: Axis::clock(duration_ms as f64, |ms| figures::clock(ms as u64)),
+        up: Axis::from_zero(highest, text),
+        bands: bands(report, duration_ms),
         lines: lines.collect(),
     };
     format!("<div class=\"chart\">\n{}</div>\n", chart.draw())
 }
 
-fn bands(report: &Report, across: &Scale, duration_ms: u64) -> Vec<Band> {
+fn bands(report: &Report, duration_ms: u64) -> Vec<Band> {
     let band = |phase: &super::super::Phase| Band {
         name: phase.name.clone(),
-        from: across.place(phase.from_ms.min(duration_ms) as f64),
-        to: across.place(phase.to_ms.min(duration_ms) as f64),
+        from: phase.from_ms.min(duration_ms) as f64,
+        to: phase.to_ms.min(duration_ms) as f64,
     };
     report.phases.iter().take(BANDS_MAX).map(band).collect()
 }
 
-/// Long runs are thinned to the lowest and highest of each column, so that no peak is lost.
-fn points(
-    samples: &[Sample],
-    value: &dyn Fn(&Sample) -> Option<f64>,
-    across: &Scale,
-    up: &Scale,
-) -> Vec<(f64, f64)> {
+/// Points of a line. Long runs are thinned to the lowest and highest sample of each column, so that no peak
+/// is lost.
+fn points(samples: &[Sample], value: &dyn Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
     let known = samples.iter().filter_map(|sample| {
         let value = value(sample).filter(|value| value.is_finite())?;
         Some((sample.at_ms, value))
     });
     let known: Vec<(u64, f64)> = known.collect();
     let per_column = known.len().div_ceil(COLUMNS_MAX).max(1);
-    let place = |(at_ms, value): &(u64, f64)| (across.place(*at_ms as f64), up.place(*value));
-    if per_column <= 2 {
-        return known.iter().map(place).collect();
-    }
-    known
-        .chunks(per_column)
-        .flat_map(extremes)
-        .map(|point| place(&point))
+    let thinned = match per_column {
+        0..=2 => known,
+        more => known.chunks(more).flat_map(extremes).collect(),
+    };
+    thinned
+        .into_iter()
+        .map(|(at_ms, value)| (at_ms as f64, value))
         .collect()
 }
 
-/// Lowest and highest, in order of time.
+/// The lowest and highest sample of a column, in order of time.
 fn extremes(column: &[(u64, f64)]) -> Vec<(u64, f64)> {
     let by_value = |first: &&(u64, f64), second: &&(u64, f64)| first.1.total_cmp(&second.1);
     let both = [
@@ -232,14 +217,7 @@ mod tests {
             })
             .collect();
         long.samples[6543].max_us = 1000;
-        let across = Scale::between(0.0, 1e7, 0.0, 1.0);
-        let up = Scale::between(0.0, 1000.0, 0.0, 1000.0);
-        let points = points(
-            &long.samples,
-            &|sample| Some(sample.max_us as f64),
-            &across,
-            &up,
-        );
+        let points = points(&long.samples, &|sample| Some(sample.max_us as f64));
         assert!(points.len() <= 2 * COLUMNS_MAX + 2, "{}", points.len());
         assert_eq!(
             points.iter().filter(|(_, value)| *value == 1000.0).count(),
@@ -251,7 +229,8 @@ mod tests {
     #[test]
     fn phases_are_shaded_and_named() {
         let page = sections(&report());
-        assert!(page.contains("<title>ramp</title>") && page.contains(">hold</text>"));
+        assert!(page.contains(", ramp\nopen "), "tooltips name the phase");
+        assert!(page.contains("\nhold\n</text>"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! How single fields of a report stand in JSON, where it is not as serde has it. Named by `data.rs`.
+//! How some fields of a report are written as JSON, where serde's own way doesn't fit. `data.rs` names
+//! these.
 
-/// A figure that may be unknown: JSON has no NaN, so it is null.
+/// A figure that may be unknown: null, because JSON has no NaN.
 pub mod number {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -47,7 +48,7 @@ pub mod parts {
     }
 }
 
-/// A histogram with its summary beside it.
+/// A histogram with its summary.
 pub mod histogram {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;

@@ -1,9 +1,9 @@
-//! The report as JSON: the machine-readable result of a run, and what processes that run together send
-//! each other. Lives on the main thread.
+//! The report as JSON: the machine-readable result of a run, and what processes of one run send each other.
+//! Main thread.
 //!
-//! The document is one object. `schema` is 1; under that number fields may be added, and none changes its
-//! meaning, its unit or goes. All other fields are those of [`Report`] by name, times in the unit that
-//! the name ends in. A figure that is unknown is `null`. Each of `latencies` has
+//! The document is one object. `schema` is 1; within that number fields may be added, and none is removed
+//! or changes its meaning or unit. All other fields are those of [`Report`] by name; times are in the unit
+//! that the name ends in. A figure that is unknown is `null`. Each of `latencies` has
 //!
 //! ```json
 //! { "name": "delivery",
@@ -12,8 +12,8 @@
 //!   "raw": { … } }
 //! ```
 //!
-//! where `hdr` is base64 of HdrHistogram's V2 serialization, deflated, as its own tools take it. The
-//! figures beside it are for readers without such a tool and are ignored when a report is read back.
+//! where `hdr` is base64 of HdrHistogram's V2 serialization, deflated, as its own tools read it. The
+//! figures beside it are for readers without such a tool; reading a report back ignores them.
 
 pub mod fields;
 
@@ -21,16 +21,16 @@ use serde::{Deserialize, Serialize};
 
 use super::Report;
 
-/// Of the documents that this version writes and reads.
+/// Schema number of the documents that this version writes and reads.
 pub const SCHEMA: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// No JSON, or not that of a report; the text says where.
-    #[error("this is no report of newim-loadgen: {0}")]
+    /// It is not JSON, or not a report; the text says where.
+    #[error("this is not a report of newim-loadgen: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// Written by another version; nothing of it was read.
-    #[error("the report has schema {found}, this version reads schema {SCHEMA}")]
+    /// Another version wrote it; nothing of it was read.
+    #[error("the report has schema {found}, but this version reads schema {SCHEMA}")]
     Schema { found: u32 },
 }
 
@@ -46,7 +46,7 @@ struct Head {
     schema: u32,
 }
 
-/// One line, for files and the wire.
+/// The report in one line, for programs and the wire.
 pub fn write(report: &Report) -> String {
     let document = Document {
         schema: SCHEMA,
@@ -56,7 +56,7 @@ pub fn write(report: &Report) -> String {
         .expect("a report has string keys only, and histograms serialize")
 }
 
-/// Indented, for people who look into it.
+/// The report indented, for people.
 pub fn write_pretty(report: &Report) -> String {
     let document = Document {
         schema: SCHEMA,
@@ -65,8 +65,8 @@ pub fn write_pretty(report: &Report) -> String {
     serde_json::to_string_pretty(&document).expect("as in `write`")
 }
 
-/// What [`write()`] wrote, by this or an earlier version of the same schema. Fields that this version
-/// doesn't know are left out.
+/// Reads what [`write()`] wrote, in this or an earlier version with the same schema number. Fields that this
+/// version doesn't know are ignored.
 pub fn read(text: &str) -> Result<Report, ReadError> {
     let head: Head = serde_json::from_str(text)?;
     if head.schema != SCHEMA {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_refused_with_the_place() {
+    fn text_that_is_not_a_report_is_refused_with_the_place() {
         for text in ["", "{}", "[1]", r#"{"schema":1}"#, r#"{"schema":"1"}"#] {
             assert!(matches!(read(text), Err(ReadError::Malformed(_))), "{text}");
         }

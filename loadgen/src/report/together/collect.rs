@@ -1,5 +1,5 @@
-//! The end of a run together: every process leaves its report, and the first one that lives merges them.
-//! Main thread; called by `Together::finish`.
+//! The end of a common run: every process leaves its report, and the first one that lives merges them. Main
+//! thread; called by `Together::finish`.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,15 +10,7 @@ use zookeeper_client::Error;
 
 use super::super::{Report, merge};
 use super::{Missing, Outcome, Together, TogetherError, parts, room};
-
-/// A process whose session is lost may come back with another one and its report.
-const GONE_GRACE: Duration = Duration::from_secs(2);
-/// The others hear by a watch that they may go; who doesn't is not waited for any longer.
-const GOODBYES_MAX: Duration = Duration::from_secs(10);
-/// Who waits to be merged waits longer than the collector waits for the slowest.
-const COLLECTOR_MARGIN: Duration = Duration::from_secs(15);
-/// Lost connections and sessions that one end of a run survives.
-const RECOVERIES_MAX: usize = 20;
+use crate::limits::{COLLECTOR_MARGIN, GONE_GRACE_MAX, GOODBYES_MAX, PARTS_MAX, RECOVERIES_MAX};
 
 pub(super) async fn finish(
     mut together: Together,
@@ -49,7 +41,7 @@ pub(super) async fn finish(
     Ok(outcome)
 }
 
-/// In a merged report a reason without its process helps nobody.
+/// Names the process in a reason: without that, a reason in a merged report helps nobody.
 fn name_spoilers(report: &mut Report, index: u32, label: &str) {
     for reason in &mut report.honesty.spoiled {
         *reason = format!("process {} ({label}): {reason}", index + 1);
@@ -69,12 +61,12 @@ fn is_of_the_connection(error: &TogetherError) -> bool {
 struct End {
     deadline: Instant,
     patience: Duration,
-    /// Since when members without a report are away, by index.
+    /// Since when each member without a report has been away, by index.
     gone: BTreeMap<u32, Instant>,
 }
 
 impl End {
-    /// May be made again after a lost connection: all it writes is the same each time.
+    /// Can be repeated after a lost connection: it writes the same each time.
     async fn attempt(
         &mut self,
         together: &mut Together,
@@ -129,7 +121,7 @@ impl End {
                 unnoticed.insert(Instant::now());
                 let of = together.config.of;
                 let text = format!(
-                    "process {} of {of} ({}) is gone without a report",
+                    "process {} of {of} ({}) left without a report",
                     index + 1,
                     member.label
                 );
@@ -138,13 +130,13 @@ impl End {
         }
     }
 
-    /// How many may still send a report.
+    /// Number of members that may still send a report.
     fn pending(&self, together: &Together, done: &[String]) -> usize {
         let may_come = |index: &u32| {
             let is_dead = self
                 .gone
                 .get(index)
-                .is_some_and(|since| since.elapsed() >= GONE_GRACE);
+                .is_some_and(|since| since.elapsed() >= GONE_GRACE_MAX);
             !is_dead && !done.contains(&index.to_string())
         };
         (0..together.config.of).filter(may_come).count()
@@ -167,7 +159,7 @@ fn first_alive(together: &Together, members: &[String]) -> Option<u32> {
     first.map(|index| index as u32)
 }
 
-/// False: the run is over and removed.
+/// False: the run is over and its folders are removed.
 async fn send(together: &Together, cut: &[Vec<u8>]) -> Result<bool, TogetherError> {
     match write(together, cut).await {
         Ok(()) => Ok(true),
@@ -255,8 +247,8 @@ async fn read(together: &Together, index: u32) -> Result<Report, TogetherError> 
         .await?
         .unwrap_or_default();
     let count: Option<usize> = String::from_utf8_lossy(&count).parse().ok();
-    let count = count.filter(|count| (1..=parts::PARTS_MAX).contains(count));
-    let count = count.ok_or_else(|| strange("no number of parts".to_owned()))?;
+    let count = count.filter(|count| (1..=PARTS_MAX).contains(count));
+    let count = count.ok_or_else(|| strange("the number of parts is missing".to_owned()))?;
     let mut read = Vec::with_capacity(count);
     for number in 0..count {
         let part = together
@@ -268,7 +260,7 @@ async fn read(together: &Together, index: u32) -> Result<Report, TogetherError> 
     parts::join(&read).map_err(strange)
 }
 
-/// Until all others have left: whom we removed the folders from under would wonder.
+/// Waits until all others have left: a process whose folders vanish would report an error.
 async fn say_goodbye(together: &Together) -> Result<(), TogetherError> {
     let deadline = Instant::now() + GOODBYES_MAX;
     loop {

@@ -1,6 +1,6 @@
-//! Several processes, on one machine or many, that start at one moment and end in one report, through the
-//! ZooKeeper that the cluster has already. Lives on the main thread's tokio runtime, which must go on
-//! turning between the calls: ZooKeeper takes a process whose heartbeat stops for dead.
+//! Several processes, on one machine or many, that start at one moment and end in one report. They meet in
+//! the ZooKeeper that the cluster has already. Runs on the main thread's tokio runtime, which must keep
+//! turning between the calls: ZooKeeper takes a process without a heartbeat for dead.
 //!
 //! Below `/newim/loadgen/<run>`:
 //!
@@ -15,7 +15,7 @@
 //! merged                  the collector has all reports: the others may go
 //! ```
 //!
-//! When all have gone, the collector removes all of it.
+//! When all have left, the collector removes all of it.
 
 mod collect;
 mod parts;
@@ -28,21 +28,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::Report;
+use crate::limits::{PROCESSES_MAX, RUN_NAME_BYTES_MAX, START_LEAD_MS};
+use crate::output;
 use room::Room;
-
-/// More processes than a run ever has; a typing slip ends here.
-pub const PROCESSES_MAX: u32 = 1000;
-const RUN_NAME_BYTES_MAX: usize = 64;
-/// From the agreement to the start: all must have heard of it by then.
-const START_LEAD_MS: u64 = 2000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TogetherError {
     #[error(
-        "{0:?} can't name a run: letters, digits, '-', '_' and '.', at most {RUN_NAME_BYTES_MAX} of them"
+        "{0:?} can't name a run; use at most {RUN_NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
     )]
     BadRun(String),
-    #[error("{0} processes can't run together: 1 to {PROCESSES_MAX} can")]
+    #[error("{0} processes can't run together; give --together a number from 1 to {PROCESSES_MAX}")]
     BadCount(u32),
     #[error("bad ZooKeeper address: {0}")]
     BadAddress(String),
@@ -57,10 +53,10 @@ pub enum TogetherError {
     },
     #[error("the run {run} has its {of} processes already")]
     TooMany { run: String, of: u32 },
-    /// Before the start: a run without it would prove nothing.
-    #[error("process {} of {of} ({label}) is gone before the start", .index + 1)]
+    /// A process left before the start; a run without it would prove nothing.
+    #[error("process {} of {of} ({label}) left before the start", .index + 1)]
     GoneBeforeStart { index: u32, of: u32, label: String },
-    #[error("not all of {of} processes were ready within {} s: {ready} were", .waited.as_secs())]
+    #[error("only {ready} of {of} processes were ready within {} s", .waited.as_secs())]
     NotReady {
         ready: usize,
         of: u32,
@@ -76,17 +72,17 @@ pub enum TogetherError {
         path: String,
         source: zookeeper_client::Error,
     },
-    #[error("ZooKeeper: {path} holds what this version can't read: {why}")]
+    #[error("ZooKeeper: this version can't read what {path} holds: {why}")]
     Strange { path: String, why: String },
 }
 
-/// What a process has at the end of a run together.
+/// The end of a common run for one process.
 #[derive(Debug)]
 pub enum Outcome {
-    /// This process collected: the report of all, but for those that are missing (none: it is whole).
-    /// The report itself names them too.
+    /// This process collected: the merged report, and the processes that are missing from it (none: it is
+    /// whole). The report names them too.
     Merged(Box<Report>, Vec<Missing>),
-    /// Another process has this one's report and will show it.
+    /// Another process has this one's report and shows it.
     Sent,
 }
 
@@ -98,28 +94,28 @@ pub struct Missing {
     pub why: &'static str,
 }
 
-/// Where and with whom, and how patient to be.
+/// Where to meet, with how many, and how long to wait.
 pub struct Config {
-    /// `host:port,host:port[/chroot]`.
+    /// ZooKeeper servers, as `HOST:PORT,HOST:PORT[/CHROOT]`.
     pub zookeeper: String,
-    /// The same for all processes of a run, and another one for the next run.
+    /// Name of the run: the same for all its processes, another for the next run.
     pub run: String,
     pub of: u32,
-    /// What the others call this process: its host.
+    /// Name of this process for the others: its host.
     pub label: String,
-    /// A process that is silent for so long is taken for dead. Long, because a generator under load
-    /// may starve its own heartbeat.
+    /// Time without a heartbeat after which a process is taken for dead. Long, because a generator under
+    /// load may starve its own heartbeat.
     pub session_timeout_ms: u64,
     pub join_ms_max: u64,
     pub ready_ms_max: u64,
-    /// From this process's end to that of the slowest.
+    /// Maximum wait from this process's end to that of the slowest.
     pub finish_ms_max: u64,
-    /// Told in short sentences what is being waited for.
+    /// Called with short sentences about what is being waited for.
     pub progress: Box<dyn FnMut(&str) + Send + Sync>,
 }
 
 impl Config {
-    /// With the defaults; progress goes to stderr.
+    /// A configuration with the default times; progress goes to stderr.
     pub fn new(zookeeper: &str, run: &str, of: u32, label: &str) -> Config {
         Config {
             zookeeper: zookeeper.to_owned(),
@@ -130,7 +126,7 @@ impl Config {
             join_ms_max: 300_000,
             ready_ms_max: 300_000,
             finish_ms_max: 300_000,
-            progress: Box::new(|text| eprintln!("together: {text}")),
+            progress: Box::new(|text| output::tell(&format!("together: {text}"))),
         }
     }
 
@@ -150,8 +146,8 @@ impl Config {
     }
 }
 
-/// This process's place among those that run together. Dropping it before the end leaves the run, and
-/// the others will miss it.
+/// The membership of this process in a common run. Dropping it before the end leaves the run, and the
+/// others will miss it.
 pub struct Together {
     config: Config,
     room: Room,
@@ -160,7 +156,7 @@ pub struct Together {
 }
 
 impl Together {
-    /// Returns when all `of` processes of the run are here; until then it says who is awaited.
+    /// Enters a run. Returns when all `of` processes are here; until then it says who is awaited.
     pub async fn join(
         zookeeper: &str,
         run: &str,
@@ -189,13 +185,13 @@ impl Together {
         })
     }
 
-    /// 0 for the first; each process has another one below `of`.
+    /// Index of this process: 0 for the first, each below `of` once.
     pub fn index(&self) -> u32 {
         self.index
     }
 
-    /// Says that this process is prepared, and returns the wall clock's millisecond (Unix) at which all
-    /// begin, a whole second: the same for all, shortly in the future. As exact as their clocks agree.
+    /// Says that this process is ready. Returns the wall clock's millisecond (Unix) at which all begin: a
+    /// whole second in the near future, the same for all. It is as exact as their clocks agree.
     pub async fn start_at(&mut self) -> Result<u64, TogetherError> {
         self.room.put("ready", self.index, b"").await?;
         let waited = Duration::from_millis(self.config.ready_ms_max);
@@ -231,8 +227,8 @@ impl Together {
         }
     }
 
-    /// Sends this process's report; the first process that lives gets those of all and merges them.
-    /// Returns when that is done, at the latest when the configured patience ends.
+    /// Sends this process's report; the first process that lives collects and merges all of them. Returns
+    /// when that is done, at the latest when the configured patience ends.
     pub async fn finish(self, report: Report) -> Result<Outcome, TogetherError> {
         collect::finish(self, report).await
     }
@@ -253,7 +249,7 @@ impl Together {
     }
 }
 
-/// Waits until all are here; gives the roster and our place in it.
+/// Waits until all are here. Returns the roster and this process's index in it.
 async fn gather(
     config: &mut Config,
     room: &mut Room,

@@ -1,4 +1,4 @@
-//! A report as znodes can hold it: JSON, deflated, cut into parts. Pure; used by `collect`.
+//! A report in the form that znodes can hold: JSON, deflated, cut into parts. Pure; used by `collect`.
 
 use std::io::{Read, Write};
 
@@ -8,13 +8,7 @@ use flate2::write::ZlibEncoder;
 
 use super::super::{Report, json};
 use super::TogetherError;
-
-/// ZooKeeper refuses requests above 1 MiB (`jute.maxbuffer`); the path wants some of it.
-pub(super) const PART_BYTES_MAX: usize = 900_000;
-/// A minute's report deflates to some 20 KB, a day's to some 5 MB.
-pub(super) const PARTS_MAX: usize = 64;
-/// What a report may inflate to: beyond it is no report of ours.
-const JSON_BYTES_MAX: u64 = 512 * 1024 * 1024;
+use crate::limits::{JSON_BYTES_MAX, PART_BYTES_MAX, PARTS_MAX};
 
 pub(super) fn cut(report: &Report) -> Result<Vec<Vec<u8>>, TogetherError> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
@@ -33,7 +27,7 @@ pub(super) fn cut(report: &Report) -> Result<Vec<Vec<u8>>, TogetherError> {
         .collect())
 }
 
-/// Errors: in words, what is wrong with them.
+/// Joins the parts and reads the report. Errors say in words what is wrong with the parts.
 pub(super) fn join(parts: &[Vec<u8>]) -> Result<Report, String> {
     let deflated = parts.concat();
     let mut text = String::new();

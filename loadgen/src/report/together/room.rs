@@ -1,5 +1,5 @@
-//! A run's znodes: how a process enters, sees who else is there, writes and reads, and tidies up. Holds
-//! the ZooKeeper session. Main thread; used by `Together`.
+//! The znodes of a run: entering, seeing the others, writing, reading, tidying up. Holds the ZooKeeper
+//! session. Main thread; used by `Together`.
 
 use std::time::Duration;
 
@@ -10,21 +10,18 @@ use zookeeper_client::{
 };
 
 use super::{Config, TogetherError};
+use crate::limits::{ENTER_TRIES_MAX, GOODBYE_MAX};
 
 const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
 const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
 const NUMBERED: CreateOptions<'static> =
     CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
 const RUNS: &str = "/newim/loadgen";
-/// Below a run, and removed with it.
+/// Folders and single znodes of a run, which are removed with it.
 const FOLDERS: [&str; 4] = ["members", "ready", "reports", "done"];
 const SINGLES: [&str; 4] = ["roster", "start", "merged", "collector"];
-/// Whoever tidies up a run may remove a folder just before we write into it.
-const ENTER_TRIES_MAX: usize = 5;
-/// Watches tell of changes; deadlines are looked at so often besides.
+/// Interval at which deadlines are checked; changes are told by watches.
 const RECHECK: Duration = Duration::from_millis(500);
-/// For the goodbye to reach the server.
-const GOODBYE_MAX: Duration = Duration::from_secs(3);
 
 /// A process of the roster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +30,7 @@ pub(super) struct Member {
     pub label: String,
 }
 
-/// Children of a folder at one moment, and what tells of the next.
+/// The children of a folder at one moment, and the watch that tells of the next change.
 pub(super) struct Watched {
     pub names: Vec<String>,
     pub watcher: OneshotWatcher,
@@ -65,7 +62,7 @@ impl Room {
         Ok(room)
     }
 
-    /// This process's name among the members.
+    /// Name of this process's znode among the members.
     pub fn me(&self) -> &str {
         &self.me
     }
@@ -74,7 +71,7 @@ impl Room {
         format!("{}/{below}", self.root)
     }
 
-    /// What a run of the same name left behind, all of whose processes died.
+    /// Removes what a run of the same name left behind when all its processes died.
     async fn remove_dead_run(&self) -> Result<(), TogetherError> {
         let is_alive = match self.client.list_children(&self.path("members")).await {
             Ok(members) => !members.is_empty(),
@@ -112,7 +109,7 @@ impl Room {
         Err(failed(&path)(Error::NoNode))
     }
 
-    /// The first `of` members, by their sequence; whoever sees them first writes them down for all.
+    /// The first `of` members by sequence. Whoever sees them first writes the roster for all.
     pub async fn agree_on_roster(
         &self,
         mut names: Vec<String>,
@@ -150,7 +147,7 @@ impl Room {
         Ok(Watched { names, watcher })
     }
 
-    /// None: there is no such znode.
+    /// Data of a znode. None: it doesn't exist.
     pub async fn read(&self, below: &str) -> Result<Option<Vec<u8>>, TogetherError> {
         match self.client.get_data(&self.path(below)).await {
             Ok((data, _)) => Ok(Some(data)),
@@ -159,17 +156,17 @@ impl Room {
         }
     }
 
-    /// The first to write wins; all others find its data there.
+    /// Writes a znode unless it exists, and returns its data: the first writer wins.
     pub async fn write_once(&self, below: &str, data: &[u8]) -> Result<(), TogetherError> {
         self.create(below, data, &PERSISTENT).await.map(drop)
     }
 
-    /// `<folder>/<index>`. Written again after a lost connection, it is the same.
+    /// Writes `<folder>/<index>`. Written again after a lost connection, it is the same.
     pub async fn put(&self, folder: &str, index: u32, data: &[u8]) -> Result<(), TogetherError> {
         self.write_once(&format!("{folder}/{index}"), data).await
     }
 
-    /// True: this process is the collector, until its session ends.
+    /// Tries to become the collector. True: this process is it, until its session ends.
     pub async fn claim_collection(&self) -> Result<bool, TogetherError> {
         if self
             .create("collector", self.me.as_bytes(), &EPHEMERAL)
@@ -194,8 +191,8 @@ impl Room {
         }
     }
 
-    /// After an error of the connection: waits for it, or opens another session and is a member again.
-    /// The old session's znode would go with it later, so it goes now.
+    /// Recovers from a connection error: waits for the connection, or opens another session and becomes a
+    /// member again. The old session's znode would vanish later, so it is removed now.
     pub async fn recover(&mut self) -> Result<(), TogetherError> {
         if !self.client.state().is_terminated() {
             let mut states = self.client.state_watcher();
@@ -220,7 +217,7 @@ impl Room {
         }
     }
 
-    /// Before the start: the last one that leaves takes the folders with it.
+    /// Leaves before the start. The last one to leave removes the folders.
     pub async fn leave_unstarted(self) {
         let _ = self
             .client
@@ -234,7 +231,7 @@ impl Room {
         self.leave().await;
     }
 
-    /// Ends the session and with it the membership; the server knows when this returns.
+    /// Ends the session and with it the membership. The server knows when this returns.
     pub async fn leave(self) {
         let mut states = self.client.state_watcher();
         drop(self.client);
@@ -242,8 +239,8 @@ impl Room {
         let _ = tokio::time::timeout(GOODBYE_MAX, terminated).await; // else it expires by itself
     }
 
-    /// The whole run, and the folder of runs if it was the last. Somebody who enters meanwhile makes the
-    /// folders anew.
+    /// Removes the whole run, and the folder of runs if it was the last. A process that enters meanwhile
+    /// makes the folders again.
     pub async fn remove_all(&self) -> Result<(), TogetherError> {
         self.remove_all_but_members().await?;
         self.remove_children("members").await?;
@@ -282,7 +279,7 @@ impl Room {
         Ok(())
     }
 
-    /// Gone already, or somebody else's things in it: both are fine.
+    /// It is gone already, or has somebody else's children: both are fine.
     async fn remove(&self, path: &str) -> Result<(), TogetherError> {
         match self.client.delete(path, None).await {
             Ok(()) | Err(Error::NoNode | Error::NotEmpty) => Ok(()),
@@ -311,7 +308,7 @@ async fn connect(address: &str, session_timeout: Duration) -> Result<Client, Tog
     };
     if hosts.trim().is_empty() {
         return Err(TogetherError::BadAddress(format!(
-            "{address:?} names no server"
+            "{address:?} does not name a server; write HOST:PORT"
         )));
     }
     let connector = Client::connector()
@@ -326,7 +323,9 @@ async fn connect(address: &str, session_timeout: Duration) -> Result<Client, Tog
         .await
         .map_err(unreachable)?;
     let moved = client.chroot(chroot.to_owned());
-    moved.map_err(|_| TogetherError::BadAddress(format!("{chroot:?} is no chroot")))
+    moved.map_err(|_| {
+        TogetherError::BadAddress(format!("{chroot:?} is not a chroot; it begins with /"))
+    })
 }
 
 fn failed(path: &str) -> impl Fn(Error) -> TogetherError {
@@ -336,7 +335,7 @@ fn failed(path: &str) -> impl Fn(Error) -> TogetherError {
     }
 }
 
-/// Until either folder changes, or it is time to look at the clock.
+/// Waits until either folder changes, or deadlines are to be checked.
 pub(super) async fn change(first: OneshotWatcher, second: OneshotWatcher, deadline: Instant) {
     let limit = deadline.min(Instant::now() + RECHECK);
     tokio::select! {

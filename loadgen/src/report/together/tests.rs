@@ -23,7 +23,7 @@ fn config(zookeeper: &ZooKeeper, of: u32, label: &str, told: &Told) -> Config {
     }
 }
 
-/// All of them, in the order of their indexes.
+/// All processes, in the order of their indexes.
 async fn joined(zookeeper: &ZooKeeper, of: u32, told: &Told) -> Vec<Together> {
     let mut tasks = JoinSet::new();
     for host in 0..of {
@@ -47,7 +47,7 @@ async fn joined(zookeeper: &ZooKeeper, of: u32, told: &Told) -> Vec<Together> {
 async fn started(together: &mut [Together]) -> Vec<u64> {
     let mut starts = Vec::new();
     let starting: Vec<_> = together.iter_mut().map(Together::start_at).collect();
-    // Each needs the others: polled side by side.
+    // They need each other, so they are polled side by side.
     for start in join_all(starting).await {
         starts.push(start.expect("all are ready"));
     }
@@ -168,7 +168,7 @@ async fn a_member_that_dies_is_missed_by_name_and_the_rest_is_merged() {
         merged.missing
     );
     assert!(matches!(outcomes[1], Outcome::Sent));
-    assert!(said(&told, "is gone without a report"));
+    assert!(said(&told, "left without a report"));
     assert!(is_clean(&zookeeper).await);
 }
 
@@ -204,7 +204,7 @@ async fn a_zookeeper_that_restarts_during_the_run_costs_no_report() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_comes_to_a_full_run_is_refused_and_who_waits_in_vain_is_told() {
+async fn a_process_beyond_a_full_run_is_refused_and_one_that_waits_in_vain_is_told() {
     let zookeeper = ZooKeeper::start();
     let told = Told::default();
     let together = joined(&zookeeper, 2, &told).await;

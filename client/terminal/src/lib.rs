@@ -1,50 +1,46 @@
 //! `newim client`: a line-mode chat, for people and for scripts. A process of its own with one thread of
-//! tokio and one that reads lines; speaks v2 over an independent WebSocket library. `session` and
-//! `box_log` follow the client rules of the protocol and are an example for authors of SDKs.
+//! tokio and one that reads lines; it speaks v2 over an independent WebSocket library. The client rules are
+//! newim-client-core's; this crate is an example of a driver for them.
 
-mod box_log;
+#![forbid(unsafe_code)]
+
+mod args;
 mod command;
 mod connect;
+mod console;
+mod limits;
 mod line;
-mod outgoing;
 mod screen;
-mod session;
 mod talk;
-mod wire;
+mod text;
 
 use std::fmt;
 use std::io;
 
-use crate::cli::ClientFlags;
-use connect::{ConnectError, Target};
+pub use args::Args;
+pub use connect::ConnectError;
+use connect::Target;
+use console::Console;
 use screen::Screen;
-use session::Session;
 use talk::{Talk, Until};
 
+/// Why the client failed. Each is one line for the user, after `error: `.
 #[derive(Debug)]
 pub enum ClientError {
     /// The URL or a name is wrong.
     Usage(String),
     /// The first connection was not made; later ones are tried for ever.
-    NoConnection {
-        url: String,
-        error: ConnectError,
-    },
-    /// The system refuses what every process needs.
+    NoConnection { url: String, error: ConnectError },
+    /// The system refused a resource that every process needs.
     Start(io::Error),
-    /// The terminal or the reader of the output is gone.
+    /// The terminal is gone, or stdout can't be written. A reader that closed the pipe is no error.
     Output(io::Error),
-    NotAcknowledged {
-        count: usize,
-    },
-    /// The wait was over before `--until` was reached.
-    NotShown {
-        shown: u64,
-    },
-    /// Lines of a script that were not done; why was shown for each.
-    Refused {
-        count: u64,
-    },
+    /// Messages that may or may not be stored.
+    NotAcknowledged { count: usize },
+    /// `--wait-ms` was over before `--until` was reached.
+    NotShown { shown: u64 },
+    /// Lines of a script that were refused. The reason was shown for each.
+    Refused { count: u64 },
 }
 
 impl fmt::Display for ClientError {
@@ -59,17 +55,17 @@ impl fmt::Display for ClientError {
             ClientError::NotAcknowledged { count } => {
                 write!(
                     f,
-                    "{count} of the lines said were not acknowledged: they may or may not be stored"
+                    "{count} lines were not acknowledged: they may or may not be stored"
                 )
             }
-            ClientError::Refused { count } => write!(f, "{count} of the lines were not done"),
-            ClientError::NotShown { shown } => write!(f, "only {shown} messages came"),
+            ClientError::Refused { count } => write!(f, "{count} lines were refused"),
+            ClientError::NotShown { shown } => write!(f, "only {shown} messages came in time"),
         }
     }
 }
 
 impl ClientError {
-    /// What to do about it.
+    /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             ClientError::NoConnection {
@@ -80,33 +76,33 @@ impl ClientError {
         }
     }
 
+    /// Whether the command line is wrong, rather than the world.
     pub fn is_usage(&self) -> bool {
         matches!(self, ClientError::Usage(_))
     }
 }
 
-/// Returns when the input has ended and everything it said is acknowledged, or when `--until` holds.
-pub fn run(flags: ClientFlags) -> Result<(), ClientError> {
-    let target = Target::new(&flags.url, &flags.uid).map_err(ClientError::Usage)?;
+/// Runs the client. Returns when its input has ended and all lines are acknowledged, or when `--until` holds.
+pub fn run(args: Args) -> Result<(), ClientError> {
+    let target = Target::new(&args.url, &args.uid).map_err(ClientError::Usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime.map_err(ClientError::Start)?.block_on(async {
         let socket = target.connect().await;
         let socket = socket.map_err(|error| ClientError::NoConnection {
-            url: flags.url.clone(),
+            url: args.url.clone(),
             error,
         })?;
 
         let run = format!("{:016x}", fastrand::u64(..));
-        let session = Session::new(&flags.uid, run, flags.boxid, flags.history);
-        let opened = Screen::open(&flags.uid, session.prompt());
-        let (screen, lines) = opened.map_err(ClientError::Output)?;
+        let console = Console::new(&args.uid, &run, args.boxid, args.history);
+        let (screen, lines) = Screen::open(&args.uid, console.prompt());
         let until = Until {
-            shown: flags.until,
-            wait_ms: flags.wait_ms,
+            shown: args.until,
+            wait_ms: args.wait_ms,
         };
-        Talk::new(session, screen, lines, target, socket, until)
+        Talk::new(console, screen, lines, target, socket, until)
             .run()
             .await
     })

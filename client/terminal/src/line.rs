@@ -1,12 +1,14 @@
-//! What the client shows: one line each. Stored messages go to stdout, words about them (notices,
-//! errors) to stderr when the output isn't a terminal, so that a script reads messages alone.
+//! The lines that the client shows. Stored messages go to stdout; notices and errors go to stderr when the
+//! output isn't a terminal, so that a script reads messages alone.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use newim_proto::schema::ChatMessage;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
 
-use super::wire;
+use newim_client_core::wire;
+
+use crate::text;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
@@ -21,7 +23,7 @@ const RED: &str = "\x1b[31m";
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
 
-/// `[lobby] 12:03:05 alice: hi`. With `colour`, in ANSI colours.
+/// Writes a line out, as `[lobby] 12:03:05 alice: hi`. `colour`: with ANSI colours. Text of others is made harmless.
 pub fn render(line: &Line, me: &str, zone: &TimeZone, colour: bool) -> String {
     let paint = |style: &str, text: &str| {
         if colour {
@@ -31,14 +33,14 @@ pub fn render(line: &Line, me: &str, zone: &TimeZone, colour: bool) -> String {
         }
     };
     match line {
-        Line::Notice(text) => paint(DIM, &format!("* {text}")),
-        Line::Error(text) => paint(RED, &format!("! {text}")),
+        Line::Notice(words) => paint(DIM, &format!("* {}", text::text(words))),
+        Line::Error(words) => paint(RED, &format!("! {}", text::text(words))),
         Line::Message(message) => {
             let head = paint(
                 DIM,
                 &format!("[{}] {}", place(message, me), time(message, zone)),
             );
-            let sender = plain(message.sender.as_deref().unwrap_or("?"));
+            let sender = text::name(message.sender.as_deref().unwrap_or("?"));
             match message.op() {
                 ChatOp::Join => format!("{head} {}", paint(DIM, &format!("* {sender} joined"))),
                 ChatOp::Quit => format!("{head} {}", paint(DIM, &format!("* {sender} left"))),
@@ -50,10 +52,10 @@ pub fn render(line: &Line, me: &str, zone: &TimeZone, colour: bool) -> String {
 
 fn place(message: &ChatMessage, me: &str) -> String {
     if !wire::is_direct(message) {
-        return plain(&message.boxid);
+        return text::name(&message.boxid);
     }
     match message.receiver.as_deref() {
-        Some(receiver) if receiver != me => format!("to {}", plain(receiver)),
+        Some(receiver) if receiver != me => format!("to {}", text::name(receiver)),
         _ => "to you".into(),
     }
 }
@@ -70,18 +72,11 @@ fn time(message: &ChatMessage, zone: &TimeZone) -> String {
 }
 
 fn body(message: &ChatMessage) -> String {
-    let body = plain(message.body.as_deref().unwrap_or(""));
+    let body = text::text(message.body.as_deref().unwrap_or(""));
     match message.mtype() {
         MessageType::SmallText | MessageType::LongText => body,
         other => format!("({}) {body}", other.as_str_name().to_lowercase()),
     }
-}
-
-/// What others wrote must not move the cursor, recolour the terminal or look like another's line.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]
@@ -126,9 +121,14 @@ mod tests {
     fn a_message_can_not_play_with_the_terminal() {
         let line = shown(wire::chat(
             "lobby",
-            "x\x1b[2J\n[lobby] 01:02:03 alice: no\u{9b}",
+            "x\x1b[2J\n[lobby] 01:02:03 alice: no\u{9b}\u{202e}",
         ));
-        assert!(!line.contains(|c: char| c.is_control()), "{line:?}");
+        let steers = |c: char| c.is_control() || c == '\u{202e}';
+        assert!(!line.contains(steers), "{line:?}");
+        let notice = render(&Line::Notice("\x1b[2J".into()), "a", &TimeZone::UTC, false);
+        assert!(!notice.contains(steers), "{notice:?}");
+        let error = render(&Line::Error("\x1b[2J".into()), "a", &TimeZone::UTC, false);
+        assert!(!error.contains(steers), "{error:?}");
     }
 
     #[test]

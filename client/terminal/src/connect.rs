@@ -1,9 +1,8 @@
-//! Making the connection: URL, cookie, subprotocol; and how long to wait before the next try.
+//! Making a connection: URL, cookie, subprotocol.
 
 use std::fmt;
 use std::time::Duration;
 
-use newim_proto::limits;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -12,16 +11,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, error::UrlError};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
+use crate::limits::{CONNECT_MS_MAX, MESSAGE_BYTES_MAX};
+
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 const SUBPROTOCOL: &str = "newim.v2";
-const CONNECT_MS_MAX: u64 = 10_000;
-const BACK_OFF_MS_MIN: u64 = 250;
-const BACK_OFF_MS_MAX: u64 = 10_000;
-/// More than any node sends in one message.
-const MESSAGE_BYTES_MAX: usize = 2 * limits::ECHO_MESSAGE_BYTES_MAX;
-
-/// Where to connect and who one is there: checked, to be used for each connection.
+/// Where to connect, and as which user: checked once, used for every connection.
 #[derive(Clone, Debug)]
 pub struct Target {
     request: Request<()>,
@@ -32,12 +27,14 @@ impl Target {
     pub fn new(url: &str, uid: &str) -> Result<Self, String> {
         if url.starts_with("wss://") {
             return Err(
-                "wss:// is not spoken here: put the client on the same side of TLS as the node"
+                "this client speaks no TLS (wss://): connect to the node itself, behind what ends TLS"
                     .into(),
             );
         }
         if !url.starts_with("ws://") {
-            return Err(format!("`{url}` is no WebSocket URL: write ws://HOST:PORT"));
+            return Err(format!(
+                "`{url}` is not a WebSocket URL: write ws://HOST:PORT"
+            ));
         }
         let mut request = url
             .into_client_request()
@@ -54,6 +51,7 @@ impl Target {
         Ok(Self { request })
     }
 
+    /// Connects and upgrades, within [`CONNECT_MS_MAX`].
     pub async fn connect(&self) -> Result<Socket, ConnectError> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES_MAX))
@@ -82,6 +80,7 @@ fn percent_encoded(text: &str) -> String {
     out
 }
 
+/// Why a connection was not made.
 #[derive(Debug)]
 pub enum ConnectError {
     /// Nobody there, or nobody that speaks WebSocket.
@@ -119,27 +118,6 @@ impl fmt::Display for ConnectError {
     }
 }
 
-/// Waits that double with each failure. Jittered, so that clients that lost one node together don't
-/// come to the next together.
-#[derive(Debug, Default)]
-pub struct BackOff {
-    failures: u32,
-}
-
-impl BackOff {
-    /// `random` is uniform in 0..1.
-    pub fn next_ms(&mut self, random: f64) -> u64 {
-        let doubled = BACK_OFF_MS_MIN << self.failures.min(16);
-        self.failures += 1;
-        let bound = doubled.min(BACK_OFF_MS_MAX) as f64;
-        (bound / 2.0 + random * bound / 2.0) as u64
-    }
-
-    pub fn succeeded(&mut self) {
-        self.failures = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,18 +140,5 @@ mod tests {
         assert!(Target::new("wss://x", "a").unwrap_err().contains("TLS"));
         assert!(Target::new("ws://", "a").is_err());
         assert!(Target::new("ws://h:1", "").unwrap_err().contains("empty"));
-    }
-
-    #[test]
-    fn waits_double_up_to_a_bound_and_are_jittered() {
-        let mut back_off = BackOff::default();
-        assert_eq!(back_off.next_ms(0.0), 125);
-        assert_eq!(back_off.next_ms(1.0), 500);
-        for _ in 0..80 {
-            assert!(back_off.next_ms(1.0) <= BACK_OFF_MS_MAX);
-        }
-        assert_eq!(back_off.next_ms(0.0), BACK_OFF_MS_MAX / 2);
-        back_off.succeeded();
-        assert_eq!(back_off.next_ms(1.0), 250);
     }
 }

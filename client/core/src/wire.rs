@@ -1,10 +1,13 @@
-//! The client's side of the protocol: building requests and telling what an incoming message is. By the
-//! schema's own types, as an SDK author would, and not by the node's codec.
+//! The wire of a client: building requests, and telling what an incoming message is. By the schema's own
+//! types, as the author of an SDK would, and not by the node's codec.
 
-use newim_proto::schema::ChatMessage;
 use newim_proto::schema::chat_message::{ChatOp, MessageType};
+use newim_proto::schema::{ChatMessage, ErrorCode};
 
-/// The box of two people: the same whoever of them writes.
+use crate::limits;
+
+/// The box of two people, the same whichever of them writes. (Any boxid works for P2P; this one is the
+/// convention.)
 pub fn direct_box(one: &str, other: &str) -> String {
     let (first, second) = if one <= other {
         (one, other)
@@ -14,18 +17,22 @@ pub fn direct_box(one: &str, other: &str) -> String {
     format!("p2p:{first}:{second}")
 }
 
+/// Makes the user a member of a box.
 pub fn join(boxid: &str) -> ChatMessage {
     group_message(boxid, ChatOp::Join, None)
 }
 
+/// Ends the user's membership.
 pub fn quit(boxid: &str) -> ChatMessage {
     group_message(boxid, ChatOp::Quit, None)
 }
 
+/// Text for all members of a box.
 pub fn chat(boxid: &str, text: &str) -> ChatMessage {
     group_message(boxid, ChatOp::Chat, Some(text.to_owned()))
 }
 
+/// Text for one person, in the box of the two.
 pub fn direct(sender: &str, receiver: &str, text: &str) -> ChatMessage {
     ChatMessage {
         boxid: direct_box(sender, receiver),
@@ -49,18 +56,19 @@ fn group_message(boxid: &str, op: ChatOp, body: Option<String>) -> ChatMessage {
     }
 }
 
-/// "I hold and have shown everything up to `mark`; send what follows."
+/// "I hold everything up to `mark`, in the numbering of `epoch`; send what follows." Moves the delivered
+/// mark.
 pub fn pull(boxid: &str, epoch: Option<u64>, mark: u64) -> ChatMessage {
     ChatMessage {
         boxid: boxid.to_owned(),
         group: 1,
         epoch,
         ack_seq: Some(mark),
-        read_seq: Some(mark),
         ..sync()
     }
 }
 
+/// "Which boxes are mine, and where is each of them?"
 pub fn list() -> ChatMessage {
     sync()
 }
@@ -73,68 +81,110 @@ fn sync() -> ChatMessage {
     }
 }
 
-/// An incoming message, told apart by the fields that the protocol sets for each.
-#[derive(Debug)]
+/// What an incoming message is, told by the fields that the protocol sets for each kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
-    /// `client_id` or a pull or list was not done.
-    Refused { error: Refusal },
-    /// The gateway leaves; come back after so long.
-    Leaving { after_ms: u64 },
-    /// Boxes of ours; with `done` the list is complete.
-    Boxes { done: bool },
-    /// The answer to a pull ends: the box was read up to `read_to`.
-    PullEnd { epoch: u64, head: u64, read_to: u64 },
-    /// There is more in the box than we were sent; with an empty boxid: in any of them.
-    Nudge { epoch: u64, head: u64 },
-    /// What we sent under `client_id` is stored.
-    Stored { epoch: u64, seq: u64 },
+    /// A send (by `client_id`), a pull (by `boxid`) or a list was not done.
+    Refused(Refusal),
+    /// The gateway leaves: reconnect after so many milliseconds.
+    Leaving {
+        /// At most [`limits::RETRY_MS_MAX`].
+        after_ms: u64,
+    },
+    /// Boxes of this user's, in `status`.
+    Boxes {
+        /// The list is complete.
+        done: bool,
+    },
+    /// The answer to a pull ends.
+    PullEnd {
+        /// The box's present epoch.
+        epoch: u64,
+        /// The box's newest seq; 0: it is empty.
+        head: u64,
+        /// Everything up to here that this user may read was sent.
+        read_to: u64,
+    },
+    /// There is more in the box than was sent; with an empty `boxid`: in any of this user's boxes.
+    Nudge {
+        /// The box's epoch.
+        epoch: u64,
+        /// The box's newest seq.
+        head: u64,
+    },
+    /// What was sent under `client_id` is stored.
+    Stored {
+        /// The epoch that it is stored in.
+        epoch: u64,
+        /// Its position.
+        seq: u64,
+    },
     /// A message of a box.
-    Message { epoch: u64, seq: u64 },
-    /// Without a place in its box: shown, and not counted.
+    Message {
+        /// The epoch that it is stored in.
+        epoch: u64,
+        /// Its position.
+        seq: u64,
+    },
+    /// A message without a position: it is shown, and not counted.
     Transient,
 }
 
+/// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    /// A value of [`ErrorCode`], or one of a later protocol.
     pub code: u32,
+    /// For a developer to read.
     pub text: String,
+    /// Milliseconds after which the same request may succeed, if the server said so. At most
+    /// [`limits::RETRY_MS_MAX`].
     pub retry_after_ms: Option<u64>,
 }
 
-// Values of ErrorCode.
-pub const NOT_A_MEMBER: u32 = 3;
-pub const BAD_SEQ: u32 = 5;
-const STORE_UNAVAILABLE: u32 = 6;
-const OVERLOADED: u32 = 7;
-const DRAINING: u32 = 8;
-
 impl Refusal {
-    /// May the same request be done later?
+    /// Whether it has this code.
+    pub fn is(&self, code: ErrorCode) -> bool {
+        self.code == code as u32
+    }
+
+    /// Whether the same request may be done later.
     pub fn is_temporary(&self) -> bool {
-        [STORE_UNAVAILABLE, OVERLOADED, DRAINING].contains(&self.code)
+        self.is(ErrorCode::StoreUnavailable)
+            || self.is(ErrorCode::Overloaded)
+            || self.is(ErrorCode::Draining)
+    }
+
+    /// Milliseconds to wait before the same request is tried again.
+    pub fn wait_ms(&self) -> u64 {
+        self.retry_after_ms.unwrap_or(limits::RETRY_MS)
     }
 }
 
+/// Tells what a message from the server is.
 pub fn incoming(message: &ChatMessage) -> Incoming {
     if let Some(code) = message.error_code.filter(|code| *code != 0) {
-        let after_ms = message.retry_after_ms.unwrap_or(1000);
-        if code == DRAINING && message.client_id.is_none() && message.op() == ChatOp::Ack {
-            return Incoming::Leaving { after_ms };
-        }
-        let text = message
-            .error_text
-            .clone()
-            .unwrap_or_else(|| format!("error {code}"));
-        let error = Refusal {
+        let refusal = Refusal {
             code,
-            text,
-            retry_after_ms: message.retry_after_ms,
+            text: match &message.error_text {
+                Some(text) => text.clone(),
+                None => format!("error {code}"),
+            },
+            retry_after_ms: message
+                .retry_after_ms
+                .map(|ms| ms.min(limits::RETRY_MS_MAX)),
         };
-        return Incoming::Refused { error };
+        let is_notice = message.client_id.is_none() && message.op() == ChatOp::Ack;
+        return match refusal.is(ErrorCode::Draining) && is_notice {
+            true => Incoming::Leaving {
+                after_ms: refusal.wait_ms(),
+            },
+            false => Incoming::Refused(refusal),
+        };
     }
     let epoch = message.epoch.unwrap_or(0);
-    if message.op() == ChatOp::Ack && message.mtype() == MessageType::Sync && message.uuid.is_none()
-    {
+    let is_sync = message.op() == ChatOp::Ack && message.mtype() == MessageType::Sync;
+    if is_sync && message.uuid.is_none() {
         let head = message.head_seq.unwrap_or(0);
         return match (message.boxid.is_empty(), message.done()) {
             (true, done) if done || !message.status.is_empty() => Incoming::Boxes { done },
@@ -153,9 +203,14 @@ pub fn incoming(message: &ChatMessage) -> Incoming {
     }
 }
 
-/// Is it from person to person?
+/// Whether a message is from person to person.
 pub fn is_direct(message: &ChatMessage) -> bool {
     message.group == 0 && message.receiver.is_some()
+}
+
+/// Whether a request of this client's asks for the list of boxes.
+pub fn is_list(request: &ChatMessage) -> bool {
+    request.op() == ChatOp::Ack && request.boxid.is_empty()
 }
 
 #[cfg(test)]
@@ -256,7 +311,7 @@ mod tests {
             ..chat("b", "x")
         };
         assert!(
-            matches!(incoming(&refused), Incoming::Refused { error } if error.text == "no" && !error.is_temporary())
+            matches!(incoming(&refused), Incoming::Refused(refusal) if refusal.text == "no" && !refusal.is_temporary())
         );
         let leaving = ChatMessage {
             error_code: Some(8),

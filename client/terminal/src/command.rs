@@ -1,10 +1,10 @@
-//! A line that was typed: something to say, or a command.
+//! A typed line: something to say, or a command.
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     Say(String),
     Join(String),
-    /// None: the box one is in.
+    /// None: the box that the user is in.
     Quit(Option<String>),
     To {
         user: String,
@@ -25,7 +25,7 @@ a line          goes to the box you are in
 /exit           ends (so does Ctrl-D)
 //…             says a line that begins with a slash";
 
-/// Errors: what was wrong with the line, for the one who typed it.
+/// Reads a line. Errors: what is wrong with it, for the user.
 pub fn parse(line: &str) -> Result<Command, String> {
     let line = line.trim();
     if line.is_empty() {
@@ -49,12 +49,12 @@ pub fn parse(line: &str) -> Result<Command, String> {
             user: user.to_owned(),
             text: text.trim().to_owned(),
         }),
-        ("to", None) => Err("to whom, and what? /to USER TEXT".into()),
+        ("to", None) => Err("to which user, and what? /to USER TEXT".into()),
         ("boxes", _) => Ok(Command::Boxes),
         ("help" | "?", _) => Ok(Command::Help),
         ("exit", _) => Ok(Command::Exit),
         _ => Err(format!(
-            "/{name} is no command: /help lists them, //{name} says it"
+            "/{name} is not a command: /help lists them, //{name} says it"
         )),
     }
 }

@@ -1,46 +1,44 @@
-//! Drives a session: one task that moves messages between the socket, the session and the screen, makes
-//! the connection again when it is lost, and decides when the client is done.
+//! Drives a console: one task, on the main thread, that moves messages between the socket, the console and the
+//! screen, connects when the rules ask for it, and decides when the client is done.
 
 use std::future::pending;
+use std::io;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use newim_proto::schema::ChatMessage;
+use newim_proto::time::Now;
 use prost::Message as _;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::ClientError;
-use super::connect::{BackOff, Socket, Target};
-use super::line::Line;
-use super::screen::{Lines, Screen};
-use super::session::{Output, Session};
+use crate::ClientError;
+use crate::connect::{Socket, Target};
+use crate::console::{Console, Output};
+use crate::limits::{ACKNOWLEDGE_MS_MAX, SEND_MS_MAX, SILENCE_MS_MAX, SILENCE_MS_PING};
+use crate::line::Line;
+use crate::screen::{Lines, Screen};
 
-/// Nothing heard for so long: ask whether the node lives…
-const SILENCE_MS_PING: u64 = 20_000;
-/// …and connect again when it doesn't say so by then.
-const SILENCE_MS_MAX: u64 = 40_000;
-/// A node that takes no bytes for so long is gone.
-const SEND_MS_MAX: u64 = 10_000;
-/// After the end of the input, so long for what was said to be acknowledged.
-const ACKNOWLEDGE_MS_MAX: u64 = 30_000;
-
-/// When a script is done.
+/// When a script is done, besides the end of its input.
 #[derive(Clone, Copy, Debug)]
 pub struct Until {
+    /// So many chat messages were shown.
     pub shown: Option<u64>,
+    /// The input ended so long ago.
     pub wait_ms: Option<u64>,
 }
 
 pub struct Talk {
-    session: Session,
+    console: Console,
     screen: Screen,
     lines: Lines,
     target: Target,
     until: Until,
     started: Instant,
     socket: Option<Socket>,
-    back_off: BackOff,
+    /// When to connect again, while there is no socket.
     reconnect_at_ms: u64,
     heard_at_ms: u64,
     pinged: bool,
@@ -55,9 +53,9 @@ enum Event {
 }
 
 impl Talk {
-    /// Over a connection that was just made.
+    /// A talk over a connection that was just made.
     pub fn new(
-        session: Session,
+        console: Console,
         screen: Screen,
         lines: Lines,
         target: Target,
@@ -65,14 +63,13 @@ impl Talk {
         until: Until,
     ) -> Self {
         Self {
-            session,
+            console,
             screen,
             lines,
             target,
             until,
             started: Instant::now(),
             socket: Some(socket),
-            back_off: BackOff::default(),
             reconnect_at_ms: 0,
             heard_at_ms: 0,
             pinged: false,
@@ -80,11 +77,14 @@ impl Talk {
         }
     }
 
-    /// Until the input has ended and what it brought is done, or `until` holds.
+    /// Runs until the input has ended and its lines are done, or until `until` holds.
     pub async fn run(mut self) -> Result<(), ClientError> {
-        self.session.connected(self.now_ms());
+        self.console.connected(self.now());
         loop {
-            self.put_out().await?;
+            if let Err(error) = self.put_out().await {
+                self.take_leave().await;
+                return self.output_ended(error);
+            }
             if let Some(verdict) = self.verdict() {
                 self.take_leave().await;
                 return verdict;
@@ -92,7 +92,7 @@ impl Talk {
             match self.next_event().await {
                 Event::Received(Some(message)) => self.received(message),
                 Event::Received(None) => self.lost("the connection is lost; connecting again"),
-                Event::Line(Some(line)) => self.session.line(self.now_ms(), &line),
+                Event::Line(Some(line)) => self.console.line(self.now(), &line),
                 Event::Line(None) => self.ended_at_ms = Some(self.now_ms()),
                 Event::Deadline => self.deadline().await,
             }
@@ -100,7 +100,7 @@ impl Talk {
     }
 
     async fn next_event(&mut self) -> Event {
-        let takes_lines = self.ended_at_ms.is_none() && self.session.takes_lines();
+        let takes_lines = self.ended_at_ms.is_none() && self.console.takes_lines();
         let rest = Duration::from_millis(self.next_deadline_ms().saturating_sub(self.now_ms()));
         let receive = async {
             match &mut self.socket {
@@ -120,9 +120,18 @@ impl Talk {
         self.pinged = false;
         match message {
             Message::Binary(bytes) => match ChatMessage::decode(bytes) {
-                Ok(message) => self.session.message(self.now_ms(), message),
-                Err(error) => self.lost(&format!("the node sent what is no ChatMessage ({error})")),
+                Ok(message) => self.console.message(self.now(), message),
+                Err(error) => self.lost(&format!(
+                    "the node sent something that is not a ChatMessage ({error}); connecting again"
+                )),
             },
+            Message::Close(Some(CloseFrame {
+                code: CloseCode::Size,
+                ..
+            })) => {
+                self.console.too_big();
+                self.lost("the node closed the connection; connecting again");
+            }
             Message::Close(_) => self.lost("the node closed the connection; connecting again"),
             // Pings are answered by the library; text is an echo of nothing that we sent.
             _ => {}
@@ -145,22 +154,21 @@ impl Talk {
             self.pinged = true;
             self.send(Message::Ping(Default::default())).await;
         }
-        self.session.tick(now_ms);
+        self.console.tick(self.now());
     }
 
     async fn reconnect(&mut self) {
         match self.target.connect().await {
             Ok(socket) => {
                 self.socket = Some(socket);
-                self.back_off.succeeded();
                 self.heard_at_ms = self.now_ms();
                 self.pinged = false;
-                self.session.connected(self.now_ms());
+                self.console.connected(self.now());
             }
             Err(error) => {
-                let wait_ms = self.back_off.next_ms(fastrand::f64());
-                self.reconnect_at_ms = self.now_ms() + wait_ms;
-                tracing::debug!(%error, wait_ms, "can't connect");
+                tracing::debug!(%error, "can't connect");
+                self.reconnect_at_ms = u64::MAX; // the console says when
+                self.console.connect_failed(self.now(), fastrand::u64(..));
             }
         }
     }
@@ -169,33 +177,42 @@ impl Talk {
         if self.socket.take().is_none() {
             return;
         }
-        self.session.connection_lost();
-        self.session.say_notice(why);
-        self.reconnect_at_ms = self.now_ms() + self.back_off.next_ms(fastrand::f64());
+        self.console.disconnected(self.now(), fastrand::u64(..));
+        self.console.say_notice(why);
     }
 
-    async fn put_out(&mut self) -> Result<(), ClientError> {
-        while let Some(output) = self.session.poll_output() {
+    /// Errors: the screen is gone.
+    async fn put_out(&mut self) -> io::Result<()> {
+        while let Some(output) = self.console.poll_output() {
             match output {
                 Output::Send(message) => {
                     self.send(Message::Binary(message.encode_to_vec().into()))
                         .await;
                 }
                 Output::Show(line) => self.show(&line)?,
-                Output::Reconnect { after_ms } => {
+                Output::HangUp => {
                     self.hang_up().await;
-                    self.session.connection_lost();
-                    self.reconnect_at_ms = self.now_ms() + after_ms;
+                    self.console.disconnected(self.now(), fastrand::u64(..));
                 }
+                Output::Connect { after_ms } => self.reconnect_at_ms = self.now_ms() + after_ms,
                 Output::Exit => self.ended_at_ms = Some(self.now_ms()),
             }
         }
-        self.screen.set_prompt(self.session.prompt());
+        self.screen.set_prompt(self.console.prompt());
         Ok(())
     }
 
-    fn show(&mut self, line: &Line) -> Result<(), ClientError> {
-        self.screen.show(line).map_err(ClientError::Output)
+    fn show(&mut self, line: &Line) -> io::Result<()> {
+        self.screen.show(line)
+    }
+
+    /// A reader that has seen enough, as `head` has, is no error; lines that may not be stored are.
+    fn output_ended(&self, error: io::Error) -> Result<(), ClientError> {
+        match (error.kind(), self.console.unacknowledged()) {
+            (io::ErrorKind::BrokenPipe, 0) => Ok(()),
+            (io::ErrorKind::BrokenPipe, count) => Err(ClientError::NotAcknowledged { count }),
+            _ => Err(ClientError::Output(error)),
+        }
     }
 
     async fn send(&mut self, message: Message) {
@@ -208,10 +225,10 @@ impl Talk {
         }
     }
 
-    /// None: there is more to do.
+    /// Whether the client is done, and how it ends. None: there is more to do.
     fn verdict(&self) -> Option<Result<(), ClientError>> {
-        let unacknowledged = self.session.unacknowledged();
-        let reached = self.until.shown.map(|shown| self.session.shown() >= shown);
+        let unacknowledged = self.console.unacknowledged();
+        let reached = self.until.shown.map(|shown| self.console.shown() >= shown);
         if reached == Some(true) && unacknowledged == 0 {
             return Some(self.success());
         }
@@ -224,21 +241,21 @@ impl Talk {
         match (reached, self.until.wait_ms) {
             (Some(false), Some(wait_ms)) if waited_ms >= wait_ms => {
                 Some(Err(ClientError::NotShown {
-                    shown: self.session.shown(),
+                    shown: self.console.shown(),
                 }))
             }
             (Some(_), _) => None,
             (None, wait_ms) => {
-                let settled = self.session.is_settled() || waited_ms >= ACKNOWLEDGE_MS_MAX;
+                let settled = self.console.is_settled() || waited_ms >= ACKNOWLEDGE_MS_MAX;
                 let waited = waited_ms >= wait_ms.unwrap_or(0);
                 (settled && unacknowledged == 0 && waited).then(|| self.success())
             }
         }
     }
 
-    /// A person saw what was refused; a script has its exit status alone.
+    /// Ends well, unless a script had lines refused: a person saw the errors, a script has its exit status alone.
     fn success(&self) -> Result<(), ClientError> {
-        match self.session.refused() {
+        match self.console.refused() {
             count if count > 0 && !self.screen.is_terminal() => Err(ClientError::Refused { count }),
             _ => Ok(()),
         }
@@ -250,26 +267,26 @@ impl Talk {
             (Some(_), false) => self.heard_at_ms + SILENCE_MS_PING,
             (Some(_), true) => self.heard_at_ms + SILENCE_MS_MAX,
         };
-        // Of two ends one may be past and waiting for something else; only one to come is a deadline.
+        // One of the two waits may be over while the other goes on: only one that is to come is a deadline.
         let now_ms = self.now_ms();
         let ends = self.ended_at_ms.into_iter().flat_map(|ended_at_ms| {
             [Some(ACKNOWLEDGE_MS_MAX), self.until.wait_ms]
                 .into_iter()
                 .flatten()
-                .map(move |ms| ended_at_ms + ms)
+                .map(move |ms| ended_at_ms.saturating_add(ms))
         });
         ends.filter(|at| *at > now_ms)
-            .chain(self.session.next_deadline_ms())
+            .chain(self.console.next_deadline_ms())
             .chain([connection])
             .min()
             .expect("the connection always has one")
     }
 
-    /// Tells the node what was shown, so that it isn't unread, and closes.
+    /// Tells the node what was shown, so that it doesn't count as unread, and closes.
     async fn take_leave(&mut self) {
-        self.session.tell_marks();
-        self.session.tick(self.now_ms());
-        while let Some(output) = self.session.poll_output() {
+        self.console.tell_marks();
+        self.console.tick(self.now());
+        while let Some(output) = self.console.poll_output() {
             if let Output::Send(message) = output {
                 self.send(Message::Binary(message.encode_to_vec().into()))
                     .await;
@@ -282,6 +299,13 @@ impl Talk {
         if let Some(mut socket) = self.socket.take() {
             let bye = timeout(Duration::from_millis(SEND_MS_MAX), socket.close(None)).await;
             tracing::debug!(?bye, "closed");
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono_us: self.now_ms() * 1000,
+            wall_ms: 0, // the rules have no use for it
         }
     }
 
