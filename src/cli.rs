@@ -87,7 +87,7 @@ pub struct NodeFlags {
     /// Example for all networks: --listen 0.0.0.0:8180
     #[arg(long, value_name = "IP:PORT", help_heading = "Addresses")]
     listen: Option<String>,
-    /// Address that other nodes connect to [default: 127.0.0.1:8181, in a cluster 0.0.0.0:8181]
+    /// Address that other nodes connect to; a standalone node has none [default: 0.0.0.0:8181]
     #[arg(long, value_name = "IP:PORT", help_heading = "Addresses")]
     exchange: Option<String>,
     /// Host, and port if it differs, by which other nodes reach --exchange, where that is 0.0.0.0 or the

@@ -42,7 +42,7 @@ pub fn check(
     let drain: Drain = check.section("drain");
     let listeners = [
         ("listen", listen.filter(|_| mode != Mode::Chat)),
-        ("exchange", exchange.filter(|_| mode != Mode::Standalone)), // which binds none
+        ("exchange", exchange.filter(|_| mode != Mode::Standalone)),
         ("admin", admin),
     ];
     check.ports_differ(&listeners);

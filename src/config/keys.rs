@@ -87,9 +87,9 @@ const MIB: u64 = 1024 * 1024;
 /// In the order in which `check-config` prints them: a section's keys stand together.
 pub const KEYS: &[Key] = &[
     // A first try must not be open to the network, where the cookie alone says who a client is. A node of a
-    // cluster is there to be reached.
+    // cluster is there to be reached. A standalone node has no exchange port.
     text("listen", by_mode("127.0.0.1:8180", "0.0.0.0:8180")),
-    text("exchange", by_mode("127.0.0.1:8181", "0.0.0.0:8181")),
+    text("exchange", Preset::Text("0.0.0.0:8181")),
     text("advertise", Preset::None),
     // The admin port shows much and authenticates nobody, so it is local for every node.
     text("admin", Preset::Text("127.0.0.1:8182")),

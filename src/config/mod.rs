@@ -46,7 +46,7 @@ impl Mode {
 pub struct Config {
     #[serde(flatten)]
     pub node: Node,
-    /// Node-to-node listener.
+    /// Node-to-node listener; a standalone node binds none.
     pub exchange: SocketAddr,
     /// How other nodes reach `exchange`, when the bound address doesn't say it.
     pub advertise: Option<Advertise>,

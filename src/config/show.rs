@@ -5,7 +5,10 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use super::{Effective, keys};
+use super::{Effective, Mode, keys};
+
+/// Keys that a standalone node takes and doesn't use: it has no port for other nodes.
+const OF_A_CLUSTER: [&str; 2] = ["exchange", "advertise"];
 
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,6 +16,9 @@ impl fmt::Display for Effective {
         let mut printed = None;
         for key in keys::KEYS {
             let (section, name) = split(key.name);
+            if self.config.node.mode() == Mode::Standalone && OF_A_CLUSTER.contains(&name) {
+                continue;
+            }
             let Some(value) = value(&table, section, name) else {
                 continue; // this node has no such setting
             };

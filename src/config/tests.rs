@@ -51,7 +51,6 @@ fn without_settings_a_node_serves_this_machine_alone() {
             data_dir: "newim-data".into()
         }
     );
-    assert_eq!(config.exchange, ([127, 0, 0, 1], 8181).into());
     assert_eq!(config.admin, ([127, 0, 0, 1], 8182).into());
     assert_eq!(config.shards, 4);
     assert!(config.echo);
@@ -259,6 +258,8 @@ fn two_listeners_on_one_port_contradict_each_other() {
         errors(standalone("listen = \"0.0.0.0:8182\"")),
         ["`listen` and `admin` contradict each other: both want port 8182"]
     );
+    let of_a_cluster_alone = standalone("listen = \"0.0.0.0:8181\"");
+    assert!(of_a_cluster_alone.is_ok(), "it has no exchange port");
     assert!(
         standalone("listen = \"127.0.0.1:0\"\nexchange = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"")
             .is_ok()
