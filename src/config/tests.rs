@@ -264,6 +264,10 @@ fn two_listeners_on_one_port_contradict_each_other() {
         standalone("listen = \"127.0.0.1:0\"\nexchange = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"")
             .is_ok()
     );
+    assert!(
+        standalone("listen = \"127.0.0.1:8181\"").is_ok(),
+        "it has no exchange port"
+    );
 }
 
 #[test]
