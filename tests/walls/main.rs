@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod dependencies;
+mod documents;
 mod licences;
 mod sources;
 
