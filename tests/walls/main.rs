@@ -6,6 +6,7 @@
 mod bounds;
 mod circles;
 mod dependencies;
+mod documents;
 mod licences;
 mod rooms;
 mod sources;
