@@ -232,7 +232,7 @@ impl Drop for Modes {
     }
 }
 
-/// https://no-color.org: any value but the empty one forbids colour.
+/// By <https://no-color.org>, any value but the empty one forbids colour.
 fn colour_allowed() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

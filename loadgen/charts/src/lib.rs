@@ -1,9 +1,9 @@
 //! Line charts for pages that need nothing beside them: inline SVG, no script, no fetch. The report of
 //! newim-loadgen and the page of `scripts/growth` draw with it. Pure; runs on the caller's thread.
 //!
-//! plotters places the axes, the grid and the lines ([`drawing`]). This crate adds what a page needs
+//! plotters places the axes, the grid and the lines (`drawing`). This crate adds what a page needs
 //! around them: a caption with a legend, a second drawing for phones, and the values at each place as
-//! tooltips ([`hover`]). docs/decisions/charts.md tells why it is plotters and what it is not asked for.
+//! tooltips (`hover`). docs/decisions/charts.md tells why it is plotters and what it is not asked for.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
