@@ -11,6 +11,7 @@
 //! Everything here except `driver` is pure: it imports `newim-proto` alone, awaits nothing, reads no clock and
 //! opens nothing; every decision can be replayed from its inputs.
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 mod answer;
 #[cfg(feature = "bench")]

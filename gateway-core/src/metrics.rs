@@ -51,6 +51,18 @@ impl GatewayCounters {
             "Store commands in flight now; a value that grows means that the store is slow or away.",
             |c| c.commands_now,
         ),
+        Metric::counter(
+            "newim_lookups_failed_total",
+            "Failures of the shard's own look-ups in the store (boxes at connect, memberships, heads, replays); \
+             each is sent again after a pause.",
+            |c| c.lookups_failed,
+        ),
+        Metric::gauge(
+            "newim_lookups_waiting",
+            "Look-ups that failed and wait to be sent again; a value that stays means that clients hear nothing \
+             of boxes that the store can't tell of.",
+            |c| c.lookups_waiting_now,
+        ),
         Metric::gauge(
             "newim_shard_routes_epoch",
             "Epoch of the route table that this shard routes by; all shards reach newim_routes_epoch within \

@@ -51,6 +51,7 @@ impl Retries {
 
     /// The store failed a look-up: it is sent again after a pause.
     pub fn failed(&mut self, cx: &mut Context, lookup: Lookup) {
+        cx.counters.lookups_failed += 1;
         self.in_flight = self.in_flight.saturating_sub(1);
         match lookup {
             Lookup::Heads(topics) => self.topics.extend(topics),
@@ -100,6 +101,11 @@ impl Retries {
     /// What `take_due` gave is with the store again.
     pub fn sent(&mut self) {
         self.in_flight += 1;
+    }
+
+    /// Look-ups and topics that wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.topics.len()
     }
 
     pub fn next_due_us(&self) -> Option<u64> {

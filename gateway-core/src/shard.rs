@@ -174,6 +174,7 @@ impl GatewayShard {
         GatewayCounters {
             sessions_now: self.sessions.len() as u64,
             commands_now: self.rooms.commands.len() as u64,
+            lookups_waiting_now: self.rooms.retries.len() as u64,
             topics_now: self.rooms.subscriptions.topic_count() as u64,
             subscriptions_now: self.rooms.subscriptions.subscription_count() as u64,
             interests_now: views().map(|v| v.interests as u64).sum(),

@@ -21,7 +21,9 @@ use crate::events::Mail;
 // One per shard, and never moved: its size is of no concern.
 #[allow(clippy::large_enum_variant)]
 pub enum StorePort {
+    /// The thread of this process' own store on disk.
     Embedded(EmbeddedPort),
+    /// Connections of this shard to a Redis.
     Redis(RedisPort),
 }
 

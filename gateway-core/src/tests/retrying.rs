@@ -50,6 +50,11 @@ fn a_client_that_connects_while_the_disk_is_full_hears_of_its_boxes_soon() {
     let alice = upgraded(&mut h, "alice");
     assert_eq!(fail_all(&mut h), 1);
     assert!(h.commands.is_empty(), "not at once");
+    let counters = h.shard.counters();
+    assert_eq!(
+        (counters.lookups_failed, counters.lookups_waiting_now),
+        (1, 1)
+    );
     h.wait_ms(RETRY_MS_MIN);
     let (token, command) = h.store_takes();
     assert!(matches!(command, Command::Boxes(uid) if uid.as_str() == "alice"));
