@@ -57,7 +57,7 @@ impl Sending {
         self.mark_dirty(session);
     }
 
-    /// The same for a message of a fan-out. The caller knows that the session isn't closing, and counts.
+    /// Queues a message of a fan-out, for a caller that knows that the session isn't closing, and that counts it.
     #[inline]
     pub fn push_shared(&mut self, session: &mut SessionMut<'_>, frame: &Rc<Vec<u8>>) {
         session.push(frame.clone(), &mut self.spares);
@@ -79,7 +79,7 @@ impl Sending {
         }
     }
 
-    /// The same for the last words of a closing session.
+    /// Queues the last words of a closing session. Returns the bytes.
     #[inline]
     pub fn write_last(
         &mut self,

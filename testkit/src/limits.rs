@@ -10,5 +10,5 @@ pub(crate) const POLL: Duration = Duration::from_millis(10);
 pub(crate) const START_TRIES_MAX: usize = 5;
 /// Time that a Redis gets to answer after its start, and to end; then the attempt has failed.
 pub(crate) const REDIS_START_LIMIT: Duration = Duration::from_secs(30);
-/// The same for a ZooKeeper, which is a JVM.
+/// Time that a ZooKeeper, which is a JVM, gets for that.
 pub(crate) const ZOOKEEPER_START_LIMIT: Duration = Duration::from_secs(60);

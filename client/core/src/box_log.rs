@@ -154,7 +154,7 @@ impl<M> BoxLog<M> {
     pub fn pull_ended(&mut self, epoch: u64, head: u64, read_to: u64, out: &mut Vec<Applied<M>>) {
         self.unended = self.unended.saturating_sub(1);
         if self.pull != Pull::Running {
-            // Of an earlier pull, half of which was refused. What it says of the head is news.
+            // It ends an earlier pull, half of which was refused. What it says of the head is news.
             self.stale_ends = self.stale_ends.saturating_sub(1);
             return self.head_is(epoch, head);
         }

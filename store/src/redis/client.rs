@@ -47,7 +47,7 @@ impl std::fmt::Display for RedisFault {
 impl std::error::Error for RedisFault {}
 
 impl RedisFault {
-    /// The same for `/readyz` and the log.
+    /// What `/readyz` and the log say of it.
     pub fn store_fault(&self) -> StoreFault {
         let (kind, cause) = match self {
             RedisFault::Protocol(text) => (FaultKind::Refused, text.clone()),
