@@ -393,6 +393,8 @@ impl Run {
         // Variables in the environment of the test run are no settings of this node: `env -u` each.
         let ours = std::env::vars().filter(|(name, _)| name.starts_with("NEWIM_"));
         let mut all: Vec<String> = ours.flat_map(|(name, _)| ["-u".to_owned(), name]).collect();
+        // A test run under nohup ignores SIGHUP, and the node would inherit that.
+        all.push("--default-signal=HUP".to_owned());
         all.extend(self.variable.clone());
         if self.setup.is_some() {
             all.extend(["unshare", "--mount"].map(str::to_owned));
