@@ -20,7 +20,7 @@ use newim_runtime::{Config, Runtime};
 
 const NODE: BootId = BootId(7);
 const SHARDS: u16 = 2;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Node {
     runtime: Runtime<ChatControl>,

@@ -28,7 +28,7 @@ pub struct GatewaySnapshot {
     pub store_up: bool,
     /// Why the store refuses work, if it does.
     pub store_fault: Option<StoreFault>,
-    /// Letters to other shards that the mesh had no room for.
+    /// Mail to other shards that the mesh had no room for.
     pub mail_waiting: usize,
     /// The shard accepts clients.
     pub serving: bool,

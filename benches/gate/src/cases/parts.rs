@@ -10,7 +10,7 @@ use newim_runtime::bench::MeshBench;
 use super::messages::delivery;
 use crate::case::{Body, Case};
 
-/// Letters from shard to shard in one batch.
+/// Mail from shard to shard in one batch.
 const MESH_BATCH: usize = 64;
 
 pub fn cases() -> Vec<Case> {
@@ -82,9 +82,9 @@ fn idling() -> Body {
 
 fn mailing() -> Body {
     let mut mesh = MeshBench::new(1024).expect("two eventfds");
-    let letter = delivery(Topic::of_box("lobby"), "lobby");
+    let delivery = delivery(Topic::of_box("lobby"), "lobby");
     Box::new(move || {
-        let letters = (0..MESH_BATCH).map(|_| Mail::Deliver(letter.clone()));
-        mesh.pass(letters) + letter.payload.len() as u64
+        let mail = (0..MESH_BATCH).map(|_| Mail::Deliver(delivery.clone()));
+        mesh.pass(mail) + delivery.payload.len() as u64
     })
 }
