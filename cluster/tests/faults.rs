@@ -96,12 +96,10 @@ fn a_node_killed_is_missed_after_its_session_timeout_and_may_come_back_as_anothe
     let after = gateway.wait_for_table("the successor", is_back);
     assert!(after.epoch > before.epoch);
     successor.wait_for_state("joined", |state| *state == ClusterState::Connected);
-    assert!(
-        gateway
-            .tables()
-            .iter()
-            .any(|table| table.epoch > before.epoch && table.chats.is_empty())
-    );
+    // Whether it saw a table without either depends on how soon it looked: a table channel tells the newest one.
+    // None had both.
+    let tables = gateway.tables();
+    assert!(tables.iter().all(|table| table.chats.len() <= 1));
     assert_eq!(
         gateway.states(),
         [ClusterState::Connected],

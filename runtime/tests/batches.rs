@@ -52,6 +52,10 @@ fn with_peers(shards: u16) -> (Shards, Vec<TcpStream>, Vec<ConnId>) {
     let connect = |_| TcpStream::connect(node.addr()).expect("it listens");
     let peers: Vec<TcpStream> = (0..CONNS).map(connect).collect();
     let conns = (0..CONNS).map(|_| node.next_accepted()).collect();
+    // Each connection's poll is counted at the end of the batch that accepted it: before that, a look would miss it.
+    eventually("a poll of every connection is counted", || {
+        stats(&node, 0).polls >= CONNS as u64 && stats(&node, 0).sqes > CONNS as u64
+    });
     (node, peers, conns)
 }
 

@@ -115,6 +115,14 @@ impl Node {
             "{what}: not within {LIMIT:?}; {:?}",
             self.state()
         );
+        let is_recorded = || {
+            let history = self.history.lock().expect("no panic");
+            history.states.iter().any(&holds)
+        };
+        // So that a test that goes on from this state finds it among `states`, however late the recorder looks.
+        wait_until("the state is recorded", LIMIT, || {
+            is_recorded() || !holds(&self.state())
+        });
         states.borrow().clone()
     }
 
