@@ -14,6 +14,8 @@ pub struct Faults {
     pub gateway_crashes: u64,
     pub store_outages: u64,
     pub store_epochs: u64,
+    /// Commands that the store refused without going away.
+    pub store_refusals: u64,
     pub slow_clients: u64,
     pub slow_networks: u64,
 }

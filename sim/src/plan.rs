@@ -22,6 +22,9 @@ pub struct Plan {
     pub publish_window_max: usize,
     /// The store begins new epochs now and then.
     pub epochs_change: bool,
+    /// Spans of time (from, to) in which the store refuses every command, as with a full disk: nobody loses its
+    /// connection, so nothing says when it works again.
+    pub store_refuses_us: Vec<(u64, u64)>,
     /// A run with more events counts as one that doesn't end.
     pub events_max: u64,
 }
@@ -45,11 +48,31 @@ impl Plan {
             outbox_bytes_max: *rng.pick(&[1024, 4096, 64 * 1024]),
             publish_window_max: *rng.pick(&[2, 16, 1024]),
             epochs_change: rng.chance(20),
+            store_refuses_us: refusals(&mut rng, faults_until_us),
             events_max: 3_000_000,
         }
+    }
+
+    /// Whether the store refuses commands at that time.
+    pub fn store_refuses(&self, now_us: u64) -> bool {
+        let mut spans = self.store_refuses_us.iter();
+        spans.any(|(from_us, to_us)| (*from_us..*to_us).contains(&now_us))
     }
 
     pub fn box_name(index: usize) -> String {
         format!("box{index}")
     }
+}
+
+/// In a quarter of the runs: one to three spans.
+fn refusals(rng: &mut Rng, faults_until_us: u64) -> Vec<(u64, u64)> {
+    if !rng.chance(25) {
+        return Vec::new();
+    }
+    let spans = 0..rng.between(1, 3);
+    let span = |_| {
+        let from_us = rng.between(0, faults_until_us);
+        (from_us, from_us + rng.between(5_000, 800_000))
+    };
+    spans.map(span).collect()
 }

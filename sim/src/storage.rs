@@ -1,5 +1,6 @@
 //! The store as the gateways reach it: the model behind a wire. It answers each shard late and in order. It goes
-//! away for a while, having done or not done what was under way, and may come back with a new epoch.
+//! away for a while, having done or not done what was under way, and may come back with a new epoch. Or it refuses
+//! commands for a while without going away.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +46,10 @@ impl World {
         let away = self.now_us < self.store.down_until_us;
         let lost = || Err(StoreError::Unavailable("modelled outage".to_owned()));
         let result = match away {
+            false if self.plan.store_refuses(self.now_us) => {
+                self.faults.store_refusals += 1;
+                Err(StoreError::Failed("modelled full disk".to_owned()))
+            }
             false => self.store_do(at, command, true),
             // A command that was under way may have been done, and its answer lost.
             true if self.rng.chance(30) => {

@@ -42,6 +42,7 @@ fn seeds_come_right_and_every_kind_of_fault_is_among_them() {
         ("gateway crashes", sum(|r| r.faults.gateway_crashes)),
         ("store outages", sum(|r| r.faults.store_outages)),
         ("store epochs", sum(|r| r.faults.store_epochs)),
+        ("store refusals", sum(|r| r.faults.store_refusals)),
         ("slow clients", sum(|r| r.faults.slow_clients)),
         ("slow networks", sum(|r| r.faults.slow_networks)),
     ];
