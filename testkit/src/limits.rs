@@ -12,3 +12,5 @@ pub(crate) const START_TRIES_MAX: usize = 5;
 pub(crate) const REDIS_START_LIMIT: Duration = Duration::from_secs(30);
 /// Time that a ZooKeeper, which is a JVM, gets for that.
 pub(crate) const ZOOKEEPER_START_LIMIT: Duration = Duration::from_secs(60);
+/// Time in which all threads of a paused process must have stopped; then the test fails.
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(30);

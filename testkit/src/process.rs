@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::limits::POLL;
+use crate::limits::{POLL, STOP_LIMIT};
 
 /// Returns as soon as `condition` holds; panics with `what` when it doesn't within `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
@@ -17,6 +17,19 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         std::thread::sleep(POLL);
     }
+}
+
+/// Whether no thread of the process runs. proc_pid_stat(5): the state stands behind the name in parentheses; T is
+/// stopped, Z and X are dead.
+fn has_stopped(pid: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true; // it has ended
+    };
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+        state.is_none_or(|state| state.starts_with(['T', 'Z', 'X']))
+    })
 }
 
 /// A running child; killed and reaped on drop. Its output goes to a file, so no pipe can fill up.
@@ -89,9 +102,12 @@ impl Process {
         }
     }
 
-    /// Sends SIGSTOP: the process keeps its connections and answers nothing.
+    /// Sends SIGSTOP: the process keeps its connections and answers nothing. Returns once all of its threads have
+    /// stopped: one that runs on another core may go on for a moment.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let what = format!("{} has stopped", self.name);
+        wait_until(&what, STOP_LIMIT, || has_stopped(self.child.id()));
     }
 
     /// Sends SIGCONT.
