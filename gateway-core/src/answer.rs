@@ -10,6 +10,7 @@ use newim_proto::schema::chat_message::{ChatOp, MessageType};
 
 use crate::commands::{PendingAppend, Purpose};
 use crate::errors;
+use crate::lag::Cause;
 use crate::limits::LIST_BOXES_MAX;
 use crate::membership::{self, Listening};
 use crate::publish::Stored;
@@ -128,9 +129,8 @@ impl Answering<'_> {
                 self.connected(session, &boxes);
             }
             (Purpose::Connect, Err(_)) => {
-                if !session.replace(Flag::Unsubscribed, true) {
-                    self.retries.failed(turn.cx, Lookup::Connect(conn));
-                }
+                session.set(Flag::Unsubscribed);
+                self.retries.failed(turn.cx, Lookup::Connect(conn));
             }
             (Purpose::Follow(follow), Ok(Reply::Boxes(boxes))) => {
                 self.retries.succeeded(turn.cx.now.mono_us);
@@ -168,12 +168,15 @@ impl Answering<'_> {
         None
     }
 
-    /// A new session's boxes are known: it hears of each from its head on.
+    /// A new session's boxes are known: it hears of each from its head on. If an earlier look-up failed, the client
+    /// may have listed them meanwhile, and what came between is not told by these heads: it lists them again.
     fn connected(&mut self, session: &mut SessionMut<'_>, boxes: &[BoxState]) {
-        session.replace(Flag::Unsubscribed, false);
         for state in boxes.iter().filter(|state| state.joined) {
             self.listening
                 .subscribe(&mut self.turn, session, &state.boxid, state.head);
+        }
+        if session.replace(Flag::Unsubscribed, false) {
+            repair::list_boxes(&mut self.turn, session, Cause::Subscribed);
         }
     }
 }

@@ -90,6 +90,14 @@ pub(crate) fn list_again(
     turn.sending.keep(frame);
 }
 
+/// The session missed what nobody can name: a v2 client lists its boxes.
+pub(crate) fn list_boxes(turn: &mut Turn<'_>, session: &mut SessionMut<'_>, cause: Cause) {
+    if session.is(Flag::V2) {
+        count(turn, cause);
+        nudge(turn, session, "", Head::default());
+    }
+}
+
 /// The outbox has room: SYNC for each box that lags, or its replay.
 pub(crate) fn repair(turn: &mut Turn<'_>, session: &mut SessionMut<'_>) {
     if session.is_closing() {

@@ -82,7 +82,7 @@ pub(crate) enum Flag {
     ListedEarly = 1 << 4,
     /// Pinged for idleness, and silent since.
     Pinged = 1 << 5,
-    /// Its user's boxes could not be read at connect; the look-up waits for a retry.
+    /// Its user's boxes could not be read at connect. Until a retry has read them, it hears of none.
     Unsubscribed = 1 << 6,
     /// The socket is being closed.
     Closed = 1 << 7,

@@ -32,7 +32,7 @@ use crate::repair;
 use crate::retry::{Lookup, Retries};
 use crate::routing::Routing;
 use crate::sending::{AfterSend, Sending};
-use crate::session::{Flag, Listen, Phase, SessionMut};
+use crate::session::{Listen, Phase, SessionMut};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::settling::{self, Settling};
@@ -478,7 +478,6 @@ impl GatewayShard {
             Lookup::Heads(topics) => settling::ask_heads(&mut turn, rest.subscriptions, &topics),
             Lookup::Connect(conn) => {
                 if let Some(mut session) = self.sessions.get(conn) {
-                    session.replace(Flag::Unsubscribed, false);
                     membership::ask_boxes(&mut turn, &mut session);
                 }
             }

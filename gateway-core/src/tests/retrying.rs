@@ -4,7 +4,7 @@
 use newim_proto::ids::{BoxId, ConnId, ShardIndex};
 use newim_proto::link::LinkMessage;
 use newim_proto::log::{BoxState, Command, Head, Reply, StoreError, StoreResult};
-use newim_proto::schema::chat_message::ChatOp;
+use newim_proto::schema::chat_message::{ChatOp, MessageType};
 
 use super::harness::*;
 use crate::limits::{RETRY_BATCH_MAX, RETRY_MS_MAX, RETRY_MS_MIN};
@@ -59,9 +59,37 @@ fn a_client_that_connects_while_the_disk_is_full_hears_of_its_boxes_soon() {
     let (token, command) = h.store_takes();
     assert!(matches!(command, Command::Boxes(uid) if uid.as_str() == "alice"));
     h.stored(token, in_lobby(4));
+    h.got(alice);
     h.settle();
     h.delivered("lobby", 5);
     assert_eq!(h.seqs(alice), [5]);
+}
+
+#[test]
+fn a_client_that_listed_before_its_boxes_could_be_read_lists_again() {
+    let mut h = Harness::routed();
+    let (alice, bob) = (upgraded(&mut h, "alice"), h.accept());
+    let cookie = "Cookie: sid=bob\r\n";
+    h.bytes(bob, upgrade("/websocket", cookie, false).as_bytes());
+    h.got(bob);
+    assert_eq!(fail_all(&mut h), 2);
+    h.say(alice, &sync(""));
+    let (token, _) = h.store_takes();
+    h.stored(token, in_lobby(4));
+    assert_eq!(h.chats(alice)[0].status[0].head_seq(), 4);
+    h.wait_ms(RETRY_MS_MIN);
+    for _ in 0..2 {
+        // 5 and 6 were stored while nobody here listened.
+        let (token, _) = h.store_takes();
+        h.stored(token, in_lobby(6));
+    }
+    let nudge = h.chats(alice).pop().expect("it is told");
+    assert!(nudge.boxid.is_empty() && nudge.uuid.is_none(), "{nudge:?}");
+    assert_eq!(
+        (nudge.op(), nudge.mtype()),
+        (ChatOp::Ack, MessageType::Sync)
+    );
+    assert!(h.got(bob).is_empty(), "a v1 client knows no lists");
 }
 
 #[test]
