@@ -125,7 +125,6 @@ impl Answering<'_> {
         let (turn, conn) = (&mut self.turn, session.conn());
         match (purpose, result) {
             (Purpose::Connect, Ok(Reply::Boxes(boxes))) => {
-                self.retries.succeeded(turn.cx.now.mono_us);
                 self.connected(session, &boxes);
             }
             (Purpose::Connect, Err(_)) => {
@@ -133,14 +132,12 @@ impl Answering<'_> {
                 self.retries.failed(turn.cx, Lookup::Connect(conn));
             }
             (Purpose::Follow(follow), Ok(Reply::Boxes(boxes))) => {
-                self.retries.succeeded(turn.cx.now.mono_us);
                 return self.listening.follow(turn, session, &follow, &boxes);
             }
             (Purpose::Follow(follow), Err(_)) => {
                 self.retries.failed(turn.cx, Lookup::Follow(follow));
             }
             (Purpose::Replay { box_topic }, Ok(Reply::Entries(entries))) => {
-                self.retries.succeeded(turn.cx.now.mono_us);
                 repair::replayed(turn, session, box_topic, entries);
             }
             (Purpose::Replay { box_topic }, Err(error)) => match error {

@@ -52,6 +52,17 @@ pub(crate) enum Purpose {
     Facts,
 }
 
+impl Purpose {
+    /// The shard's own look-up, which `retry` sends again when the store fails it. No client waits for its answer.
+    #[inline]
+    pub fn is_lookup(&self) -> bool {
+        matches!(
+            self,
+            Purpose::Connect | Purpose::Replay { .. } | Purpose::Follow(_) | Purpose::Settle { .. }
+        )
+    }
+}
+
 /// A connection whose subscription to a box is to become what the store says of its user's membership.
 #[derive(Clone, Debug)]
 pub(crate) struct Follow {
@@ -87,6 +98,7 @@ pub(crate) struct Commands {
     free: Vec<u32>,
     appends: Vec<Option<PendingAppend>>,
     free_appends: Vec<u32>,
+    lookups: usize,
     /// Generation of a slot that begins: higher than any that was in use.
     first_generation: u32,
 }
@@ -95,6 +107,11 @@ impl Commands {
     /// Commands in flight.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// Look-ups of the shard's own in flight.
+    pub fn lookups(&self) -> usize {
+        self.lookups
     }
 
     /// Sends a command for a session, and counts it there.
@@ -146,6 +163,7 @@ impl Commands {
         let pending = slot.take()?;
         *generation = generation.wrapping_add(1);
         self.free.push(token.0 as u32);
+        self.lookups -= usize::from(pending.purpose.is_lookup());
         Some(pending)
     }
 
@@ -174,6 +192,7 @@ impl Commands {
         });
         let (generation, slot) = &mut self.slots[index as usize];
         assert!(slot.is_none(), "a free slot is empty");
+        self.lookups += usize::from(pending.purpose.is_lookup());
         *slot = Some(pending);
         StoreToken(u64::from(*generation) << 32 | u64::from(index))
     }

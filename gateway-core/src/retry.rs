@@ -32,7 +32,6 @@ pub(crate) struct Retries {
     waiting: VecDeque<Lookup>,
     /// Each once, so at most as many as the shard has topics, and some that it had.
     topics: BTreeSet<Topic>,
-    in_flight: usize,
     backoff: Backoff,
     /// None: nothing waits, or what is in flight is answered first.
     due_us: Option<u64>,
@@ -43,39 +42,41 @@ impl Retries {
         Retries {
             waiting: VecDeque::new(),
             topics: BTreeSet::new(),
-            in_flight: 0,
             backoff: Backoff::new(RETRY_MS_MIN, RETRY_MS_MAX),
             due_us: None,
         }
     }
 
-    /// The store failed a look-up: it is sent again after a pause.
+    /// The store answered a look-up, whoever is still there to hear it. `works`: it did not fail. Those that wait
+    /// follow at once then, as far as they fit.
+    pub fn answered(&mut self, cx: &Context, works: bool) {
+        match works {
+            true => self.hurry(cx.now.mono_us),
+            false => self.pause(cx),
+        }
+    }
+
+    /// The store failed this look-up: it is sent again after a pause.
     pub fn failed(&mut self, cx: &mut Context, lookup: Lookup) {
         cx.counters.lookups_failed += 1;
-        self.in_flight = self.in_flight.saturating_sub(1);
         match lookup {
             Lookup::Heads(topics) => self.topics.extend(topics),
             Lookup::Connect(conn) | Lookup::Replay(conn) if self.is_full(cx) => evict(cx, conn),
             Lookup::Follow(follow) if self.is_full(cx) => evict(cx, follow.conn),
             lookup => self.waiting.push_back(lookup),
         }
-        if self.due_us.is_none() && self.is_waiting() {
-            let seed = cx.now.mono_us ^ cx.settings.node.0 ^ u64::from(cx.settings.shard.0);
-            let pause_ms = self.backoff.failed(backoff::mix(seed));
-            self.due_us = Some(cx.now.after_ms(pause_ms));
+        self.pause(cx);
+    }
+
+    fn pause(&mut self, cx: &Context) {
+        if self.due_us.is_none() {
+            let shard = u64::from(cx.settings.shard.0);
+            let random = backoff::mix_all(&[cx.settings.node.0, shard, cx.now.mono_us]);
+            self.due_us = Some(cx.now.after_ms(self.backoff.failed(random)));
         }
     }
 
-    /// The store answered a look-up: those that wait follow at once, as far as they fit.
-    pub fn succeeded(&mut self, now_us: u64) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.backoff.succeeded();
-        if self.is_waiting() {
-            self.due_us = Some(now_us);
-        }
-    }
-
-    /// The store can be reached again: no need to wait any longer.
+    /// The store works, or can be reached again: no need to wait any longer.
     pub fn hurry(&mut self, now_us: u64) {
         self.backoff.succeeded();
         if self.is_waiting() {
@@ -83,24 +84,18 @@ impl Retries {
         }
     }
 
-    /// The next look-up to be sent now. The caller says with `sent` whether there was something to send.
-    pub fn take_due(&mut self, now_us: u64) -> Option<Lookup> {
+    /// The next look-up to be sent now. `in_flight`: look-ups that the store has not answered yet. When they are
+    /// too many, the next answer says how to go on.
+    pub fn take_due(&mut self, now_us: u64, in_flight: usize) -> Option<Lookup> {
         self.due_us.filter(|due_us| *due_us <= now_us)?;
-        if self.in_flight >= RETRY_BATCH_MAX {
-            // Their answers bring the next. Should one never come, time does.
-            self.due_us = Some(now_us + RETRY_MS_MAX * 1000);
-            return None;
-        }
-        let lookup = self.take();
+        let lookup = match in_flight < RETRY_BATCH_MAX {
+            true => self.take(),
+            false => None,
+        };
         if lookup.is_none() {
             self.due_us = None;
         }
         lookup
-    }
-
-    /// What `take_due` gave is with the store again.
-    pub fn sent(&mut self) {
-        self.in_flight += 1;
     }
 
     /// Look-ups and topics that wait.

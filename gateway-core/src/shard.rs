@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use newim_proto::ids::{ChatShard, ConnId, ShardIndex, Topic};
 use newim_proto::link::{Delivery, LinkMessage};
-use newim_proto::log::{Reply, StoreResult, StoreToken};
+use newim_proto::log::{Reply, StoreError, StoreResult, StoreToken};
 use newim_proto::payload::PayloadPool;
 use newim_proto::routes::RouteTable;
 use newim_proto::sendbuf::SendBuf;
@@ -304,6 +304,13 @@ impl GatewayShard {
         let Some(pending) = self.rooms.commands.take(token) else {
             return;
         };
+        if pending.purpose.is_lookup() {
+            let works = !matches!(
+                result,
+                Err(StoreError::Unavailable(_) | StoreError::Failed(_))
+            );
+            self.rooms.retries.answered(&self.rooms.cx, works);
+        }
         match pending.owner {
             Owner::Session(conn) => self.session_answered(conn, pending.purpose, result),
             Owner::Shard => self.shard_answered(pending.purpose, result),
@@ -346,7 +353,6 @@ impl GatewayShard {
         let (mut turn, rest) = self.rooms.split();
         match (purpose, result) {
             (Purpose::Settle { topics }, Ok(Reply::Heads(heads))) => {
-                rest.retries.succeeded(turn.cx.now.mono_us);
                 let (sessions, subscriptions) = (&mut self.sessions, rest.subscriptions);
                 rest.settling
                     .heads(&mut turn, sessions, subscriptions, &topics, &heads);
@@ -463,17 +469,20 @@ impl GatewayShard {
     /// Sends look-ups that failed to the store again, as far as they are due.
     fn retry(&mut self) {
         let now_us = self.rooms.cx.now.mono_us;
-        while let Some(lookup) = self.rooms.retries.take_due(now_us) {
-            if self.look_up_again(lookup) {
-                self.rooms.retries.sent();
-            }
+        loop {
+            let Rooms {
+                retries, commands, ..
+            } = &mut self.rooms;
+            let Some(lookup) = retries.take_due(now_us, commands.lookups()) else {
+                return;
+            };
+            self.look_up_again(lookup);
         }
     }
 
-    /// True if a command was sent: the session may be gone, or nobody may listen any more.
-    fn look_up_again(&mut self, lookup: Lookup) -> bool {
+    /// Nothing is sent where the session has gone, or nobody listens any more.
+    fn look_up_again(&mut self, lookup: Lookup) {
         let (mut turn, rest) = self.rooms.split();
-        let before = turn.commands.len();
         match lookup {
             Lookup::Heads(topics) => settling::ask_heads(&mut turn, rest.subscriptions, &topics),
             Lookup::Connect(conn) => {
@@ -492,7 +501,6 @@ impl GatewayShard {
                 }
             }
         }
-        turn.commands.len() > before
     }
 
     fn drain(&mut self) {

@@ -67,6 +67,12 @@ pub fn mix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The same of several numbers in their order: two lists that differ in one number get unrelated values, where a
+/// plain exclusive or of them may be equal.
+pub fn mix_all(parts: &[u64]) -> u64 {
+    parts.iter().fold(0, |mixed, part| mix(mixed ^ part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

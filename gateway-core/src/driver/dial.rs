@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use newim_proto::backoff::{Backoff, mix};
+use newim_proto::backoff::{Backoff, mix, mix_all};
 use newim_proto::ids::{BootId, ConnId, ShardIndex};
 use newim_proto::time::Now;
 
@@ -65,7 +65,7 @@ pub(super) enum Step {
 
 /// Randomness for the pauses of one dial: another for each node, shard and peer.
 pub(super) fn seed(node: BootId, shard: ShardIndex, peer: u64) -> u64 {
-    mix(mix(mix(node.0) ^ u64::from(shard.0)) ^ peer)
+    mix_all(&[node.0, u64::from(shard.0), peer])
 }
 
 impl Dial {

@@ -210,6 +210,30 @@ fn a_store_that_is_back_is_asked_in_batches() {
 }
 
 #[test]
+fn sessions_that_leave_during_a_retry_hold_up_nobody_else() {
+    let mut h = Harness::routed();
+    let leaving: Vec<ConnId> = (0..RETRY_BATCH_MAX)
+        .map(|number| upgraded(&mut h, &format!("user{number}")))
+        .collect();
+    let alice = upgraded(&mut h, "alice");
+    fail_all(&mut h);
+    h.input(Input::StoreUp);
+    assert_eq!(h.commands.len(), RETRY_BATCH_MAX, "alice waits for these");
+    for conn in leaving {
+        h.input(Input::Closed { conn });
+    }
+    assert_eq!(fail_all(&mut h), RETRY_BATCH_MAX);
+    h.wait_ms(RETRY_MS_MAX);
+    let (token, command) = h.store_takes();
+    assert!(matches!(command, Command::Boxes(uid) if uid.as_str() == "alice"));
+    h.stored(token, in_lobby(4));
+    h.settle();
+    h.got(alice);
+    h.delivered("lobby", 5);
+    assert_eq!(h.seqs(alice), [5]);
+}
+
+#[test]
 fn a_session_whose_look_up_finds_no_room_to_wait_starts_anew() {
     let mut h = Harness::routed_with(Settings {
         lookups_waiting_max: 2,
