@@ -4,7 +4,7 @@ use newim_testkit::TempFolder;
 
 use crate::client::Client;
 use crate::http;
-use crate::node::{Node, SOON, run_to_end, run_unread};
+use crate::node::{Ended, Node, SOON, run_to_end, run_unread};
 
 fn config_file(folder: &TempFolder, text: &str) -> String {
     let path = folder.path().join("newim.toml");
@@ -260,19 +260,24 @@ fn a_second_node_on_the_same_port_fails_and_says_which() {
     Client::v2(node.ws(), "alice").join("lobby");
 }
 
-#[test]
-fn a_second_node_on_the_same_data_fails_and_says_where() {
-    let node = Node::standalone(&[]);
-    let data = node.folder().join("data").display().to_string();
-    let ended = run_to_end(&[
+/// A standalone node on that data folder, which is to refuse to start.
+fn start_on(data: &str) -> Ended {
+    run_to_end(&[
         "standalone",
         "--data-dir",
-        &data,
+        data,
         "--listen",
         "127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",
-    ]);
+    ])
+}
+
+#[test]
+fn a_second_node_on_the_same_data_fails_and_says_where() {
+    let node = Node::standalone(&[]);
+    let data = node.folder().join("data").display().to_string();
+    let ended = start_on(&data);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     assert!(ended.stderr.contains(&data), "{}", ended.stderr);
     Client::v2(node.ws(), "alice").join("lobby");
@@ -317,15 +322,7 @@ fn a_folder_that_cannot_be_used_names_the_flag() {
     let file = folder.path().join("file");
     std::fs::write(&file, "not a folder").expect("our own folder");
     let data = file.join("data").display().to_string();
-    let ended = run_to_end(&[
-        "standalone",
-        "--data-dir",
-        &data,
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-    ]);
+    let ended = start_on(&data);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     for word in [data.as_str(), "--data-dir"] {
         assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
